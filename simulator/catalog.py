@@ -1,0 +1,181 @@
+"""Names to files: where the data folders are, which profiles and workloads exist, and safe YAML reading."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from simulator.errors import InputError, UnknownNameError, suggestion
+
+MAX_FILE_BYTES = 2**20
+MAX_NESTING = 40
+
+_ALIASES = re.compile(r"^aliases:\s*\[([^\]]*)\]", re.MULTILINE)
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def folder(name: str) -> Path:
+    """A data folder ("workloads" or "hardware_profiles"): inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+@lru_cache
+def _files(kind: str, extra: Path | None = None) -> dict[str, Path]:
+    """Canonical name -> file."""
+    return {path.stem: path for path in sorted((extra or folder(kind)).glob("*.yaml"))}
+
+
+@lru_cache
+def _aliases(kind: str) -> dict[str, str]:
+    """Alias -> canonical name, read from the files' `aliases: [...]` lines without parsing them."""
+    table: dict[str, str] = {}
+    for name, path in _files(kind).items():
+        match = _ALIASES.search(path.read_text(encoding="utf-8"))
+        for alias in match[1].split(",") if match else ():
+            table[alias.strip().strip("'\"")] = name
+    return table
+
+
+def names(kind: str) -> list[str]:
+    """Canonical names in a data folder, sorted."""
+    return list(_files(kind))
+
+
+def aliases(kind: str) -> dict[str, str]:
+    """Alias -> canonical name."""
+    return dict(_aliases(kind))
+
+
+def find(kind: str, name: str) -> Path:
+    """The file of a name, an alias, or a path that ends in .yaml or .yml.
+
+    Raises
+    ------
+    UnknownNameError
+        With the nearest valid name.
+    InputError
+        If a path is given and is not a readable file.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"{name}: no such file")
+        return path
+    files = _files(kind)
+    key = name.lower()
+    if key not in files:
+        key = _aliases(kind).get(key, key)
+    if key not in files:
+        what = {"workloads": "workload", "hardware_profiles": "device"}.get(kind, kind)
+        raise UnknownNameError(what, name, [*files, *_aliases(kind)])
+    return files[key]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping, refusing tags, anchors, duplicate keys, deep nesting and large files.
+
+    Raises
+    ------
+    InputError
+        One line that names the file and what is wrong with it.
+    """
+    return parse_yaml(read_text(path), str(path))
+
+
+def read_text(path: Path, limit: int = MAX_FILE_BYTES) -> str:
+    """A UTF-8 text file of at most `limit` bytes, or an InputError."""
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: not a file")
+        if path.stat().st_size > limit:
+            raise InputError(f"{path}: larger than {limit} bytes")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {_one_line(error)}") from error
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """The mapping of a YAML text; see `read_yaml`."""
+    try:
+        _check_events(text, where)
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        raise InputError(f"{where}: not valid YAML: {_one_line(error)}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: expected a mapping of keys to values, found {type(value).__name__}")
+    return value
+
+
+def _check_events(text: str, where: str) -> None:
+    """Walk the parse events before anything is built: no aliases (bombs), no tags, no deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_SafeLoader):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise InputError(f"{where}: anchors and aliases are not allowed")
+        if tag := getattr(event, "tag", None):
+            raise InputError(f"{where}: tags such as {tag!r} are not allowed")
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+            if depth > MAX_NESTING:
+                raise InputError(f"{where}: nested deeper than {MAX_NESTING} levels")
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
+    """The safe loader, with duplicate and non-text keys refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            text = str(key.value)
+            if text in seen:
+                raise yaml.YAMLError(f"key {text!r} stands twice, line {key.start_mark.line + 1}")
+            seen.add(text)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def convert(value: Any, struct: Any, where: str) -> Any:
+    """A mapping read from YAML as a msgspec Struct, with errors that name the file, the key path and the nearest key.
+
+    Raises
+    ------
+    InputError
+        For an unknown key, a missing one, or a value of the wrong type or range.
+    """
+    import msgspec
+
+    try:
+        return msgspec.convert(value, struct)
+    except msgspec.ValidationError as error:
+        text = _one_line(error).replace("Object", "the file").replace("`$.", "`").replace(" - at `$`", "")
+        unknown = re.search(r"unknown field `([^`]*)`", text)
+        hint = suggestion(unknown[1], sorted(_field_names(struct))) if unknown else ""
+        raise InputError(f"{where}: {text}{hint}") from error
+
+
+def _field_names(struct: Any) -> set[str]:
+    """All keys of a Struct and of the Structs inside it."""
+    from typing import get_args, get_type_hints
+
+    names: set[str] = set()
+    queue = [struct]
+    while queue:
+        current = queue.pop()
+        queue.extend(get_args(current))
+        if isinstance(current, type) and hasattr(current, "__struct_fields__"):
+            names.update(current.__struct_fields__)
+            queue.extend(get_type_hints(current).values())
+    return names

@@ -1,0 +1,337 @@
+"""`Device`: a profile as plain SI numbers, each with its source and grade."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from simulator import catalog
+from simulator.device.profile import (
+    GRADES,
+    CacheSection,
+    Coefficients,
+    DeviceProfile,
+    FamilyProfile,
+    Grade,
+    Link,
+    Links,
+    MemoryProfile,
+    MemorySection,
+    Source,
+    Sustained,
+    Units,
+)
+from simulator.errors import InputError, UnknownNameError
+from simulator.units import parse
+
+FOLDER = "hardware_profiles"
+FAMILIES = "hardware_profiles/families"
+
+_ASSUMED = "no profile of the device or its family says; a round figure"
+_ASSUMPTIONS: dict[str, float] = {
+    "utilisation": 0.5,
+    "sustained.matrix": 0.7,
+    "sustained.vector": 0.8,
+    "sustained.bandwidth": 0.8,
+    "launch": 5e-6,
+}
+"""Coefficients of a device that neither its own file nor its family gives, graded as assumptions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a number comes from, and how far to trust it."""
+
+    grade: Grade
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The main memory. [byte], [byte/s]"""
+
+    technology: str
+    count: int
+    unit: str
+    capacity_bytes: float
+    bandwidth_byte_per_s: float
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device, in SI base units; it knows no workload.
+
+    Attributes
+    ----------
+    peak : peak name ("fp32", "fp16_tensor") -> dense rate. [FLOP/s]
+    cache_bytes : capacity of the last-level cache, zero where unknown. [byte]
+    sustained : fractions of peak and bandwidth that good kernels reach: "matrix", "vector", "bandwidth".
+    launch_s : from one kernel's end to the next one's start. [s]
+    utilisation : fraction of peak that the napkin estimate assumes.
+    provenance : key path -> source and grade.
+    swapped_memory, overrides : what the user changed of the profile, as written.
+    """
+
+    name: str
+    kind: str
+    description: str
+    peak: Mapping[str, float]
+    memory: Memory
+    cache_bytes: float
+    sustained: Mapping[str, float]
+    launch_s: float
+    utilisation: float
+    provenance: Mapping[str, Provenance]
+    profile: DeviceProfile
+    swapped_memory: str | None = None
+    overrides: tuple[str, ...] = ()
+
+    def grade(self, paths: Sequence[str]) -> Grade:
+        """The weakest grade among the numbers at these key paths."""
+        found = [self.provenance[path].grade for path in paths if path in self.provenance]
+        return max(found, key=GRADES.index, default="datasheet")
+
+
+def list_devices() -> list[str]:
+    """Names of the shipped devices and memory technologies."""
+    return catalog.names(FOLDER)
+
+
+def read_profile(name: str) -> DeviceProfile | MemoryProfile:
+    """The profile of a name, alias or path, as written.
+
+    Raises
+    ------
+    UnknownNameError, InputError
+        One line that names the file, the key and the nearest valid name.
+    """
+    path = catalog.find(FOLDER, name)
+    return _convert(catalog.read_yaml(path), str(path))
+
+
+def load_device(name: str, *, memory: str | None = None, overrides: Sequence[str] = ()) -> Device:
+    """A device by name, alias or path of a YAML file.
+
+    Parameters
+    ----------
+    memory : another memory technology and how many units of it, such as "hbm2:4".
+    overrides : values to replace, such as "peak.fp32=20TFLOP/s", by key path of the profile.
+
+    Raises
+    ------
+    UnknownNameError, InputError
+    """
+    path = catalog.find(FOLDER, name)
+    content = catalog.read_yaml(path)
+    changed: list[str] = []
+    if memory is not None:
+        content["memory"] = _swapped_memory(memory)
+        changed.append("memory")
+    for override in overrides:
+        changed.append(_override(content, override))
+    profile = _convert(content, str(path))
+    if isinstance(profile, MemoryProfile):
+        raise InputError(f"{profile.name} is a memory technology, not a device; use it as --memory {profile.name}:4")
+    device = _resolve(profile, str(path), changed)
+    return replace(device, swapped_memory=memory, overrides=tuple(overrides))
+
+
+def load_memory(name: str) -> MemoryProfile:
+    """A memory technology by name."""
+    known = catalog.names(FOLDER)
+    profile = read_profile(name) if name in known or name in catalog.aliases(FOLDER) else None
+    if not isinstance(profile, MemoryProfile):
+        raise UnknownNameError("memory technology", name, [file for file in known if _is_memory(file)])
+    return profile
+
+
+def _is_memory(name: str) -> bool:
+    return "\nkind: memory\n" in catalog.find(FOLDER, name).read_text(encoding="utf-8")
+
+
+def _convert(content: dict[str, Any], where: str) -> DeviceProfile | MemoryProfile:
+    struct = MemoryProfile if content.get("kind") == "memory" else DeviceProfile
+    profile: DeviceProfile | MemoryProfile = catalog.convert(content, struct, where)
+    return profile
+
+
+def _swapped_memory(text: str) -> dict[str, Any]:
+    """The memory section of "hbm2:4": count times one unit of the technology."""
+    name, _, count = text.partition(":")
+    unit = load_memory(name).unit
+    if not count.isdigit() or int(count) < 1:
+        raise InputError(f"--memory {text!r}: say how many {unit}s, for example {name}:4")
+    return {"technology": name, f"{unit}s": int(count)}
+
+
+def _override(content: dict[str, Any], text: str) -> str:
+    """Apply "peak.fp32=20TFLOP/s" to a profile's mapping and return the key path."""
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys) or not value.strip():
+        raise InputError(f"--set {text!r}: write KEY=VALUE, for example peak.fp32=20TFLOP/s")
+    section = content
+    for key in keys[:-1]:
+        section = section.setdefault(key, {})
+        if not isinstance(section, dict):
+            raise InputError(f"--set {text!r}: {key!r} is a value, not a section")
+    section[keys[-1]] = _typed(value.strip(), section.get(keys[-1]))
+    return ".".join(keys)
+
+
+def _typed(value: str, present: object) -> object:
+    """A number where the profile has a number or none, else text."""
+    if isinstance(present, str):
+        return value
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
+
+
+def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Device:
+    family = _family(profile, where)
+    values, provenance = _coefficients(profile, family, where)
+    provenance |= _provenance(profile.sources)
+    for path in changed:
+        provenance = {key: found for key, found in provenance.items() if not _below(key, path)}
+        provenance[path] = Provenance("assumption", "set by the user")
+    peaks = msgspec.structs.asdict(profile.peak)
+    cache = profile.cache.last_level if profile.cache else None
+    return Device(
+        name=profile.name,
+        kind=profile.kind,
+        description=profile.description,
+        peak={key: parse(text, "FLOP/s", f"{where}: peak.{key}") for key, text in peaks.items() if text is not None},
+        memory=_memory(profile.memory, where),
+        cache_bytes=parse(cache, "byte", f"{where}: cache.last_level") if cache else 0.0,
+        sustained={key.split(".")[1]: value for key, value in values.items() if key.startswith("sustained.")},
+        launch_s=values["launch"],
+        utilisation=values["utilisation"],
+        provenance=_spread(provenance, profile),
+        profile=profile,
+    )
+
+
+def _family(profile: DeviceProfile, where: str) -> FamilyProfile | None:
+    if profile.family is None:
+        return None
+    known = catalog.names(FAMILIES)
+    if profile.family not in known:
+        raise UnknownNameError("family", profile.family, known, where)
+    path = catalog.find(FAMILIES, profile.family)
+    family: FamilyProfile = catalog.convert(catalog.read_yaml(path), FamilyProfile, str(path))
+    return family
+
+
+def _coefficients(
+    profile: DeviceProfile, family: FamilyProfile | None, where: str
+) -> tuple[dict[str, float], dict[str, Provenance]]:
+    """Each coefficient from the first rung of the ladder that has it: the device, its family, an assumption."""
+    values, provenance = dict(_ASSUMPTIONS), {key: Provenance("assumption", _ASSUMED) for key in _ASSUMPTIONS}
+    for rung in (family, profile):
+        if rung is None:
+            continue
+        given = _given(rung, where)
+        values |= given
+        sources = _provenance(rung.sources)
+        for key in given:
+            provenance[key] = _lookup(sources, key) or Provenance("assumption", "the profile names no source")
+    return values, provenance
+
+
+def _given(rung: Coefficients, where: str) -> dict[str, float]:
+    given: dict[str, float] = {}
+    if rung.utilisation is not None:
+        given["utilisation"] = rung.utilisation
+    if rung.launch is not None:
+        given["launch"] = parse(rung.launch, "s", f"{where}: launch", positive=False)
+    for key, value in msgspec.structs.asdict(rung.sustained or Sustained()).items():
+        if value is not None:
+            given[f"sustained.{key}"] = value
+    return given
+
+
+def _memory(section: MemorySection, where: str) -> Memory:
+    """Totals from the datasheet where it prints them, else count times one unit of the technology."""
+    technology = load_memory(section.technology)
+    counts = {"stack": section.stacks, "channel": section.channels, "chip": section.chips}
+    written = [unit for unit, count in counts.items() if count is not None]
+    count = counts[technology.unit]
+    if written and count is None:
+        raise InputError(f"{where}: memory: {technology.name} comes in {technology.unit}s, not {written[0]}s")
+    if count is None and (section.capacity is None or section.bandwidth is None):
+        raise InputError(f"{where}: memory: give `{technology.unit}s`, or both `capacity` and `bandwidth`")
+    units = count or 1
+    capacity = parse(section.capacity or technology.capacity, "byte", f"{where}: memory.capacity")
+    bandwidth = parse(section.bandwidth or technology.bandwidth, "byte/s", f"{where}: memory.bandwidth")
+    return Memory(
+        technology.name,
+        units,
+        technology.unit,
+        capacity if section.capacity else capacity * units,
+        bandwidth if section.bandwidth else bandwidth * units,
+    )
+
+
+def _provenance(sources: Sequence[Source]) -> dict[str, Provenance]:
+    return {path: Provenance(entry.grade, entry.source) for entry in sources for path in entry.of}
+
+
+def _lookup(provenance: Mapping[str, Provenance], path: str) -> Provenance | None:
+    """The entry of a key path, or of the nearest section above it."""
+    while path:
+        if path in provenance:
+            return provenance[path]
+        path = path.rpartition(".")[0]
+    return None
+
+
+def _below(path: str, section: str) -> bool:
+    return path == section or path.startswith(section + ".")
+
+
+def _spread(provenance: Mapping[str, Provenance], profile: DeviceProfile) -> dict[str, Provenance]:
+    """Provenance of every leaf that the device has, sections' entries handed down."""
+    result = dict(provenance)
+    for path in leaves(msgspec.to_builtins(profile)):
+        found = _lookup(provenance, path)
+        if found is not None:
+            result[path] = found
+    return result
+
+
+def leaves(content: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Key paths of a profile's values, sources and texts about the device left out."""
+    skipped = {"name", "kind", "description", "aliases", "vendor", "family", "year", "notes", "sources"}
+    paths: list[str] = []
+    for key, value in content.items():
+        if not prefix and key in skipped:
+            continue
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            paths.extend(leaves(value, f"{path}."))
+        elif value is not None:
+            paths.append(path)
+    return paths
+
+
+__all__ = [
+    "CacheSection",
+    "Device",
+    "Link",
+    "Links",
+    "Memory",
+    "Provenance",
+    "Units",
+    "leaves",
+    "list_devices",
+    "load_device",
+    "load_memory",
+    "read_profile",
+]

