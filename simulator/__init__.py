@@ -1,0 +1,46 @@
+"""How long a neural network takes to train or run on a machine, layer by layer, and why.
+
+>>> from simulator import Options, load_device, load_workload, simulate
+>>> answer = simulate(load_workload("senet"), load_device("v100"), Options(epochs=100))
+>>> answer.run.total_s  # doctest: +SKIP
+
+Names are imported when they are first used, so that `import simulator` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulator.device.device import Device as Device
+    from simulator.device.device import load_device as load_device
+    from simulator.errors import SimulatorError as SimulatorError
+    from simulator.pipeline import Options as Options
+    from simulator.pipeline import Simulation as Simulation
+    from simulator.pipeline import simulate as simulate
+    from simulator.pipeline import step_seconds as step_seconds
+    from simulator.workload.reading import load_workload as load_workload
+    from simulator.workload.workload import Workload as Workload
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "Device": "device.device",
+    "Options": "pipeline",
+    "Simulation": "pipeline",
+    "SimulatorError": "errors",
+    "Workload": "workload.workload",
+    "load_device": "device.device",
+    "load_workload": "workload.reading",
+    "simulate": "pipeline",
+    "step_seconds": "pipeline",
+}
+
+__all__ = ["__version__", *sorted(_PLACES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"simulator.{_PLACES[name]}"), name)

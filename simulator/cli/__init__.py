@@ -1,0 +1,83 @@
+"""The command line: thin shells over the library, one file a command."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from simulator.cli.run import run_options
+from simulator.errors import SimulatorError
+
+COMMANDS = {
+    "layers": "The table of layers: shapes, parameters, MACs, FLOPs, receptive fields; no device needed.",
+    "workloads": "The workloads that ship with the program.",
+    "devices": "The devices that ship with the program, or one of them with the source of each number.",
+    "schema": "JSON Schema of device or workload files, for editors.",
+}
+"""Command -> help line, so that `--help` imports none of them."""
+
+
+class SimulateGroup(click.Group):
+    """Commands imported when used; every error the user can put right is one line on stderr and exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names, in the order of the help page."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import `cli/<name>.py` and take its `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"simulator.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The commands' help lines, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, and turn errors into one line and an exit code."""
+        kwargs["standalone_mode"] = False
+        try:
+            sys.exit(super().main(*args, **kwargs) or 0)
+        except SimulatorError as error:
+            _fail(str(error))
+        except click.ClickException as error:
+            _fail(error.format_message())
+        except (click.Abort, KeyboardInterrupt):
+            _fail("interrupted", code=130)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(0)
+
+
+def _fail(message: str, code: int = 2) -> None:
+    click.echo("simulate: " + " ".join(message.split()), err=True)
+    sys.exit(code)
+
+
+@click.group(cls=SimulateGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@run_options
+@click.version_option(package_name="roofline-simulator", message="%(version)s")
+@click.pass_context
+def main(context: click.Context, **options: Any) -> None:
+    """How long a neural network takes to train or run on a machine, layer by layer, and why.
+
+    \b
+    simulate --workload senet --device v100 --epochs 100
+    simulate --workload resnet50 --device a100 --precision amp --batch 256
+    simulate --workload senet --device cpu-16core --memory hbm2:4
+    simulate --workload senet --device v100 --set memory.bandwidth=450GB/s
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if options["workload"] is None and not options["device"]:
+        click.echo(context.get_help())
+        return
+    from simulator.cli.run import run
+
+    run(options)

@@ -1,0 +1,140 @@
+"""`simulate --workload ... --device ...`: the main job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from simulator.errors import InputError, SimulatorError
+
+if TYPE_CHECKING:
+    from simulator.pipeline import Options, Simulation
+    from simulator.workload.workload import Workload
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_WORKLOAD_OPTIONS = [
+    click.option("--dataset", help="Dataset of an epoch, such as imagenet, instead of the workload's."),
+    click.option("--samples", type=int, help="Samples of an epoch, instead of a dataset."),
+    click.option("--image-size", type=int, help="Height and width of the input images.", metavar="PIXELS"),
+    click.option("--sequence", type=int, help="Length of the input sequence.", metavar="TOKENS"),
+    click.option("--input", "input_shape", help="Shape of one sample, such as 3,224,224, where the format lacks it."),
+    click.option("--attention", type=click.Choice(["eager", "fused"]), help="How attention is computed."),
+    click.option("--allow-unknown", is_flag=True, help="Keep operations without a cost rule, listed and uncounted."),
+]
+
+_RUN_OPTIONS = [
+    click.option("--workload", metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE."),
+    click.option("--device", multiple=True, metavar="NAME", help="Device: a name or a YAML file; repeat to compare."),
+    click.option("--batch", type=int, help="Samples a step, instead of the workload's."),
+    click.option("--precision", default="fp32", show_default=True, help="fp32, tf32, amp, fp16, bf16, fp64 or int8."),
+    click.option("--task", default="train", show_default=True, help="train or infer."),
+    click.option("--epochs", type=int, default=1, show_default=True, help="Passes over the dataset."),
+    click.option("--optimizer", default="sgd", show_default=True, help="sgd (with momentum) or adam."),
+    click.option("--fidelity", default="calibrated", show_default=True, help="napkin, roofline or calibrated."),
+    click.option("--traffic", default="ideal", show_default=True, help="Memory traffic: ideal, cached or naive."),
+    click.option("--count", default="exact", show_default=True, help="Operations as exact or as articles count them."),
+    click.option("--memory", metavar="TECH:N", help="Another memory, such as hbm2:4."),
+    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the device."),
+    click.option("--ignore-memory", is_flag=True, help="Go on where the step does not fit the device's memory."),
+    click.option("--out", default="reports", show_default=True, metavar="DIR", help="Folder of the report's folder."),
+    click.option("--no-report", is_flag=True, help="Write no files."),
+    click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout."),
+]
+
+
+def _apply(options: list[Any], function: Function) -> Function:
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def workload_options(function: Function) -> Function:
+    """Options that change a workload, for every command that takes one."""
+    return _apply(_WORKLOAD_OPTIONS, function)
+
+
+def run_options(function: Function) -> Function:
+    """Options of the main job."""
+    return _apply(_RUN_OPTIONS, workload_options(function))
+
+
+def chosen_workload(name: str, options: dict[str, Any]) -> Workload:
+    """The workload that the options ask for."""
+    from simulator.workload.importers import Request
+    from simulator.workload.reading import load_workload
+
+    request = Request(
+        image_size=options["image_size"],
+        sequence=options["sequence"],
+        input_shape=_shape(options["input_shape"]),
+        attention=options["attention"],
+        allow_unknown=options["allow_unknown"],
+    )
+    return load_workload(name, dataset=options["dataset"], samples=options["samples"], request=request)
+
+
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(side) for side in text.replace("x", ",").split(","))
+    except ValueError:
+        raise InputError(f"--input {text!r}: write a shape such as 3,224,224") from None
+
+
+def run(options: dict[str, Any]) -> None:
+    """Simulate, print the answer, write the report."""
+    if options["workload"] is None:
+        raise InputError("--workload is missing; `simulate workloads` lists them")
+    if not options["device"]:
+        raise InputError("--device is missing; `simulate devices` lists them")
+    asked = _options(options)
+    workload = chosen_workload(options["workload"], options)
+    simulation = _simulate(workload, options["device"][0], options, asked)
+    others = [_other(workload, name, options, asked) for name in options["device"][1:]]
+    folder = None
+    if not options["no_report"]:
+        from pathlib import Path
+
+        from simulator.report.write import write_report
+
+        folder = write_report(simulation, others, Path(options["out"]))
+    if options["as_json"]:
+        import json
+
+        from simulator.report.summary import summary
+
+        click.echo(json.dumps(summary(simulation, others), indent=2))
+    else:
+        from simulator.report.scorecard import print_scorecard
+
+        print_scorecard(simulation, others, folder)
+
+
+def _options(options: dict[str, Any]) -> Options:
+    from simulator.pipeline import Options
+
+    names = ("batch", "precision", "task", "epochs", "optimizer", "fidelity", "traffic", "count", "ignore_memory")
+    return Options(**{name: options[name] for name in names})
+
+
+def _simulate(workload: Workload, device: str, options: dict[str, Any], asked: Options) -> Simulation:
+    from simulator.device.device import load_device
+    from simulator.pipeline import simulate
+
+    return simulate(workload, load_device(device, memory=options["memory"], overrides=options["overrides"]), asked)
+
+
+def _other(
+    workload: Workload, device: str, options: dict[str, Any], asked: Options
+) -> Simulation | tuple[str, SimulatorError]:
+    """A device to compare with, or why it cannot run the workload; an unknown name is an error all the same."""
+    from simulator.errors import OutOfMemoryError, UnsupportedError
+
+    try:
+        return _simulate(workload, device, options, asked)
+    except (OutOfMemoryError, UnsupportedError) as error:
+        return device, error

@@ -1,0 +1,165 @@
+"""The whole program: a workload, a device and options become a step, a run and a footprint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+
+from simulator.device.device import Device
+from simulator.errors import InputError, UnknownNameError
+from simulator.op.kernels import FloatArray, Kernels
+from simulator.op.optimizer import Optimizer, get_optimizer
+from simulator.precision import Engine, get_precision
+from simulator.roofline.rates import Fidelity, peak_name, result_grade
+from simulator.roofline.times import Times, kernel_times, napkin_times
+from simulator.roofline.traffic import TrafficModel
+from simulator.training.memory import Footprint, check_fits, footprint
+from simulator.training.run import Run, run_of
+from simulator.training.step import LayerTimes, Step, layer_times, step_of
+from simulator.workload.lowering import lower
+from simulator.workload.workload import Workload
+
+TASKS = ("train", "infer")
+COUNTS = ("exact", "articles")
+LARGEST = 10**12
+"""Batches and epochs beyond this are surely a mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked of a workload on a device; names are checked when the options are made.
+
+    Attributes
+    ----------
+    batch : samples a step; the workload's own if None.
+    count : "exact", or "articles" for the founding articles' counting conventions.
+    ignore_memory : go on where the step does not fit the device.
+    """
+
+    batch: int | None = None
+    precision: str = "fp32"
+    task: str = "train"
+    epochs: int = 1
+    optimizer: str = "sgd"
+    fidelity: str = "calibrated"
+    traffic: str = "ideal"
+    count: str = "exact"
+    ignore_memory: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names and sizes below one."""
+        for what, value, known in (
+            ("task", self.task, TASKS),
+            ("fidelity", self.fidelity, tuple(Fidelity)),
+            ("traffic model", self.traffic, tuple(TrafficModel)),
+            ("count", self.count, COUNTS),
+        ):
+            if value not in known:
+                raise UnknownNameError(what, value, known)
+        for what, number in (("batch", self.batch), ("epochs", self.epochs)):
+            if number is not None and not 1 <= number <= LARGEST:
+                raise InputError(f"{what} must be between 1 and {LARGEST}, found {number}")
+        get_optimizer(self.optimizer)
+        if get_precision(self.precision).inference_only and self.task == "train":
+            raise InputError(f"precision {self.precision} is for inference; add --task infer")
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """The answer: everything a report shows."""
+
+    workload: Workload
+    device: Device
+    options: Options
+    kernels: Kernels = field(repr=False)
+    times: Times = field(repr=False)
+    layers: LayerTimes = field(repr=False)
+    step: Step
+    run: Run
+    memory: Footprint
+    grade: str
+    matrix_peak: str
+    """Name of the peak that matrix products run at."""
+
+    @property
+    def batch(self) -> int:
+        """Samples a step."""
+        return self.step.batch
+
+    @property
+    def left_out(self) -> float:
+        """FLOPs of the step over what the napkin estimate counts: how many times more work there is."""
+        return self.step.flops / (operations_per_sample(self.workload, self.options.count) * self.batch)
+
+
+def simulate(workload: Workload, device: Device, options: Options | None = None) -> Simulation:
+    """How long a workload takes on a device, and why.
+
+    Raises
+    ------
+    UnsupportedError
+        If the device lists no peak for the precision.
+    OutOfMemoryError
+        If the step does not fit the device's memory and `ignore_memory` is not set.
+    """
+    chosen = options or Options()
+    precision, batch = get_precision(chosen.precision), chosen.batch or workload.batch
+    matrix_peak = peak_name(device, precision, Engine.MATRIX)
+    memory = footprint(workload, batch, precision, device.memory.capacity_bytes, _optimizer(chosen))
+    if not chosen.ignore_memory:
+        check_fits(memory, workload, device.name, batch)
+    kernels = kernels_of(workload, chosen)
+    timed = partial(_times, workload, kernels, device, chosen)
+    times = timed(batch)
+    step = step_of(kernels, times, batch, device.peak[matrix_peak])
+    if chosen.fidelity == Fidelity.NAPKIN:
+        step = replace(step, mfu=device.utilisation)
+    return Simulation(
+        workload=workload,
+        device=device,
+        options=chosen,
+        kernels=kernels,
+        times=times,
+        layers=layer_times(kernels, times, len(workload.layers)),
+        step=step,
+        run=run_of(workload.dataset.samples, batch, chosen.epochs, lambda size: float(timed(size).time_s.sum())),
+        memory=memory,
+        grade=result_grade(device, precision, Fidelity(chosen.fidelity)),
+        matrix_peak=matrix_peak,
+    )
+
+
+def step_seconds(workload: Workload, device: Device, batches: FloatArray, options: Options | None = None) -> FloatArray:
+    """Step time at many batch sizes in one broadcast, shape (batches,). [s]"""
+    chosen = options or Options()
+    column = np.asarray(batches, dtype=float)[:, None]
+    seconds: FloatArray = _times(workload, kernels_of(workload, chosen), device, chosen, column).time_s.sum(axis=-1)
+    return seconds
+
+
+def kernels_of(workload: Workload, options: Options) -> Kernels:
+    """The workload's kernels for these options, lowered once."""
+    training = options.task == "train"
+    master = training and get_precision(options.precision).master_weights
+    return lower(workload, training=training, optimizer=_optimizer(options), master_weights=master)
+
+
+def operations_per_sample(workload: Workload, count: str) -> float:
+    """Operations that the napkin estimate counts: forward MACs, or what the articles quote or would count. [MAC]"""
+    if count == "exact":
+        return workload.macs
+    return workload.quoted_macs or sum(counts.macs for counts in workload.article_counts)
+
+
+def _optimizer(options: Options) -> Optimizer | None:
+    return get_optimizer(options.optimizer) if options.task == "train" else None
+
+
+def _times(workload: Workload, kernels: Kernels, device: Device, options: Options, batch: float | FloatArray) -> Times:
+    precision = get_precision(options.precision)
+    if options.fidelity == Fidelity.NAPKIN:
+        scale = operations_per_sample(workload, options.count) / max(workload.macs, 1)
+        return napkin_times(kernels, device, batch, precision, scale)
+    return kernel_times(kernels, device, batch, precision, Fidelity(options.fidelity), TrafficModel(options.traffic))

@@ -1,0 +1,82 @@
+"""Number formats: how wide each kind of tensor is, and which peak each engine runs at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from simulator.errors import UnknownNameError
+
+
+class Role(IntEnum):
+    """What a tensor is for; a precision gives each role its width."""
+
+    WEIGHT = 0
+    """Parameters as the kernels read them."""
+    ACTIVATION = 1
+    GRADIENT = 2
+    """Gradients of activations."""
+    WEIGHT_GRADIENT = 3
+    STATE = 4
+    """Master weights, optimizer moments, running statistics."""
+    INDEX = 5
+    """Labels, token numbers, positions of maxima."""
+    MASK = 6
+    """One flag an element."""
+
+
+class Engine(IntEnum):
+    """Which units of a device do the work."""
+
+    VECTOR = 0
+    MATRIX = 1
+
+
+INDEX_BYTES = 8
+MASK_BYTES = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """A training or inference precision.
+
+    `matrix_peaks` and `vector_peaks` are names of peaks in a device profile that can serve: a GEMM at "fp16" runs on
+    tensor cores, half-width lanes or, widened, fp32 lanes, whichever the device has and is fastest at.
+    """
+
+    name: str
+    widths: tuple[int, ...]
+    matrix_peaks: tuple[str, ...]
+    vector_peaks: tuple[str, ...]
+    inference_only: bool = False
+
+    @property
+    def master_weights(self) -> bool:
+        """Whether the optimizer keeps wider weights than the kernels read (mixed precision)."""
+        return self.widths[Role.STATE] != self.widths[Role.WEIGHT]
+
+
+def _widths(compute: int, state: int) -> tuple[int, ...]:
+    return (compute, compute, compute, compute, state, INDEX_BYTES, MASK_BYTES)
+
+
+PRECISIONS: dict[str, Precision] = {
+    p.name: p
+    for p in (
+        Precision("fp32", _widths(4, 4), ("fp32",), ("fp32",)),
+        Precision("tf32", _widths(4, 4), ("tf32_tensor",), ("fp32",)),
+        Precision("amp", _widths(2, 4), ("fp16_tensor", "bf16_tensor", "fp16", "fp32"), ("fp32",)),
+        Precision("fp16", _widths(2, 2), ("fp16_tensor", "fp16", "fp32"), ("fp32",)),
+        Precision("bf16", _widths(2, 4), ("bf16_tensor", "bf16"), ("fp32",)),
+        Precision("fp64", _widths(8, 8), ("fp64_tensor", "fp64"), ("fp64",)),
+        Precision("int8", _widths(1, 1), ("int8_tensor", "int8"), ("fp32",), inference_only=True),
+    )
+}
+"""Element-wise work of the half-width formats is done in fp32 lanes after widening, as cuDNN and PyTorch do."""
+
+
+def get_precision(name: str) -> Precision:
+    """A precision by name, or an `UnknownNameError` with the nearest one."""
+    if name not in PRECISIONS:
+        raise UnknownNameError("precision", name, PRECISIONS)
+    return PRECISIONS[name]

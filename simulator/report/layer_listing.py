@@ -1,0 +1,44 @@
+"""The table of layers on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simulator.op.base import Shape
+from simulator.report.listing import Row, print_table
+from simulator.workload.table import LayerRow
+from simulator.workload.workload import Workload
+
+
+def print_layers(workload: Workload, rows: Sequence[LayerRow]) -> None:
+    """Each layer for one sample, and the totals."""
+    cells: list[Row] = [
+        {
+            "layer": row.name,
+            "op": row.op,
+            "output": shape_text(row.output_shape),
+            "parameters": row.parameters,
+            "MACs": row.macs,
+            "FLOPs": row.flops,
+            "backward FLOPs": row.backward_flops,
+            "activations": row.activations,
+            "field": shape_text(row.receptive_field or ()),
+            "stride": shape_text(row.stride or ()),
+            "MACs/param": f"{row.macs_per_parameter:,.4g}" if row.macs_per_parameter else "",
+        }
+        for row in rows
+    ]
+    totals = {key: sum(row[key] for row in cells) for key in ("parameters", "MACs", "FLOPs", "backward FLOPs")}
+    cells.append(dict.fromkeys(cells[0], "") | {"layer": "total"} | totals | {"activations": _sum(rows)})
+    print_table(f"{workload.name}: one sample, forward unless said otherwise; a MAC is 2 FLOP", cells)
+    if workload.unknown:
+        print(f"without a cost rule ({workload.coverage:.1%} covered): {', '.join(workload.unknown)}")
+
+
+def shape_text(shape: Shape) -> str:
+    """(64, 112, 112) -> "64x112x112"."""
+    return "x".join(str(side) for side in shape)
+
+
+def _sum(rows: Sequence[LayerRow]) -> int:
+    return sum(row.activations for row in rows)

@@ -1,0 +1,134 @@
+"""Lists of what ships with the program, as rows and as terminal tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from simulator import catalog
+from simulator.device.device import FOLDER as DEVICES
+from simulator.device.device import leaves, load_device, read_profile
+from simulator.device.profile import DeviceProfile, MemoryProfile
+from simulator.workload.dataset import FOLDER as DATASETS
+from simulator.workload.dataset import load_dataset
+
+Row = dict[str, Any]
+
+NARROWEST = 120
+"""Columns that the tables need; a narrower terminal wraps them rather than cut the names."""
+
+
+def workload_rows() -> list[Row]:
+    """Name, description, dataset and batch of each workload."""
+    return [
+        {
+            "name": name,
+            "aliases": ", ".join(content.get("aliases", [])),
+            "description": content.get("description", ""),
+            "dataset": content.get("dataset", "imagenet"),
+            "batch": content.get("batch", 32),
+        }
+        for name in catalog.names("workloads")
+        for content in [catalog.read_yaml(catalog.find("workloads", name))]
+    ]
+
+
+def dataset_rows() -> list[Row]:
+    """Name, size and description of each dataset."""
+    datasets = [load_dataset(name) for name in catalog.names(DATASETS)]
+    return [{"name": data.name, "samples": data.samples, "description": data.description} for data in datasets]
+
+
+def device_rows() -> list[Row]:
+    """Peaks, bandwidth and capacity of each device, as its file writes them."""
+    return [
+        {
+            "name": profile.name,
+            "aliases": ", ".join(profile.aliases),
+            "kind": profile.kind,
+            "fp32": profile.peak.fp32 or "",
+            "fp16 tensor": profile.peak.fp16_tensor or profile.peak.bf16_tensor or "",
+            "bandwidth": profile.memory.bandwidth or f"{_units(profile)} x {profile.memory.technology}",
+            "capacity": profile.memory.capacity or "",
+        }
+        for profile in _profiles()
+        if isinstance(profile, DeviceProfile)
+    ]
+
+
+def memory_rows() -> list[Row]:
+    """One unit of each memory technology."""
+    return [
+        {
+            "name": profile.name,
+            "unit": profile.unit,
+            "bandwidth": profile.bandwidth,
+            "capacity": profile.capacity,
+            "description": profile.description,
+        }
+        for profile in _profiles()
+        if isinstance(profile, MemoryProfile)
+    ]
+
+
+def value_rows(name: str) -> list[Row]:
+    """Every value of a device or memory technology, with its grade and source."""
+    profile = read_profile(name)
+    if isinstance(profile, MemoryProfile):
+        source = profile.sources[0] if profile.sources else None
+        grade, text = (source.grade, source.source) if source else ("assumption", "")
+        return [
+            {"value": key, "is": getattr(profile, key), "grade": grade, "source": text}
+            for key in ("unit", "bandwidth", "capacity")
+        ]
+    device = load_device(name)
+    coefficients = {
+        "utilisation": device.utilisation,
+        "launch": f"{device.launch_s * 1e6:g} us",
+        **{f"sustained.{key}": value for key, value in device.sustained.items()},
+    }
+    content = msgspec.to_builtins(profile)
+    written = {path: _value(content, path) for path in leaves(content)}
+    return [
+        {
+            "value": path,
+            "is": value,
+            "grade": device.provenance[path].grade if path in device.provenance else "",
+            "source": device.provenance[path].source if path in device.provenance else "",
+        }
+        for path, value in {**written, **coefficients}.items()
+    ]
+
+
+def print_table(title: str, rows: Sequence[Row]) -> None:
+    """Rows as a table on stdout; the keys of the first row are the columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    for key in rows[0]:
+        numeric = all(isinstance(row[key], int | float) for row in rows)
+        table.add_column(key, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()])
+    console = Console()
+    console.width = max(console.width, NARROWEST)
+    console.print(table)
+    console.print()
+
+
+def _profiles() -> list[DeviceProfile | MemoryProfile]:
+    return [read_profile(name) for name in catalog.names(DEVICES)]
+
+
+def _units(profile: DeviceProfile) -> int | str:
+    memory = profile.memory
+    return memory.stacks or memory.channels or memory.chips or "?"
+
+
+def _value(content: Any, path: str) -> Any:
+    for key in path.split("."):
+        content = content[key]
+    return content

@@ -1,0 +1,165 @@
+"""The answer as JSON: stable keys, SI units. `docs/json.md` describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from simulator.errors import SimulatorError
+from simulator.pipeline import Simulation
+from simulator.roofline.times import Bound
+from simulator.workload.table import LayerRow
+from simulator.workload.workload import Workload
+
+
+def summary(simulation: Simulation, others: Sequence[Simulation | tuple[str, SimulatorError]] = ()) -> dict[str, Any]:
+    """Everything a program may want to know of a simulation; `others` are the devices it is compared with."""
+    return {
+        "workload": workload_summary(simulation.workload) | {"flops_step": round(simulation.step.flops)},
+        "device": {"name": simulation.device.name, "grade": simulation.grade},
+        "options": _options(simulation),
+        "step": _step(simulation),
+        "run": _run(simulation),
+        "memory": _memory(simulation),
+        "interval": None,
+        "layers": _layers(simulation),
+        "coverage": simulation.workload.coverage,
+        "unknown": list(simulation.workload.unknown),
+        "others": [_other(other) for other in others],
+    }
+
+
+def workload_summary(workload: Workload) -> dict[str, Any]:
+    """What is known of a workload without a device."""
+    return {
+        "name": workload.name,
+        "parameters": workload.parameters,
+        "macs_forward_per_sample": workload.macs,
+        "dataset": {"name": workload.dataset.name, "samples": workload.dataset.samples},
+    }
+
+
+def layers_summary(workload: Workload, rows: Sequence[LayerRow], batch: int, flops_step: float) -> dict[str, Any]:
+    """The table of layers without a device; counts are of one sample, `flops_step` of a training step at the batch."""
+    return {
+        "workload": workload_summary(workload) | {"flops_step": round(flops_step), "batch": batch},
+        "layers": [_layer_row(row) for row in rows],
+        "coverage": workload.coverage,
+        "unknown": list(workload.unknown),
+    }
+
+
+def _layer_row(row: LayerRow) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "op": row.op,
+        "input_shapes": [list(shape) for shape in row.input_shapes],
+        "output_shape": list(row.output_shape),
+        "parameters": row.parameters,
+        "weights": row.weights,
+        "macs": row.macs,
+        "flops": row.flops,
+        "backward_flops": row.backward_flops,
+        "activations": row.activations,
+        "receptive_field": list(row.receptive_field) if row.receptive_field else None,
+        "stride": list(row.stride) if row.stride else None,
+        "macs_per_parameter": row.macs_per_parameter,
+        "macs_per_weight": row.macs_per_weight,
+    }
+
+
+def _options(simulation: Simulation) -> dict[str, Any]:
+    options, device = simulation.options, simulation.device
+    return {
+        "batch": simulation.batch,
+        "precision": options.precision,
+        "task": options.task,
+        "epochs": options.epochs,
+        "optimizer": options.optimizer if options.task == "train" else None,
+        "fidelity": options.fidelity,
+        "traffic": options.traffic,
+        "count": options.count,
+        "memory": device.swapped_memory,
+        "set": list(device.overrides),
+    }
+
+
+def _step(simulation: Simulation) -> dict[str, Any]:
+    step = simulation.step
+    return {
+        "time_s": step.time_s,
+        "forward_s": step.forward_s,
+        "backward_s": step.backward_s,
+        "update_s": step.update_s,
+        "samples_per_s": step.samples_per_s,
+        "bound": step.bound.name.lower(),
+        "mfu": step.mfu,
+    }
+
+
+def _run(simulation: Simulation) -> dict[str, Any]:
+    run = simulation.run
+    return {
+        "steps_per_epoch": run.steps_per_epoch,
+        "epoch_s": run.epoch_s,
+        "epochs": run.epochs,
+        "total_s": run.total_s,
+    }
+
+
+def _memory(simulation: Simulation) -> dict[str, Any]:
+    memory = simulation.memory
+    return {
+        "total_bytes": round(memory.total_bytes),
+        "parameters_bytes": round(memory.parameters_bytes),
+        "gradients_bytes": round(memory.gradients_bytes),
+        "optimizer_bytes": round(memory.optimizer_bytes),
+        "activations_bytes": round(memory.activations_bytes),
+        "capacity_bytes": round(memory.capacity_bytes),
+        "largest_batch": memory.largest_batch,
+        "fits": memory.fits,
+    }
+
+
+def _layers(simulation: Simulation) -> list[dict[str, Any]]:
+    times, workload = simulation.layers, simulation.workload
+    counts = workload.counts if simulation.options.count == "exact" else workload.article_counts
+    columns = zip(
+        times.flops.tolist(),
+        times.traffic_bytes.tolist(),
+        times.compute_s.tolist(),
+        times.memory_s.tolist(),
+        times.time_s.tolist(),
+        times.bound.tolist(),
+        strict=True,
+    )
+    return [
+        {
+            "name": layer.name,
+            "op": layer.op.kind,
+            "output_shape": list(layer.output),
+            "parameters": layer.parameters,
+            "macs": count.macs,
+            "flops": round(flops),
+            "traffic_bytes": round(traffic),
+            "intensity_flop_per_byte": flops / traffic if traffic else None,
+            "compute_s": compute_s,
+            "memory_s": memory_s,
+            "time_s": time_s,
+            "bound": Bound(bound).name.lower() if time_s else None,
+        }
+        for layer, count, (flops, traffic, compute_s, memory_s, time_s, bound) in zip(
+            workload.layers, counts, columns, strict=True
+        )
+    ]
+
+
+def _other(other: Simulation | tuple[str, SimulatorError]) -> dict[str, Any]:
+    if isinstance(other, tuple):
+        return {"device": {"name": other[0]}, "reason": str(other[1])}
+    return {
+        "device": {"name": other.device.name, "grade": other.grade},
+        "step": _step(other),
+        "run": _run(other),
+        "memory": _memory(other),
+    }

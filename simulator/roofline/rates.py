@@ -1,0 +1,113 @@
+"""What a device does in a second for a kernel: peaks by precision and engine, at each fidelity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from simulator.device.device import Device
+from simulator.device.profile import Grade
+from simulator.errors import UnsupportedError
+from simulator.op.kernel import Engine
+from simulator.op.kernels import FloatArray, Kernels
+from simulator.precision import Precision
+
+TENSOR_CORE_MULTIPLE = 8
+"""Tensor cores take operands in tiles of at least this many half-width values a side; narrower products run on the
+vector lanes. Source: NVIDIA, "Matrix Multiplication Background" user's guide, requirements for tensor cores.
+"""
+
+
+class Fidelity(StrEnum):
+    """How much of the hardware a time knows of."""
+
+    NAPKIN = "napkin"
+    """Work divided by a fraction of the peak."""
+    ROOFLINE = "roofline"
+    """The datasheet's peaks and bandwidth: a bound for direct algorithms."""
+    CALIBRATED = "calibrated"
+    """Sustained rates, launch cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What each kernel can use. compute : (kernels,) or scalar. [FLOP/s], [byte/s], [s]"""
+
+    compute_flop_per_s: FloatArray
+    bandwidth_byte_per_s: float
+    launch_s: float
+
+
+def peak_name(device: Device, precision: Precision, engine: Engine) -> str:
+    """The peak that an engine runs at: the fastest that the device has of those that serve the precision.
+
+    A product of half-width values may run in fp32 lanes after widening, as the libraries do where half-width lanes are
+    slower (GeForce 10: 1/64) or missing.
+
+    Raises
+    ------
+    UnsupportedError
+        If the device lists none of them.
+    """
+    wanted = precision.matrix_peaks if engine is Engine.MATRIX else precision.vector_peaks
+    listed = [name for name in wanted if name in device.peak]
+    if not listed:
+        raise UnsupportedError(
+            f"{device.name} lists no {' or '.join(wanted)} peak, which precision {precision.name} needs; it has "
+            f"{', '.join(sorted(device.peak))}; choose another --precision or give one with --set peak.{wanted[-1]}=..."
+        )
+    return max(listed, key=lambda name: device.peak[name])
+
+
+def engine_peaks(device: Device, precision: Precision) -> tuple[float, float]:
+    """Peaks of the vector and the matrix engine. [FLOP/s]"""
+    vector = device.peak[peak_name(device, precision, Engine.VECTOR)]
+    matrix = device.peak[peak_name(device, precision, Engine.MATRIX)]
+    return vector, matrix
+
+
+def rates(kernels: Kernels, device: Device, precision: Precision, fidelity: Fidelity) -> Rates:
+    """Rates of each kernel: the datasheet's for `roofline`, the sustained ones for `calibrated`."""
+    vector, matrix = engine_peaks(device, precision)
+    if fidelity is Fidelity.ROOFLINE:
+        compute = np.where(kernels.engine == Engine.MATRIX, matrix, vector)
+        return Rates(compute, device.memory.bandwidth_byte_per_s, 0.0)
+    tensor = peak_name(device, precision, Engine.MATRIX).endswith("_tensor")
+    sustained_vector = vector * device.sustained["vector"]
+    sustained_matrix = matrix * device.sustained["matrix" if tensor else "vector"]
+    narrow = tensor & (_narrowest_side(kernels) < TENSOR_CORE_MULTIPLE)
+    lanes = (kernels.engine == Engine.VECTOR) | narrow
+    return Rates(
+        np.where(lanes, sustained_vector, sustained_matrix),
+        device.memory.bandwidth_byte_per_s * device.sustained["bandwidth"],
+        device.launch_s,
+    )
+
+
+def _narrowest_side(kernels: Kernels) -> FloatArray:
+    """The smaller of the two sides that do not grow with the batch, of each group."""
+    fixed = kernels.gemm[:, 0, :]
+    narrowest: FloatArray = np.where(fixed > 0, fixed, np.inf).min(axis=0)
+    return narrowest
+
+
+def result_grade(device: Device, precision: Precision, fidelity: Fidelity) -> Grade:
+    """The weakest grade among the device's numbers that a time at this fidelity rests on.
+
+    A calibrated time is as good as its sustained fractions; the peaks they refer to weaken it where they are assumed.
+    """
+    matrix = peak_name(device, precision, Engine.MATRIX)
+    if fidelity is Fidelity.NAPKIN:
+        return device.grade([f"peak.{matrix}", "utilisation"])
+    hardware = [f"peak.{matrix}", f"peak.{peak_name(device, precision, Engine.VECTOR)}"]
+    hardware += ["memory.bandwidth", "memory.channels", "memory.stacks", "memory.chips"]
+    weakest = device.grade(hardware)
+    if fidelity is Fidelity.ROOFLINE or weakest == "assumption":
+        return weakest
+    fractions = ["sustained.vector", "sustained.bandwidth", "launch"]
+    return device.grade([*fractions, "sustained.matrix"] if matrix.endswith("_tensor") else fractions)
+
+
+__all__ = ["Fidelity", "Rates", "engine_peaks", "peak_name", "rates", "result_grade"]

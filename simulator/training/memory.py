@@ -1,0 +1,156 @@
+"""Memory footprint of a step, by component; affine in the batch, so that the largest batch is a division."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from simulator.errors import OutOfMemoryError
+from simulator.op.base import elements
+from simulator.op.kernel import Role
+from simulator.op.optimizer import Optimizer
+from simulator.precision import Precision
+from simulator.units import binary_bytes
+from simulator.workload.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes held at the fullest moment of a step, by component.
+
+    Attributes
+    ----------
+    parameters_bytes : weights as the kernels read them, and the master weights of mixed precision.
+    gradients_bytes : gradients of the weights.
+    optimizer_bytes : the optimizer's moments.
+    activations_bytes : what the backward pass needs, and the widest pair of activation gradients; at inference the
+        widest moment of the forward pass.
+    activations_per_sample_bytes : the same for one sample.
+    capacity_bytes : the device's memory.
+    """
+
+    parameters_bytes: float
+    gradients_bytes: float
+    optimizer_bytes: float
+    activations_bytes: float
+    activations_per_sample_bytes: float
+    capacity_bytes: float
+
+    @property
+    def total_bytes(self) -> float:
+        """Sum of the components."""
+        return self.parameters_bytes + self.gradients_bytes + self.optimizer_bytes + self.activations_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device holds it."""
+        return self.total_bytes <= self.capacity_bytes
+
+    @property
+    def largest_batch(self) -> int:
+        """The largest batch that fits, zero if not even one sample does."""
+        room = self.capacity_bytes - (self.total_bytes - self.activations_bytes)
+        return max(0, int(room // self.activations_per_sample_bytes)) if self.activations_per_sample_bytes else 0
+
+
+def footprint(
+    workload: Workload, batch: int, precision: Precision, capacity_bytes: float, optimizer: Optimizer | None
+) -> Footprint:
+    """Footprint of a training step (`optimizer` given) or of inference (None). [byte]"""
+    widths = precision.widths
+    parameters = workload.parameters
+    if optimizer is None:
+        per_sample = float(widths[Role.ACTIVATION]) * _peak_live_elements(workload)
+        return Footprint(parameters * widths[Role.WEIGHT], 0, 0, per_sample * batch, per_sample, capacity_bytes)
+    master = widths[Role.STATE] if precision.master_weights else 0
+    gradient = widths[Role.STATE] if precision.master_weights else widths[Role.WEIGHT_GRADIENT]
+    per_sample = _saved_bytes(workload, precision) + widths[Role.GRADIENT] * _widest_gradients(workload)
+    return Footprint(
+        parameters * (widths[Role.WEIGHT] + master),
+        parameters * gradient,
+        parameters * optimizer.moments * widths[Role.STATE],
+        per_sample * batch,
+        per_sample,
+        capacity_bytes,
+    )
+
+
+def check_fits(memory: Footprint, workload: Workload, device: str, batch: int) -> None:
+    """Raise an `OutOfMemoryError` that shows the components and the largest batch that fits."""
+    if memory.fits:
+        return
+    largest = memory.largest_batch
+    way_out = f"the largest batch that fits is {largest}" if largest else "not even one sample fits"
+    raise OutOfMemoryError(
+        f"{workload.name} at batch {batch} needs {binary_bytes(memory.total_bytes)} of the "
+        f"{binary_bytes(memory.capacity_bytes)} of {device}: parameters {binary_bytes(memory.parameters_bytes)}, "
+        f"gradients {binary_bytes(memory.gradients_bytes)}, optimizer {binary_bytes(memory.optimizer_bytes)}, "
+        f"activations {binary_bytes(memory.activations_bytes)}; {way_out} (--ignore-memory goes on)"
+    )
+
+
+def _roots(workload: Workload) -> list[int]:
+    """The layer whose memory each layer's output lives in: its own, or its source's for a view (negative: an input)."""
+    roots: list[int] = []
+    for position, layer in enumerate(workload.layers):
+        source = layer.sources[0]
+        is_view = layer.op.view
+        roots.append((roots[source] if source >= 0 else source) if is_view else position)
+    return roots
+
+
+def _saved_bytes(workload: Workload, precision: Precision) -> float:
+    """What the forward pass keeps for the backward pass, one sample.
+
+    A tensor is kept once, whoever needs it: a convolution and a normalisation keep their input, a ReLU its output. A
+    ReLU's input is needed by nobody, so it is computed in place and costs nothing.
+    """
+    roots = _roots(workload)
+    kept: set[int] = set()
+    extra = 0.0
+    for position, layer in enumerate(workload.layers):
+        if layer.op.saves_input:
+            kept.update(roots[source] if source >= 0 else source for source in layer.sources)
+        if layer.op.saves_output:
+            kept.add(roots[position])
+        for role, count in layer.op.saved(layer.site()):
+            extra += precision.widths[role] * count.per_sample
+    total = sum(elements(_shape(workload, handle)) for handle in kept)
+    return precision.widths[Role.ACTIVATION] * total + extra
+
+
+def _widest_gradients(workload: Workload) -> int:
+    """Elements of the widest pair of output and input gradients that are alive together, one sample."""
+    return max(
+        elements(layer.output)
+        + sum(elements(shape) for shape, source in zip(layer.inputs, layer.sources, strict=True) if source >= 0)
+        for layer in workload.layers
+    )
+
+
+def _peak_live_elements(workload: Workload) -> int:
+    """Elements alive at the fullest moment of a forward pass that frees a tensor after its last reader."""
+    roots = _roots(workload)
+    last_reader = dict(_last_readers(workload, roots))
+    live = sum(elements(shape) for shape in workload.inputs)
+    peak = live
+    freed_at: dict[int, list[int]] = {}
+    for handle, position in last_reader.items():
+        freed_at.setdefault(position, []).append(handle)
+    for position, layer in enumerate(workload.layers):
+        if roots[position] == position:
+            live += elements(layer.output)
+        peak = max(peak, live)
+        live -= sum(elements(_shape(workload, handle)) for handle in freed_at.get(position, ()))
+    return peak
+
+
+def _last_readers(workload: Workload, roots: list[int]) -> Iterator[tuple[int, int]]:
+    """(tensor, position of the last layer that reads it), later readers after earlier ones."""
+    for position, layer in enumerate(workload.layers):
+        for source in layer.sources:
+            yield (roots[source] if source >= 0 else source), position
+
+
+def _shape(workload: Workload, handle: int) -> tuple[int, ...]:
+    return workload.layers[handle].output if handle >= 0 else workload.inputs[-1 - handle]

@@ -1,0 +1,98 @@
+"""One step: kernel times summed by phase and by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.op.kernel import Engine, Phase
+from simulator.op.kernels import FloatArray, IntArray, Kernels
+from simulator.roofline.times import Bound, Times
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One training or inference step.
+
+    Attributes
+    ----------
+    forward_s, backward_s, update_s : time by phase; they sum to `time_s`. [s]
+    bound : what most of the time is spent waiting for.
+    bound_shares : share of the time by bound, in the order of `Bound`.
+    mfu : model FLOP utilisation: FLOPs of matrix products over time times their peak.
+    flops : floating-point operations of the whole step. [FLOP]
+    """
+
+    batch: int
+    time_s: float
+    forward_s: float
+    backward_s: float
+    update_s: float
+    bound: Bound
+    bound_shares: tuple[float, ...]
+    mfu: float
+    flops: float
+    traffic_bytes: float
+
+    @property
+    def samples_per_s(self) -> float:
+        """Throughput. [1/s]"""
+        return self.batch / self.time_s
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTimes:
+    """Columns over layers: all phases of a step. [FLOP], [byte], [s]
+
+    `by_phase` has shape (phases, layers).
+    """
+
+    flops: FloatArray
+    traffic_bytes: FloatArray
+    compute_s: FloatArray
+    memory_s: FloatArray
+    overhead_s: FloatArray
+    time_s: FloatArray
+    by_phase: FloatArray
+    bound: IntArray
+
+
+def step_of(kernels: Kernels, times: Times, batch: int, matrix_peak_flop_per_s: float) -> Step:
+    """Sum kernel times (kernels,) to a step."""
+    phase = np.bincount(kernels.phase, weights=times.time_s, minlength=len(Phase))
+    bounds = np.bincount(times.bound, weights=times.time_s, minlength=len(Bound))
+    total = float(times.time_s.sum())
+    matrix_flops = float(times.flops[kernels.engine == Engine.MATRIX].sum())
+    return Step(
+        batch=batch,
+        time_s=total,
+        forward_s=float(phase[Phase.FORWARD]),
+        backward_s=float(phase[Phase.INPUT_GRADIENT] + phase[Phase.WEIGHT_GRADIENT]),
+        update_s=float(phase[Phase.UPDATE]),
+        bound=Bound(int(bounds.argmax())),
+        bound_shares=tuple(float(share) for share in bounds / total),
+        mfu=matrix_flops / (total * matrix_peak_flop_per_s),
+        flops=float(times.flops.sum()),
+        traffic_bytes=float(times.traffic_bytes.sum()),
+    )
+
+
+def layer_times(kernels: Kernels, times: Times, layers: int) -> LayerTimes:
+    """Sum kernel times (kernels,) by layer; a layer's bound is what most of its time waits for."""
+
+    def total(values: FloatArray) -> FloatArray:
+        return np.bincount(kernels.layer, weights=values, minlength=layers).astype(float)
+
+    by_bound = np.array([total(np.where(times.bound == bound, times.time_s, 0.0)) for bound in Bound])
+    by_phase = np.array([total(np.where(kernels.phase == phase, times.time_s, 0.0)) for phase in Phase])
+    return LayerTimes(
+        flops=total(times.flops),
+        traffic_bytes=total(times.traffic_bytes),
+        compute_s=total(times.compute_s),
+        memory_s=total(times.memory_s),
+        overhead_s=total(times.overhead_s),
+        time_s=total(times.time_s),
+        by_phase=by_phase,
+        bound=by_bound.argmax(axis=0),
+    )

@@ -1,0 +1,1 @@
+"""Workloads: networks as layers with shapes, the files that describe them, and their lowering to kernels."""

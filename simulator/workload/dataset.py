@@ -1,0 +1,41 @@
+"""Datasets: how many samples an epoch has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from simulator import catalog
+from simulator.errors import InputError, UnknownNameError
+
+FOLDER = "workloads/datasets"
+
+
+class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A dataset: `workloads/datasets/<name>.yaml`."""
+
+    name: str
+    samples: Annotated[int, Meta(gt=0, description="training samples of one epoch")]
+    sample_bytes: Annotated[int, Meta(gt=0, description="stored bytes a sample, on average")] | None = None
+    description: str = ""
+    source: str = ""
+    aliases: list[str] = []
+
+
+def load_dataset(name: str) -> Dataset:
+    """A dataset by name, or an `UnknownNameError` with the nearest one."""
+    known = catalog.names(FOLDER)
+    if name not in known:
+        raise UnknownNameError("dataset", name, known)
+    path = catalog.find(FOLDER, name)
+    dataset: Dataset = catalog.convert(catalog.read_yaml(path), Dataset, str(path))
+    return dataset
+
+
+def custom_dataset(samples: int) -> Dataset:
+    """A dataset of which only the size is known."""
+    if samples < 1:
+        raise InputError(f"--samples must be at least 1, found {samples}")
+    return Dataset(name=f"{samples} samples", samples=samples)

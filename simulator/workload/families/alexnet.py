@@ -1,0 +1,71 @@
+"""AlexNet as published, and as torchvision builds it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from simulator.op.activation import Dropout, Relu
+from simulator.op.combine import Flatten
+from simulator.op.convolution import Convolution
+from simulator.op.linear import Linear
+from simulator.op.normalization import LocalResponseNorm
+from simulator.op.pooling import MaxPool
+from simulator.workload.families import family
+from simulator.workload.families.blocks import classifier
+from simulator.workload.workload import Network
+
+
+@family("alexnet")
+def alexnet(net: Network, *, variant: Literal["caffe", "torchvision"] = "caffe", classes: int = 1000) -> None:
+    """Five convolutions and three linear layers.
+
+    `caffe`: the published network, the two GPUs' halves as groups, local response normalisation after conv1 and conv2.
+    `torchvision`: the one-column successor without groups or normalisation.
+    Sources: Krizhevsky, Sutskever, Hinton, NIPS 2012; Krizhevsky, "One weird trick", 2014, arXiv 1404.5997.
+    """
+    if variant == "caffe":
+        _published(net, classes)
+    else:
+        _one_column(net, classes)
+
+
+def _published(net: Network, classes: int) -> None:
+    for number, (out, kernel, stride, padding, groups) in enumerate(
+        ((96, 11, 4, 0, 1), (256, 5, 1, 2, 2), (384, 3, 1, 1, 1), (384, 3, 1, 1, 2), (256, 3, 1, 1, 2)), start=1
+    ):
+        convolution = Convolution(out=out, kernel=kernel, stride=stride, padding=padding, groups=groups)
+        net.add(convolution, name=f"conv{number}")
+        net.add(Relu(), name=f"relu{number}")
+        if number <= 2:
+            net.add(LocalResponseNorm(size=5), name=f"norm{number}")
+        if number in (1, 2, 5):
+            net.add(MaxPool(kernel=3, stride=2, ceil=True), name=f"pool{number}")
+    net.add(Flatten(), name="flatten")
+    for number in (6, 7):
+        net.add(Linear(out=4096), name=f"fc{number}")
+        net.add(Relu(), name=f"relu{number}")
+        net.add(Dropout(), name=f"drop{number}")
+    classifier(net, classes, "fc8")
+
+
+def _one_column(net: Network, classes: int) -> None:
+    position = 0
+    for out, kernel, stride, padding, pool in (
+        (64, 11, 4, 2, True),
+        (192, 5, 1, 2, True),
+        (384, 3, 1, 1, False),
+        (256, 3, 1, 1, False),
+        (256, 3, 1, 1, True),
+    ):
+        net.add(Convolution(out=out, kernel=kernel, stride=stride, padding=padding), name=f"features.{position}")
+        net.add(Relu(), name=f"features.{position + 1}")
+        position += 2
+        if pool:
+            net.add(MaxPool(kernel=3, stride=2), name=f"features.{position}")
+            position += 1
+    net.add(Flatten(), name="flatten")
+    for number in (0, 3):
+        net.add(Dropout(), name=f"classifier.{number}")
+        net.add(Linear(out=4096), name=f"classifier.{number + 1}")
+        net.add(Relu(), name=f"classifier.{number + 2}")
+    classifier(net, classes, "classifier.6")

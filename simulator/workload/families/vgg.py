@@ -1,0 +1,40 @@
+"""VGG: stacks of 3x3 convolutions."""
+
+from __future__ import annotations
+
+from simulator.op.activation import Dropout, Relu
+from simulator.op.combine import Flatten
+from simulator.op.convolution import Convolution
+from simulator.op.linear import Linear
+from simulator.op.normalization import BatchNorm
+from simulator.op.pooling import MaxPool
+from simulator.workload.families import family
+from simulator.workload.families.blocks import classifier
+from simulator.workload.workload import Network
+
+
+@family("vgg")
+def vgg(net: Network, *, stages: list[int], batch_norm: bool = False, classes: int = 1000) -> None:
+    """Stages of 3x3 convolutions (64, 128, 256, 512, 512 wide), each closed by a 2x2 maximum; three linear layers.
+
+    Layer names count modules as torchvision's do.
+    Source: Simonyan, Zisserman, "Very Deep Convolutional Networks", 2015, arXiv 1409.1556, table 1.
+    """
+    position = 0
+    for stage, count in enumerate(stages):
+        for _ in range(count):
+            net.add(Convolution(out=min(64 << stage, 512), kernel=3, padding=1), name=f"features.{position}")
+            position += 1
+            if batch_norm:
+                net.add(BatchNorm(), name=f"features.{position}")
+                position += 1
+            net.add(Relu(), name=f"features.{position}")
+            position += 1
+        net.add(MaxPool(kernel=2), name=f"features.{position}")
+        position += 1
+    net.add(Flatten(), name="flatten")
+    for number in (0, 3):
+        net.add(Linear(out=4096), name=f"classifier.{number}")
+        net.add(Relu(), name=f"classifier.{number + 1}")
+        net.add(Dropout(), name=f"classifier.{number + 2}")
+    classifier(net, classes, "classifier.6")

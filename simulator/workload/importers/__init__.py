@@ -1,0 +1,54 @@
+"""Importers: networks in other people's formats become the same `Workload`. One module a format, named by a prefix.
+
+`caffe:net.prototxt` is read by `importers/caffe.py`, whose `load(location, request)` returns the workload.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal
+
+from simulator.errors import UnknownNameError
+from simulator.op.base import Shape
+from simulator.workload.workload import Workload
+
+MODULES = {"caffe": "caffe", "hf": "huggingface", "onnx": "onnx", "torch": "torch"}
+"""Prefix -> module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asks of a network's definition, whatever its format; None leaves the definition's own.
+
+    Attributes
+    ----------
+    image_size : height and width of the input images. [pixels]
+    sequence : length of the input sequence. [tokens]
+    input_shape : shape of one sample, where the format does not say.
+    attention : "eager" writes the scores to memory, "fused" keeps them on chip (flash attention).
+    allow_unknown : keep operations without a cost rule as layers that cost nothing, instead of refusing them.
+    """
+
+    image_size: int | None = None
+    sequence: int | None = None
+    input_shape: Shape | None = None
+    attention: Literal["eager", "fused"] | None = None
+    allow_unknown: bool = False
+
+
+def load(prefix: str, location: str, request: Request) -> Workload:
+    """A workload from `prefix:location`.
+
+    Raises
+    ------
+    UnknownNameError
+        For an unknown prefix.
+    InputError, UnsupportedError
+        If the file cannot be read, or an operation has no cost rule and `allow_unknown` is not set.
+    """
+    if prefix not in MODULES:
+        raise UnknownNameError("format", prefix, MODULES)
+    module = import_module(f"simulator.workload.importers.{MODULES[prefix]}")
+    workload: Workload = module.load(location, request)
+    return workload
