@@ -29,7 +29,7 @@ def folder(name: str) -> Path:
 @lru_cache
 def _files(kind: str, extra: Path | None = None) -> dict[str, Path]:
     """Canonical name -> file."""
-    return {path.stem: path for path in sorted((extra or folder(kind)).glob("*.yaml"))}
+    return {path.stem: path for path in sorted((extra or folder(kind)).glob("*.yaml"), key=lambda path: path.stem)}
 
 
 @lru_cache
@@ -65,7 +65,11 @@ def find(kind: str, name: str) -> Path:
     """
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-        if not path.is_file():
+        try:
+            known = path.is_file()
+        except OSError:  # a name that the system refuses, too long for one
+            known = False
+        if not known:
             raise InputError(f"{name}: no such file")
         return path
     files = _files(kind)
@@ -141,6 +145,16 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
             seen.add(text)
         mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
         return mapping
+
+
+def _construct_integer(loader: Any, node: Any) -> int:
+    value: int = loader.construct_yaml_int(node)
+    if abs(value) >= 2**63:
+        raise yaml.YAMLError(f"a number of {len(node.value)} digits is too large, line {node.start_mark.line + 1}")
+    return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_integer)
 
 
 def _one_line(error: BaseException) -> str:

@@ -35,7 +35,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """The nearest valid name as a clause, or the valid names when none is near."""
     from difflib import get_close_matches
 
-    names = list(known)
+    names = [str(candidate) for candidate in known]
     folded = {candidate.lower(): candidate for candidate in names}
     near = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
     if near:

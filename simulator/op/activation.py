@@ -1,17 +1,16 @@
 """Element-wise activation functions, softmax, dropout and the loss.
 
-FLOPs an element: every addition, product, division, comparison, change of sign, exponential, logarithm and error function
-counts one. Functions that are inverted cheaply keep their output for the backward pass, which the next layer keeps too;
-the others keep their input and compute what they need from it again.
+FLOPs an element: every addition, product, division, comparison, change of sign, exponential, logarithm and error
+function counts one. A function whose slope follows from its output keeps that for the backward pass, as the next layer
+does too; the others keep their input and compute from it again what they need.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
-from simulator.op.base import Op, Shapes, Site, elements, elementwise, operation
-from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, each, once
+from simulator.op.base import Op, Shape, Shapes, Site, elements, elementwise, operation
+from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, each
 
 
 class Activation(Op, frozen=True):
@@ -194,15 +193,6 @@ class Softplus(Activation, frozen=True):
     saves_input: ClassVar[bool] = True
 
 
-@operation("softsign")
-class Softsign(Activation, frozen=True):
-    """x / (1 + |x|): 3 FLOP; gradient g / (1 + |x|) squared: 4."""
-
-    forward_flops: ClassVar[int] = 3
-    backward_flops: ClassVar[int] = 4
-    saves_input: ClassVar[bool] = True
-
-
 @operation("mish")
 class Mish(Activation, frozen=True):
     """x * t with t = tanh(softplus(x)): 3 + 5 for t, and 1.
@@ -216,50 +206,11 @@ class Mish(Activation, frozen=True):
     saves_input: ClassVar[bool] = True
 
 
-@operation("prelu")
-class Prelu(Activation, frozen=True):
-    """Leaky ReLU whose slope is trained: one for each channel, or a single one if `shared`.
-
-    Backward: input gradient 2 FLOP an element; the slope's gradient sums g * x where x is negative: 3.
-    Source: He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", ICCV 2015, equations 1 and 3.
-    """
-
-    shared: bool = False
-
-    forward_flops: ClassVar[int] = 2
-    backward_flops: ClassVar[int] = 2
-    saves_input: ClassVar[bool] = True
-
-    def parameter_sizes(self, inputs: Shapes) -> tuple[int, ...]:
-        """One slope a channel (the first side of an image, the last of anything else), or one."""
-        shape = inputs[0]
-        return (1,) if self.shared else (shape[0] if len(shape) == 3 else shape[-1],)
-
-    def forward(self, site: Site) -> list[Kernel]:
-        """One pass, which reads the slopes too."""
-        return [self._with_slopes(kernel, site) for kernel in Activation.forward(self, site)]
-
-    def backward(self, site: Site) -> list[Kernel]:
-        """Input gradient, then the slopes' gradient as a sum over batch and positions."""
-        size = elements(site.output)
-        slopes = Kernel(
-            OpClass.REDUCTION,
-            Phase.WEIGHT_GRADIENT,
-            each(3 * size),
-            ((Role.ACTIVATION, each(size)), (Role.GRADIENT, each(size))),
-            ((Role.WEIGHT_GRADIENT, once(self.parameter_sizes(site.inputs)[0])),),
-        )
-        return [*(self._with_slopes(kernel, site) for kernel in Activation.backward(self, site)), slopes]
-
-    def _with_slopes(self, kernel: Kernel, site: Site) -> Kernel:
-        slopes = (Role.WEIGHT, once(self.parameter_sizes(site.inputs)[0]))
-        return replace(kernel, read=(*kernel.read, slopes))
-
-
 @operation("softmax")
 class Softmax(Op, frozen=True):
-    """exp(x - max) / sum over the last side (the channels of a vector): maximum, difference, exponential, sum, quotient.
+    """exp(x - max) / sum over the last side (the channels of a vector): 5 FLOP.
 
+    They are maximum, difference, exponential, sum and quotient.
     Gradient y * (g - sum(g * y)): 4 FLOP an element.
     """
 
@@ -310,21 +261,21 @@ class Dropout(Op, frozen=True):
 class CrossEntropyLoss(Op, frozen=True):
     """Softmax and negative logarithm of the label's probability; training only.
 
+    The classes are the last side, or the channels of an image (channels, height, width), which has a label a pixel.
     Forward 5 FLOP a logit as softmax, backward 2 (probability minus label, times weight).
     """
 
-    saves_output: ClassVar[bool] = False
     saves_input: ClassVar[bool] = True
     loss: ClassVar[bool] = True
 
-    def output_shape(self, inputs: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+    def output_shape(self, inputs: Shapes) -> Shape:
         """One number for the batch."""
         return (1,) if inputs[0] else ()
 
     def forward(self, site: Site) -> list[Kernel]:
         """One pass over the logits and the labels."""
         size = elements(site.inputs[0])
-        labels = size // site.inputs[0][-1]
+        labels = size // _classes(site.inputs[0])
         if not site.training:
             return []
         reads = {Role.ACTIVATION: size, Role.INDEX: labels}
@@ -338,3 +289,8 @@ class CrossEntropyLoss(Op, frozen=True):
         return [
             elementwise(Phase.INPUT_GRADIENT, 2 * size, {Role.ACTIVATION: size}, {Role.GRADIENT: size}, OpClass.SOFTMAX)
         ]
+
+
+def _classes(shape: Shape) -> int:
+    """The channels of an image, the last side of anything else."""
+    return shape[0] if len(shape) == 3 else shape[-1]

@@ -111,8 +111,8 @@ def operation(kind: str) -> Callable[[OpType], OpType]:
     return register
 
 
-def operations() -> dict[str, type[Op]]:
-    """All operations by name."""
+def registered() -> dict[str, type[Op]]:
+    """The operations whose modules have been imported, by name."""
     return dict(_registry)
 
 

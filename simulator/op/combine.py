@@ -11,7 +11,7 @@ from simulator.op.kernel import Kernel, OpClass, Phase, Role
 
 @operation("add")
 class Add(Op, frozen=True):
-    """The sum of two or more tensors of one shape; every input's gradient is the output's, so backward moves nothing."""
+    """The sum of tensors of one shape; every input's gradient is the output's, so that backward moves nothing."""
 
     arity: ClassVar[tuple[int, int | None]] = (2, None)
 
@@ -56,7 +56,7 @@ class Concat(Op, frozen=True):
 
 @operation("scale")
 class Scale(Op, frozen=True):
-    """Each channel of an image times one number, (channels, h, w) and (channels, 1, 1): squeeze-and-excitation's last step.
+    """Each channel of an image times one number, (channels, h, w) and (channels, 1, 1), as squeeze-and-excitation ends.
 
     Backward: the image's gradient is the output's times the number; the number's is a sum over the image.
     Source: Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018, equation 4.

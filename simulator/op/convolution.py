@@ -20,7 +20,7 @@ class Convolution(Op, frozen=True):
     (the input gradient is a convolution with the transposed kernel, the weight gradient correlates input and output
     gradient: each pairs every output element with every weight that touches it).
 
-    `padding` is one number, (height, width), (top, bottom, left, right) or "same" (output = input / stride, rounded up).
+    `padding` is one number, (height, width), (top, bottom, left, right) or "same" (output = ceil(input / stride)).
     """
 
     out: int

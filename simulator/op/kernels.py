@@ -17,12 +17,12 @@ _NO_GEMM = Gemm(Affine(0, 0), Affine(0, 0), Affine(0, 0))
 
 
 @dataclass(frozen=True, slots=True)
-class Kernels:
-    """Columns over kernels; a count has shape (2, kernels): fixed, and for each sample of the batch.
+class Columns:
+    """Counts of different kernels, one column each; a count has shape (2, kernels): fixed, and for each sample.
 
     Attributes
     ----------
-    layer, phase, op_class, engine : integer columns, shape (kernels,).
+    phase, op_class, engine : integer columns, shape (kernels,).
     flops : (2, kernels). [FLOP]
     read, write : (roles, 2, kernels). [elements]
     gemm : sides m, n, k of a product, (3, 2, kernels); zero where there is none. groups : (kernels,).
@@ -30,7 +30,6 @@ class Kernels:
     streamed : (2, kernels), the operand fetched `reuse` (kernels,) times without caches. [elements]
     """
 
-    layer: IntArray
     phase: IntArray
     op_class: IntArray
     engine: IntArray
@@ -44,7 +43,56 @@ class Kernels:
     reuse: FloatArray
 
     def __len__(self) -> int:
-        return len(self.layer)
+        return len(self.phase)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """The kernels of a step, in the order of their launches.
+
+    Networks repeat their blocks, so that a few dozen distinct kernels stand for thousands of launches: counts are kept,
+    and times computed, once for each distinct kernel.
+
+    Attributes
+    ----------
+    distinct : counts of the distinct kernels.
+    row : which distinct kernel each launch is, shape (launches,).
+    layer : the layer that each launch belongs to, shape (launches,).
+    dispatch : whether the launch begins a call of the framework, shape (launches,).
+    """
+
+    distinct: Columns
+    row: IntArray
+    layer: IntArray
+    dispatch: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def phase(self) -> IntArray:
+        """Phase of each launch."""
+        return self.distinct.phase[self.row]
+
+    @property
+    def engine(self) -> IntArray:
+        """Engine of each launch."""
+        return self.distinct.engine[self.row]
+
+    @property
+    def flops(self) -> FloatArray:
+        """Work of each launch, (2, launches). [FLOP]"""
+        return self.distinct.flops[:, self.row]
+
+    @property
+    def read(self) -> FloatArray:
+        """Elements read by each launch, (roles, 2, launches)."""
+        return self.distinct.read[:, :, self.row]
+
+    @property
+    def write(self) -> FloatArray:
+        """Elements written by each launch, (roles, 2, launches)."""
+        return self.distinct.write[:, :, self.row]
 
 
 def at_batch(count: FloatArray, batch: FloatArray | float) -> FloatArray:
@@ -56,27 +104,22 @@ def at_batch(count: FloatArray, batch: FloatArray | float) -> FloatArray:
     return result
 
 
-def pack(distinct: Sequence[Kernel], layer: Sequence[int], which: Sequence[int]) -> Kernels:
-    """Columns from distinct kernels, repeated: row i belongs to `layer[i]` and is a copy of `distinct[which[i]]`.
-
-    Networks repeat their blocks, so that a few dozen distinct kernels stand for thousands of rows.
-    """
-    rows = np.asarray(which, dtype=np.int64)
-    gemms = [kernel.gemm or _NO_GEMM for kernel in distinct]
-    windows = [(*k.window.kernel, *k.window.stride, *k.window.dilation) for k in distinct]
-    return Kernels(
-        layer=np.asarray(layer, dtype=np.int64),
-        phase=np.array([k.phase for k in distinct], dtype=np.int64)[rows],
-        op_class=np.array([k.op_class for k in distinct], dtype=np.int64)[rows],
-        engine=np.array([k.engine for k in distinct], dtype=np.int64)[rows],
-        flops=_column([k.flops for k in distinct])[:, rows],
-        read=_roles([k.read for k in distinct])[:, :, rows],
-        write=_roles([k.write for k in distinct])[:, :, rows],
-        gemm=np.array([(g.m, g.n, g.k) for g in gemms], dtype=float).reshape(-1, 3, 2).transpose(1, 2, 0)[:, :, rows],
-        groups=np.array([g.groups for g in gemms], dtype=float)[rows],
-        window=np.array(windows, dtype=float).reshape(-1, 6).T[:, rows],
-        streamed=_column([k.streamed for k in distinct])[:, rows],
-        reuse=np.array([k.reuse for k in distinct], dtype=float)[rows],
+def pack(kernels: Sequence[Kernel]) -> Columns:
+    """Columns from kernels."""
+    gemms = [kernel.gemm or _NO_GEMM for kernel in kernels]
+    windows = [(*k.window.kernel, *k.window.stride, *k.window.dilation) for k in kernels]
+    return Columns(
+        phase=np.array([k.phase for k in kernels], dtype=np.int64),
+        op_class=np.array([k.op_class for k in kernels], dtype=np.int64),
+        engine=np.array([k.engine for k in kernels], dtype=np.int64),
+        flops=_column([k.flops for k in kernels]),
+        read=_roles([k.read for k in kernels]),
+        write=_roles([k.write for k in kernels]),
+        gemm=np.array([(g.m, g.n, g.k) for g in gemms], dtype=float).reshape(-1, 3, 2).transpose(1, 2, 0),
+        groups=np.array([g.groups for g in gemms], dtype=float),
+        window=np.array(windows, dtype=float).reshape(-1, 6).T,
+        streamed=_column([k.streamed for k in kernels]),
+        reuse=np.array([k.reuse for k in kernels], dtype=float),
     )
 
 

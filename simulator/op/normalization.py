@@ -1,12 +1,12 @@
-"""Batch normalisation and local response normalisation."""
+"""Batch normalisation, trained scale and shift, and local response normalisation."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from simulator.errors import InputError
-from simulator.op.base import Op, Shapes, Site, elements, elementwise, operation
-from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, each
+from simulator.op.base import Op, Shape, Shapes, Site, elements, elementwise, operation
+from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, each, once
 
 
 @operation("batch_norm")
@@ -29,9 +29,7 @@ class BatchNorm(Op, frozen=True):
 
     def parameter_sizes(self, inputs: Shapes) -> tuple[int, ...]:
         """Scale and shift a channel."""
-        shape = inputs[0]
-        channels = shape[0] if len(shape) == 3 else shape[-1]
-        return (channels, channels) if self.affine else ()
+        return (_channels(inputs[0]),) * 2 if self.affine else ()
 
     def forward(self, site: Site) -> list[Kernel]:
         """Statistics and normalisation in training; one scale and shift at inference."""
@@ -55,6 +53,57 @@ class BatchNorm(Op, frozen=True):
             sums,
             elementwise(Phase.INPUT_GRADIENT, 4 * size, reads, {Role.GRADIENT: size}, OpClass.NORMALIZATION),
         ]
+
+
+@operation("channel_affine")
+class ChannelAffine(Op, frozen=True):
+    """Trained scale and shift of each channel (the first side of an image, the last of anything else).
+
+    Caffe's Scale layer; with `shift` alone a bias, with `scale` alone the layer scale of ConvNeXt and CaiT. FLOPs an
+    element: one for each of the two; the scale's gradient sums gradient times input (2), the shift's the gradient (1).
+    Source: Touvron et al., "Going deeper with Image Transformers", ICCV 2021, equation 2.
+    """
+
+    scale: bool = True
+    shift: bool = True
+
+    folds: ClassVar[bool] = True
+    saves_input: ClassVar[bool] = True
+
+    def output_shape(self, inputs: Shapes) -> Shape:
+        """The input's shape."""
+        if not self.scale and not self.shift:
+            raise InputError("channel_affine: scale and shift are both off")
+        return inputs[0]
+
+    def parameter_sizes(self, inputs: Shapes) -> tuple[int, ...]:
+        """Scale and shift a channel, those that are on."""
+        return (_channels(inputs[0]),) * (self.scale + self.shift)
+
+    def forward(self, site: Site) -> list[Kernel]:
+        """One pass."""
+        size = elements(site.output)
+        weights = (Role.WEIGHT, once(sum(self.parameter_sizes(site.inputs))))
+        reads = ((Role.ACTIVATION, each(size)), weights)
+        flops = each((self.scale + self.shift) * size)
+        return [Kernel(OpClass.ELEMENTWISE, Phase.FORWARD, flops, reads, ((Role.ACTIVATION, each(size)),))]
+
+    def backward(self, site: Site) -> list[Kernel]:
+        """The scaled gradient (a shift alone passes it on), then the sums that are the parameters' gradients."""
+        size, channels = elements(site.output), _channels(site.inputs[0])
+        gradient = (Role.GRADIENT, each(size))
+        result = []
+        if site.input_gradient and self.scale:
+            reads = (gradient, (Role.WEIGHT, once(channels)))
+            result.append(Kernel(OpClass.ELEMENTWISE, Phase.INPUT_GRADIENT, each(size), reads, (gradient,)))
+        sums = (gradient, (Role.ACTIVATION, each(size))) if self.scale else (gradient,)
+        flops = each((2 * self.scale + self.shift) * size)
+        writes = ((Role.WEIGHT_GRADIENT, once(sum(self.parameter_sizes(site.inputs)))),)
+        return [*result, Kernel(OpClass.REDUCTION, Phase.WEIGHT_GRADIENT, flops, sums, writes)]
+
+
+def _channels(shape: Shape) -> int:
+    return shape[0] if len(shape) == 3 else shape[-1]
 
 
 @operation("lrn")

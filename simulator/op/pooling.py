@@ -8,7 +8,7 @@ from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, Window, ea
 
 
 class Pooling(Op, frozen=True):
-    """A sliding window without weights. `ceil` rounds the output up, as Caffe does; the stride is the kernel's if unsaid."""
+    """A sliding window without weights, its stride the kernel's if unsaid; `ceil` rounds the output up as in Caffe."""
 
     kernel: Pair
     stride: Pair | None = None
@@ -143,3 +143,50 @@ class GlobalPool(Op, frozen=True):
         size = elements(site.inputs[0])
         reads = {Role.GRADIENT: elements(site.output)}
         return [elementwise(Phase.INPUT_GRADIENT, size, reads, {Role.GRADIENT: size}, OpClass.ELEMENTWISE)]
+
+
+@operation("adaptive_pool")
+class AdaptiveAveragePool(Op, frozen=True):
+    """Averages on a grid of `out` cells, whatever the input's size; nothing to do where the sizes agree.
+
+    Cell i of n covers floor(i * size / n) up to ceil((i + 1) * size / n), one operation an element covered.
+    """
+
+    out: Pair
+
+    def window(self, inputs: Shapes) -> Window:
+        """The widest cell and the least step between cells."""
+        axes = [(size, cells, max(1, size // cells)) for size, cells in self._axes(inputs)]
+        kernel = [max(1, size - (cells - 1) * step) for size, cells, step in axes]
+        return Window((kernel[0], kernel[1]), (axes[0][2], axes[1][2]))
+
+    def _axes(self, inputs: Shapes) -> list[tuple[int, int]]:
+        """(input size, cells) of height and width."""
+        _, height, width = image(inputs[0], self.kind)
+        cells = pair(self.out, "out")
+        return [(height, cells[0]), (width, cells[1])]
+
+    def output_shape(self, inputs: Shapes) -> Shape:
+        """(channels, *out)."""
+        return (image(inputs[0], self.kind)[0], *pair(self.out, "out"))
+
+    def _flops(self, site: Site) -> int:
+        covered = [
+            sum(-(-(cell + 1) * size // cells) - cell * size // cells for cell in range(cells))
+            for size, cells in self._axes(site.inputs)
+        ]
+        return site.output[0] * covered[0] * covered[1]
+
+    def forward(self, site: Site) -> list[Kernel]:
+        """One pass."""
+        if site.inputs[0] == site.output:
+            return []
+        reads, writes = {Role.ACTIVATION: elements(site.inputs[0])}, {Role.ACTIVATION: elements(site.output)}
+        return [elementwise(Phase.FORWARD, self._flops(site), reads, writes, OpClass.POOLING)]
+
+    def backward(self, site: Site) -> list[Kernel]:
+        """Each output gradient is spread over its cell."""
+        if not site.input_gradient or site.inputs[0] == site.output:
+            return []
+        reads, writes = {Role.GRADIENT: elements(site.output)}, {Role.GRADIENT: elements(site.inputs[0])}
+        return [elementwise(Phase.INPUT_GRADIENT, self._flops(site), reads, writes, OpClass.POOLING)]

@@ -1,7 +1,5 @@
 """Datasets: how many samples an epoch has."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec
@@ -11,6 +9,9 @@ from simulator import catalog
 from simulator.errors import InputError, UnknownNameError
 
 FOLDER = "workloads/datasets"
+
+LARGEST = 10**15
+"""A dataset of more samples is surely a mistake."""
 
 
 class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,6 +37,6 @@ def load_dataset(name: str) -> Dataset:
 
 def custom_dataset(samples: int) -> Dataset:
     """A dataset of which only the size is known."""
-    if samples < 1:
-        raise InputError(f"--samples must be at least 1, found {samples}")
+    if not 1 <= samples <= LARGEST:
+        raise InputError(f"--samples must be at least 1 and at most {LARGEST}, found {samples}")
     return Dataset(name=f"{samples} samples", samples=samples)

@@ -1,7 +1,5 @@
 """Workload files: YAML to `Workload`, either explicit layers or a family with parameters."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -10,7 +8,7 @@ from msgspec import Meta
 
 from simulator import catalog
 from simulator.errors import InputError, SimulatorError, UnknownNameError
-from simulator.op import Shape, operations
+from simulator.op import Shape, get_operation, kinds
 from simulator.units import parse
 from simulator.workload import families, importers
 from simulator.workload.dataset import custom_dataset, load_dataset
@@ -189,15 +187,14 @@ def _kind_and_arguments(item: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _add_layer(net: Network, kind: str, arguments: dict[str, Any], scope: Scope) -> None:
-    known = operations()
-    if kind not in known:
-        raise UnknownNameError("operation", kind, [*known, "repeat"])
+    if kind not in kinds():
+        raise UnknownNameError("operation", kind, [*kinds(), "repeat"])
     name = str(arguments.pop("name", ""))
     origins = arguments.pop("from", None)
     sources = [origins] if isinstance(origins, str) else origins or []
     if not isinstance(sources, list):
         raise InputError(f"{kind}: `from` is a layer's name or a list of names")
-    op = catalog.convert(arguments, known[kind], f"layer {name or kind}")
+    op = catalog.convert(arguments, get_operation(kind), f"layer {name or kind}")
     handles = [_source(net, str(source), scope) for source in sources]
     net.add(op, *handles, name=scope.prefix + name if name else "")
 

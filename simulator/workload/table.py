@@ -86,9 +86,10 @@ def _backward_flops(workload: Workload) -> list[int]:
 def receptive_fields(layers: tuple[Layer, ...]) -> list[tuple[Sides, Sides]]:
     """(receptive field, effective stride) of each layer's output, as (height, width) in input pixels.
 
-    The field grows by (kernel - 1) * dilation * the strides of all layers before; where branches meet, the widest counts.
+    The field grows by (kernel - 1) * dilation * the strides of all layers before; where branches meet, the widest
+    counts.
     Worked example: two 3x3 convolutions of stride 2 and 1 see 3 + (3 - 1) * 2 = 7 pixels.
-    Source: Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill, 2019, equation 2.
+    Source: Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill, 2019.
     """
     known: list[tuple[Sides, Sides]] = []
     for layer in layers:

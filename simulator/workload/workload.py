@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from simulator.errors import InputError, UnknownNameError
 from simulator.op.base import Counts, Op, Shape, Shapes, Site, check_shape, elements
@@ -100,6 +101,36 @@ class Workload:
         """Multiply-accumulates of one forward pass of one sample."""
         return sum(count.macs for count in self.counts)
 
+    @classmethod
+    def from_torch(
+        cls,
+        model: Any,
+        example_inputs: Any,
+        *,
+        loss: Callable[[Any], Any] | None = None,
+        attention: str | None = None,
+        allow_unknown: bool = False,
+    ) -> Workload:
+        """The workload of an `nn.Module`, traced forward and backward without memory and without running it.
+
+        Parameters
+        ----------
+        example_inputs : a tensor, or several, whose first side is the batch; their values are not looked at.
+        loss : from the module's output to a scalar; by default its own, else the cross-entropy of its outputs.
+        attention : "eager" takes fused attention apart.
+        allow_unknown : keep operations without a cost rule as layers that cost nothing.
+
+        Raises
+        ------
+        UnsupportedError
+            Without PyTorch, for an operation without a cost rule, or counts that are not affine in the batch.
+        InputError
+            If the module fails on the inputs.
+        """
+        from simulator.workload.importers.torch import Tracing, from_module
+
+        return from_module(model, example_inputs, Tracing(type(model).__name__, loss, attention, allow_unknown))
+
 
 @dataclass
 class Network:
@@ -109,6 +140,7 @@ class Network:
     layers: list[Layer] = field(default_factory=list)
     _known: dict[tuple[Op, Shapes], tuple[Shape, int]] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
+    _numbers: dict[str, int] = field(default_factory=dict)
 
     def add(self, op: Op, *sources: int, name: str = "") -> int:
         """Append a layer that reads `sources` (the last layer if none is given) and return its handle.
@@ -163,9 +195,10 @@ class Network:
         raise UnknownNameError("layer", name, [*self._names, "input"])
 
     def _free_name(self, kind: str) -> str:
-        number = 1
+        number = self._numbers.get(kind, 0) + 1
         while f"{kind}{number}" in self._names:
             number += 1
+        self._numbers[kind] = number
         return f"{kind}{number}"
 
 

@@ -9,10 +9,13 @@ from simulator.op.combine import Flatten
 from simulator.op.convolution import Convolution
 from simulator.op.linear import Linear
 from simulator.op.normalization import LocalResponseNorm
-from simulator.op.pooling import MaxPool
+from simulator.op.pooling import AdaptiveAveragePool, MaxPool
 from simulator.workload.families import family
 from simulator.workload.families.blocks import classifier
 from simulator.workload.workload import Network
+
+GRID = (6, 6)
+"""What torchvision's linear layers read: conv5 of a 224 x 224 image; other sizes are averaged to it."""
 
 
 @family("alexnet")
@@ -63,6 +66,8 @@ def _one_column(net: Network, classes: int) -> None:
         if pool:
             net.add(MaxPool(kernel=3, stride=2), name=f"features.{position}")
             position += 1
+    if net.shape(net.last)[1:] != GRID:
+        net.add(AdaptiveAveragePool(out=GRID), name="avgpool")
     net.add(Flatten(), name="flatten")
     for number in (0, 3):
         net.add(Dropout(), name=f"classifier.{number}")

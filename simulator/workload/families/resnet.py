@@ -27,7 +27,8 @@ def resnet(
 
     `stride_in`: a bottleneck's stride sits in its first 1x1 (version 1, as published) or in its 3x3 (version 1.5, as
     torchvision builds it). `groups` and `base_width` make ResNeXt and wide ResNet.
-    Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, table 1; Xie et al., CVPR 2017.
+    Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, table 1; Xie et al.,
+    "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017; Zagoruyko, Komodakis, BMVC 2016.
     """
     conv_bn(net, 64, 7, names=("conv1", "bn1"), stride=2, padding=3)
     net.add(Relu(), name="relu")

@@ -98,7 +98,7 @@ def _bottleneck(net: Network, prefix: str, width: Bottleneck, reduction: int) ->
     shortcut = start
     if stride != 1 or net.shape(start)[0] != width.out:
         shortcut = _projection(net, start, prefix, width, stride)
-    scaled = squeeze_excite(net, features, reduction, f"{prefix}.se_module")
+    scaled = squeeze_excite(net, features, width.out // reduction, f"{prefix}.se_module")
     net.add(Add(), scaled, shortcut, name=f"{prefix}.add")
     net.add(Relu(), name=f"{prefix}.relu3")
 

@@ -7,10 +7,13 @@ from simulator.op.combine import Flatten
 from simulator.op.convolution import Convolution
 from simulator.op.linear import Linear
 from simulator.op.normalization import BatchNorm
-from simulator.op.pooling import MaxPool
+from simulator.op.pooling import AdaptiveAveragePool, MaxPool
 from simulator.workload.families import family
 from simulator.workload.families.blocks import classifier
 from simulator.workload.workload import Network
+
+GRID = (7, 7)
+"""What the linear layers read: the last stage of a 224 x 224 image; other sizes are averaged to it."""
 
 
 @family("vgg")
@@ -32,6 +35,8 @@ def vgg(net: Network, *, stages: list[int], batch_norm: bool = False, classes: i
             position += 1
         net.add(MaxPool(kernel=2), name=f"features.{position}")
         position += 1
+    if net.shape(net.last)[1:] != GRID:
+        net.add(AdaptiveAveragePool(out=GRID), name="avgpool")
     net.add(Flatten(), name="flatten")
     for number in (0, 3):
         net.add(Linear(out=4096), name=f"classifier.{number}")

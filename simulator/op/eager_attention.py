@@ -1,0 +1,111 @@
+"""Eager attention: products, mask and softmax as kernels of their own, with the scores in memory."""
+
+from __future__ import annotations
+
+from simulator.op.attention import DROPOUT_FLOPS, SOFTMAX_FLOPS, Attention, Geometry, product
+from simulator.op.base import Site, elementwise, operation
+from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, each, once
+
+SOFTMAX_GRADIENT_FLOPS = 4
+"""y * (g - sum(g * y)), for each score."""
+SOFTCAP_GRADIENT_FLOPS = 3
+"""g * (1 - y * y), for each score."""
+
+
+@operation("attention")
+class EagerAttention(Attention, frozen=True):
+    """Attention as separate kernels, which write and read the scores: positions squared for each head.
+
+    Forward: product, scale and mask, softmax, dropout, product. Backward: the two gradients of each product, together
+    twice the forward MACs, and those of the kernels between. Kept: probabilities; their mask and what dropout leaves.
+    """
+
+    def forward(self, site: Site) -> list[Kernel]:
+        """Two batched products with element-wise passes over the scores between them."""
+        geometry = self.geometry(site.inputs)
+        scores = geometry.scores
+        inputs = {Role.ACTIVATION: geometry.query_elements + geometry.key_elements}
+        last = {Role.ACTIVATION: scores + geometry.value_elements}
+        sides = (geometry.queries, geometry.keys, geometry.key_size)
+        result = self.bias_lookup(geometry)
+        result.append(product(Phase.FORWARD, geometry.groups, sides, inputs, {Role.ACTIVATION: scores}))
+        result.append(self._shift(geometry))
+        through = {Role.ACTIVATION: scores}
+        result.append(elementwise(Phase.FORWARD, SOFTMAX_FLOPS * scores, through, through, OpClass.SOFTMAX))
+        if self.dropout and site.training:
+            written = {Role.ACTIVATION: scores, Role.MASK: scores}
+            result.append(elementwise(Phase.FORWARD, DROPOUT_FLOPS * scores, through, written))
+        sides = (geometry.queries, geometry.value_size, geometry.keys)
+        written = {Role.ACTIVATION: geometry.output_elements}
+        result.append(product(Phase.FORWARD, geometry.groups, sides, last, written))
+        return result
+
+    def _shift(self, geometry: Geometry) -> Kernel:
+        """Scale, cap, bias and mask in one pass over the scores."""
+        masked = self.causal or self.span is not None
+        mask = ((Role.MASK, once(geometry.queries * geometry.keys)),) if masked else ()
+        return Kernel(
+            OpClass.ELEMENTWISE,
+            Phase.FORWARD,
+            each(self.shift_flops() * geometry.scores),
+            ((Role.ACTIVATION, each(geometry.scores)), *mask, *self.bias_reads(geometry)),
+            ((Role.ACTIVATION, each(geometry.scores)),),
+        )
+
+    def backward(self, site: Site) -> list[Kernel]:
+        """Values and probabilities, dropout, softmax, scale, queries and keys."""
+        if not site.input_gradient and not self.parameter_sizes(site.inputs):
+            return []
+        geometry = self.geometry(site.inputs)
+        result = [*self._output_product(geometry), *self._scores(geometry)]
+        if site.input_gradient:
+            result += self._input_product(geometry)
+        return result + self.parameter_gradients(site)
+
+    def _output_product(self, geometry: Geometry) -> list[Kernel]:
+        """Gradients of the values (P' dO) and of the probabilities (dO V')."""
+        outputs, scores, values = geometry.output_elements, geometry.scores, geometry.value_elements
+        of_values = (geometry.keys, geometry.value_size, geometry.queries)
+        of_scores = (geometry.queries, geometry.keys, geometry.value_size)
+        value_reads = {Role.ACTIVATION: scores, Role.GRADIENT: outputs}
+        score_reads = {Role.GRADIENT: outputs, Role.ACTIVATION: values}
+        phase = Phase.INPUT_GRADIENT
+        return [
+            product(phase, geometry.groups, of_values, value_reads, {Role.GRADIENT: values}),
+            product(phase, geometry.groups, of_scores, score_reads, {Role.GRADIENT: scores}),
+        ]
+
+    def _scores(self, geometry: Geometry) -> list[Kernel]:
+        """Gradients through dropout, softmax, cap and scale."""
+        scores, phase = geometry.scores, Phase.INPUT_GRADIENT
+        through = {Role.GRADIENT: scores}
+        saved = {Role.ACTIVATION: scores, Role.GRADIENT: scores}
+        result = []
+        if self.dropout:
+            reads = {Role.GRADIENT: scores, Role.MASK: scores}
+            result.append(elementwise(phase, DROPOUT_FLOPS * scores, reads, through))
+        result.append(elementwise(phase, SOFTMAX_GRADIENT_FLOPS * scores, saved, through, OpClass.SOFTMAX))
+        if self.softcap:
+            result.append(elementwise(phase, SOFTCAP_GRADIENT_FLOPS * scores, saved, through))
+        result.append(elementwise(phase, scores, through, through))
+        return result
+
+    def _input_product(self, geometry: Geometry) -> list[Kernel]:
+        """Gradients of the queries (dS K) and of the keys (dS' Q)."""
+        scores, queries, keys = geometry.scores, geometry.query_elements, geometry.key_elements
+        of_queries = (geometry.queries, geometry.key_size, geometry.keys)
+        of_keys = (geometry.keys, geometry.key_size, geometry.queries)
+        query_reads = {Role.GRADIENT: scores, Role.ACTIVATION: keys}
+        key_reads = {Role.GRADIENT: scores, Role.ACTIVATION: queries}
+        phase = Phase.INPUT_GRADIENT
+        return [
+            product(phase, geometry.groups, of_queries, query_reads, {Role.GRADIENT: queries}),
+            product(phase, geometry.groups, of_keys, key_reads, {Role.GRADIENT: keys}),
+        ]
+
+    def saved(self, site: Site) -> tuple[tuple[Role, Affine], ...]:
+        """Probabilities; after dropout the kept ones and the mask; capped scores."""
+        scores = self.geometry(site.inputs).scores
+        copies = 1 + (self.dropout > 0) + self.softcap
+        kept = ((Role.ACTIVATION, each(copies * scores)),)
+        return (*kept, (Role.MASK, each(scores))) if self.dropout else kept

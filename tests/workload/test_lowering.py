@@ -1,0 +1,209 @@
+"""Layers to kernels: what is added between operations, what folds away, what the first layer spares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator.op.kernel import OpClass, Phase, Role
+from simulator.op.kernels import Kernels, at_batch
+from simulator.op.optimizer import OPTIMIZERS
+from simulator.workload.lowering import folded_layers, lower
+from simulator.workload.reading import load_workload, read_workload
+from simulator.workload.table import layer_table, receptive_fields
+from simulator.workload.workload import Workload
+
+SGD = OPTIMIZERS["sgd"]
+
+
+def net(*layers: Any, side: int = 4) -> Workload:
+    return read_workload({"name": "n", "input": [2, side, side], "layers": list(layers)}, "n.yaml")
+
+
+def conv(name: str, **fields: Any) -> dict[str, Any]:
+    """A 1x1 convolution from two channels to two."""
+    return {"conv": {"name": name, "out": 2, "kernel": 1} | fields}
+
+
+def op_class(kernels: Kernels) -> Any:
+    """Class of each launch."""
+    return kernels.distinct.op_class[kernels.row]
+
+
+def rows(workload: Workload, kernels: Kernels) -> list[tuple[str, Phase]]:
+    """(layer, phase) of each kernel, in order."""
+    names = [layer.name for layer in workload.layers]
+    return [
+        (names[layer], Phase(phase))
+        for layer, phase in zip(kernels.layer.tolist(), kernels.phase.tolist(), strict=True)
+    ]
+
+
+def test_order_of_a_step() -> None:
+    workload = net(conv("a", bias=False), {"relu": {"name": "r"}}, conv("b", bias=False))
+    assert rows(workload, lower(workload, optimizer=SGD)) == [
+        ("a", Phase.FORWARD),
+        ("r", Phase.FORWARD),
+        ("b", Phase.FORWARD),
+        ("b", Phase.INPUT_GRADIENT),
+        ("b", Phase.WEIGHT_GRADIENT),
+        ("r", Phase.INPUT_GRADIENT),
+        ("a", Phase.WEIGHT_GRADIENT),  # the image needs no gradient
+        ("a", Phase.UPDATE),
+        ("b", Phase.UPDATE),
+    ]
+
+
+def test_inference_is_the_forward_pass_alone() -> None:
+    workload = net(conv("a"), "relu", conv("b"), "dropout", {"linear": {"out": 3}}, "loss")
+    kernels = lower(workload, training=False)
+    assert set(kernels.phase.tolist()) == {Phase.FORWARD}
+    assert [name for name, _ in rows(workload, kernels)] == ["a", "relu1", "b", "linear1"]
+
+
+def test_nothing_flows_back_before_the_first_weights() -> None:
+    workload = net("relu", {"max_pool": {"kernel": 2}}, conv("a", bias=False), "relu")
+    backward = [row for row in rows(workload, lower(workload)) if row[1] is not Phase.FORWARD]
+    assert backward == [("relu2", Phase.INPUT_GRADIENT), ("a", Phase.WEIGHT_GRADIENT)]
+
+
+def test_gradients_of_an_output_with_three_readers_are_added_twice() -> None:
+    # a is read by b, c and the sum: two additions of 2 * 4 * 4 = 32 elements, each reading 64 and writing 32.
+    workload = net(
+        conv("a"), conv("b", **{"from": "a"}), conv("c", **{"from": "a"}), {"add": {"from": ["a", "b", "c"]}}
+    )
+    kernels = lower(workload)
+    sums = (op_class(kernels) == OpClass.ELEMENTWISE) & (kernels.phase == Phase.INPUT_GRADIENT)
+    assert kernels.layer[sums].tolist() == [0, 0]
+    assert kernels.flops[1, sums].tolist() == [32, 32]
+    assert kernels.read[Role.GRADIENT, 1, sums].tolist() == [64, 64]
+    assert kernels.write[Role.GRADIENT, 1, sums].tolist() == [32, 32]
+
+
+def test_an_input_with_two_readers_needs_no_sum() -> None:
+    workload = net(conv("a"), conv("b", **{"from": "input"}), {"add": {"from": ["a", "b"]}})
+    kernels = lower(workload)
+    assert not ((op_class(kernels) == OpClass.ELEMENTWISE) & (kernels.phase == Phase.INPUT_GRADIENT)).any()
+
+
+def test_resnet_sums_one_gradient_a_block() -> None:
+    # Each of 16 blocks' inputs is read by the branch and the shortcut.
+    workload = load_workload("resnet50")
+    kernels = lower(workload)
+    reads, writes = kernels.read[Role.GRADIENT, 1], kernels.write[Role.GRADIENT, 1]
+    adds = (op_class(kernels) == OpClass.ELEMENTWISE) & (reads == 2 * writes) & (writes > 0)
+    assert adds.sum() == 16
+
+
+def test_scale_and_shift_fold_into_the_layer_before() -> None:
+    workload = net(conv("a"), "batch_norm", "relu", {"linear": {"name": "l", "out": 3}}, "batch_norm")
+    assert list(folded_layers(workload.layers)) == [1, 4]
+    assert [name for name, _ in rows(workload, lower(workload, training=False))] == ["a", "relu1", "l"]
+    assert "batch_norm1" in [name for name, _ in rows(workload, lower(workload))]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ["relu", "batch_norm"],  # nothing to fold into
+        ["batch_norm"],  # nothing before it
+        # The convolution's own output is read by another layer too.
+        [conv("a"), {"batch_norm": {"name": "b"}}, {"add": {"from": ["a", "b"]}}],
+    ],
+)
+def test_a_norm_that_cannot_fold_stays(layers: list[Any]) -> None:
+    workload = net(*layers)
+    assert list(folded_layers(workload.layers)) == []
+    assert [name for name, _ in rows(workload, lower(workload, training=False))] == [
+        layer.name for layer in workload.layers
+    ]
+
+
+def test_update_covers_every_trained_value_once() -> None:
+    workload = load_workload("senet154")
+    kernels = lower(workload, optimizer=SGD)
+    updates = kernels.phase == Phase.UPDATE
+    assert kernels.write[Role.WEIGHT, 0, updates].sum() == workload.parameters
+    assert kernels.flops[0, updates].sum() == 6 * workload.parameters
+    assert not kernels.flops[1, updates].any()
+
+
+def test_mixed_precision_casts_every_trained_value_down_and_up() -> None:
+    workload = load_workload("resnet50")
+    kernels = lower(workload, optimizer=SGD, master_weights=True)
+    casts = op_class(kernels) == OpClass.CAST
+    forward, backward = casts & (kernels.phase == Phase.FORWARD), casts & (kernels.phase == Phase.WEIGHT_GRADIENT)
+    for down, up in ((Role.STATE, Role.WEIGHT),):
+        assert kernels.read[down, 0, forward].sum() == kernels.write[up, 0, forward].sum() == workload.parameters
+    assert kernels.read[Role.WEIGHT_GRADIENT, 0, backward].sum() == workload.parameters
+    assert kernels.write[Role.STATE, 0, backward].sum() == workload.parameters
+    assert not (op_class(lower(workload, optimizer=SGD)) == OpClass.CAST).any()
+
+
+def test_lowering_is_kept() -> None:
+    workload = load_workload("lenet5")
+    assert lower(workload) is lower(workload)
+    assert lower(workload) is not lower(load_workload("lenet5"))
+
+
+@given(st.sampled_from(["lenet5", "googlenet", "se_resnet50"]), st.integers(1, 10**6), st.integers(1, 10**6))
+def test_counts_are_affine_in_the_batch(name: str, one: int, other: int) -> None:
+    kernels = KERNELS[name]
+    columns = kernels.distinct
+    for count in (columns.flops, columns.read, columns.write, columns.gemm, columns.streamed):
+        slope = at_batch(count, float(one + other)) - at_batch(count, float(one))
+        assert np.array_equal(slope, count[..., 1, :] * other)
+
+
+KERNELS = {name: lower(load_workload(name), optimizer=SGD) for name in ("lenet5", "googlenet", "se_resnet50")}
+
+
+def test_a_batch_column_broadcasts() -> None:
+    kernels = KERNELS["lenet5"]
+    column = at_batch(kernels.read, np.array([[1.0], [2.0], [5.0]]))
+    assert column.shape == (len(Role), 3, len(kernels))
+    assert np.array_equal(column[:, 2], at_batch(kernels.read, 5.0))
+
+
+# ---- the table of layers, which needs no device
+
+
+def test_receptive_fields_of_a_chain() -> None:
+    # 3x3 stride 2: 3; 3x3: 3 + 2 * 2 = 7; dilation 2: 7 + 2 * 2 * 2 = 15; 2x2 stride 2: 15 + 2 = 17; stride 4 in all.
+    workload = net(
+        conv("a", kernel=3, stride=2),
+        conv("b", kernel=3),
+        conv("c", kernel=3, dilation=2),
+        {"max_pool": {"kernel": 2}},
+        side=64,
+    )
+    assert receptive_fields(workload.layers) == [((n, n), (s, s)) for n, s in ((3, 2), (7, 2), (15, 2), (17, 4))]
+
+
+def test_the_widest_branch_counts() -> None:
+    workload = net(
+        conv("a", kernel=5, padding=2),
+        conv("b", kernel=3, padding=1, **{"from": "input"}),
+        {"add": {"from": ["a", "b"]}},
+    )
+    assert receptive_fields(workload.layers)[-1] == ((5, 5), (1, 1))
+
+
+def test_height_and_width_are_apart() -> None:
+    workload = net(conv("a", kernel=[1, 3], stride=[1, 2]), side=8)
+    assert receptive_fields(workload.layers) == [((1, 3), (1, 2))]
+
+
+def test_a_row_of_the_table() -> None:
+    # LeNet's conv1: 20 * 25 weights, 20 biases, 288,000 MACs; backward: the weights' gradient 576,000 FLOP and the
+    # biases' 11,520, no input gradient.
+    row = layer_table(load_workload("lenet5"))[0]
+    assert (row.parameters, row.weights, row.macs, row.flops) == (520, 500, 288_000, 576_000)
+    assert row.backward_flops == 576_000 + 11_520
+    assert row.activations == 20 * 24 * 24
+    assert row.macs_per_weight == 576
+    assert layer_table(load_workload("lenet5"), "articles")[0].macs == 288_000 + 11_520
