@@ -1,0 +1,114 @@
+"""Caffe's layer types as operations of this program: the table of translators, and the walk."""
+
+from __future__ import annotations
+
+from simulator.errors import UnsupportedError
+from simulator.op import activation
+from simulator.op.normalization import BatchNorm
+from simulator.op.pointwise import Pointwise
+from simulator.op.unknown import Unknown
+from simulator.workload.importers import Request
+from simulator.workload.importers.caffe import joins, layers
+from simulator.workload.importers.caffe.blobs import Placed
+from simulator.workload.importers.caffe.builder import Builder
+from simulator.workload.importers.caffe.shapes import METRICS
+
+
+def translate(walk: list[Placed], request: Request) -> Builder:
+    """The network of all layers; metrics are left out, since no step waits for them.
+
+    Raises
+    ------
+    InputError, UnsupportedError
+        One line with file, line and layer.
+    """
+    builder = Builder(_batch(walk))
+    for placed in walk:
+        kind = placed.layer.type
+        if not placed.layer.bottoms:
+            builder.input(placed)
+        elif kind in METRICS:
+            continue
+        elif kind == "Split":
+            builder.alias(placed)
+        elif kind in TRANSLATORS:
+            TRANSLATORS[kind](builder, placed)
+        elif request.allow_unknown:
+            _unknown(builder, placed)
+        else:
+            text = placed.layer.error(f"no cost rule for layers of type {kind!r}")
+            raise UnsupportedError(f"{text} (--allow-unknown goes on)")
+    return builder
+
+
+def _batch(walk: list[Placed]) -> int:
+    """The first side of the first input."""
+    first = next((placed for placed in walk if not placed.layer.bottoms and placed.tops), None)
+    if first is None:
+        raise walk[0].layer.error("the network has no input")
+    if not first.tops[0]:
+        raise first.layer.error("the input has no batch side")
+    return first.tops[0][0]
+
+
+def _unknown(builder: Builder, placed: Placed) -> None:
+    shape = builder.sample(placed.layer, placed.tops[0]) if placed.tops else None
+    handle = builder.add(placed, Unknown(name=placed.layer.type, shape=shape), builder.source(placed))
+    builder.finish(placed, *[handle] * len(placed.tops))
+
+
+TRANSLATORS: dict[str, layers.Translator] = {
+    "AbsVal": layers.plain(Pointwise(function="abs")),
+    "ArgMax": joins.reduce,
+    "Axpy": joins.axpy,
+    "BNLL": layers.plain(activation.Softplus()),
+    "BatchNorm": layers.plain(BatchNorm(affine=False)),
+    "Bias": layers.bias,
+    "Clip": layers.plain(activation.HardTanh()),
+    "Concat": joins.concat,
+    "ContrastiveLoss": joins.distance(3),
+    "Convolution": layers.convolution,
+    "ConvolutionDepthwise": layers.convolution,
+    "Crop": joins.crop,
+    "Deconvolution": layers.convolution,
+    "DepthwiseConvolution": layers.convolution,
+    "Dropout": layers.dropout,
+    "ELU": layers.plain(activation.Elu()),
+    "Eltwise": joins.eltwise,
+    "Embed": layers.embed,
+    "EuclideanLoss": joins.distance(3),
+    "Exp": layers.plain(Pointwise(function="exp")),
+    "Flatten": joins.view,
+    "HardSigmoid": layers.plain(activation.HardSigmoid()),
+    "HardSwish": layers.plain(activation.HardSwish()),
+    "HingeLoss": joins.distance(3),
+    "InfogainLoss": joins.cross_entropy,
+    "InnerProduct": layers.inner_product,
+    "Interp": layers.upsample,
+    "LRN": layers.lrn,
+    "Log": layers.plain(Pointwise(function="log")),
+    "MVN": layers.mvn,
+    "Mish": layers.plain(activation.Mish()),
+    "MultinomialLogisticLoss": joins.cross_entropy,
+    "Normalize": layers.normalize,
+    "PReLU": layers.prelu,
+    "Permute": joins.permute,
+    "Pooling": layers.pooling,
+    "Power": layers.power,
+    "ReLU": layers.relu,
+    "ReLU6": layers.plain(activation.Relu6()),
+    "Reduction": joins.reduce,
+    "Reshape": joins.view,
+    "Scale": joins.scale,
+    "ShuffleChannel": layers.shuffle,
+    "Sigmoid": layers.plain(activation.Sigmoid()),
+    "SigmoidCrossEntropyLoss": joins.distance(7),
+    "Slice": joins.slice,
+    "SmoothL1Loss": joins.distance(4),
+    "Softmax": layers.plain(activation.Softmax()),
+    "SoftmaxWithLoss": joins.cross_entropy,
+    "Swish": layers.plain(activation.Silu()),
+    "TanH": layers.plain(activation.Tanh()),
+    "Threshold": layers.plain(Pointwise(function="threshold")),
+    "Upsample": layers.upsample,
+}
