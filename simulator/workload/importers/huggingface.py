@@ -1,0 +1,158 @@
+"""Hugging Face configurations: `hf:config.json`, or `hf:folder` with one inside, without any weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from simulator.errors import InputError, SimulatorError, UnsupportedError, suggestion
+from simulator.op.base import Shape
+from simulator.workload import families
+from simulator.workload.dataset import Dataset, load_dataset
+from simulator.workload.importers import Request
+from simulator.workload.importers import huggingface_experts as experts
+from simulator.workload.importers import huggingface_models as models
+from simulator.workload.importers.huggingface_config import FILE, Config, read_config
+from simulator.workload.workload import Network, Workload, check_inputs
+
+SEQUENCE = 512
+"""Positions where a configuration names none. [tokens]"""
+LONGEST_DEFAULT = 2048
+"""Positions unless asked for, where a configuration allows more. [tokens]"""
+IMAGE_SIZE = 224
+MOST_PARAMETERS = 10**15
+BATCH = 8
+
+TRANSLATIONS: dict[str, models.Translate] = {
+    "bert": models.bert,
+    "deepseek (own)": experts.deepseek_own,
+    "deepseek_v2": experts.deepseek,
+    "deepseek_v3": experts.deepseek,
+    "deepseek_v32": experts.deepseek,
+    "gemma": models.gemma,
+    "gemma2": models.gemma2,
+    "gemma3": models.gemma3,
+    "gemma3_text": models.gemma3,
+    "gemma4": experts.gemma4,
+    "gemma4_text": experts.gemma4,
+    "gpt2": models.gpt2,
+    "gpt_oss": experts.gpt_oss,
+    "gptj": models.gptj,
+    "llama": models.llama,
+    "llama4": experts.llama4,
+    "llama4_text": experts.llama4,
+    "mistral": models.mistral,
+    "mixtral": models.mixtral,
+    "opt": models.opt,
+    "phi": models.phi,
+    "phi-msft": models.phi,
+    "phi3": models.phi3,
+    "qwen2": models.qwen2,
+    "qwen2_moe": models.qwen2_moe,
+    "qwen3": models.qwen3,
+    "qwen3_moe": models.qwen3_moe,
+    "t5": models.t5,
+    "vit": models.vit,
+}
+"""`model_type` -> how its configuration is read."""
+
+CORPUS = "c4-en-512"
+"""The text that models of tokens run over, in sequences of `CORPUS_LENGTH`."""
+CORPUS_LENGTH = 512
+
+SIGNS = {"inter_dim": "deepseek (own)", "type_vocab_size": "bert"}
+"""A key that tells the architecture of a configuration without `model_type`."""
+
+
+def load(location: str, request: Request) -> Workload:
+    """A workload from a configuration's architecture and sizes.
+
+    Of a model of several inputs (LLaMA 4, Gemma 3 and 4) the language model alone is built.
+
+    Raises
+    ------
+    UnsupportedError
+        For an architecture without a rule, with the nearest that has one.
+    InputError
+        One line that names the file, the key and what it may hold.
+    """
+    config = read_config(location)
+    kind = architecture(config)
+    text = config.part("text_config")
+    part = Config(config.values | text.values, config.where) if text.values else config
+    family, arguments = TRANSLATIONS[kind](part)
+    arguments["attention"] = request.attention or ("eager" if family == "t5" else "fused")
+    net = Network(check_inputs(_inputs(family, part, request), config.where))
+    _fill(net, family, arguments, config.where)
+    return Workload(
+        name=_name(Path(location)),
+        inputs=net.inputs,
+        layers=tuple(net.layers),
+        dataset=load_dataset("imagenet") if family == "vit" else _corpus(net.inputs[0][0]),
+        batch=BATCH,
+        description=f"{kind}, from its configuration" + (", the language model alone" if text.values else ""),
+        source=config.where,
+    )
+
+
+def _corpus(length: int) -> Dataset:
+    """The corpus in sequences of another length."""
+    corpus = load_dataset(CORPUS)
+    samples = max(1, corpus.samples * CORPUS_LENGTH // length)
+    sample_bytes = None if corpus.sample_bytes is None else corpus.sample_bytes * length // CORPUS_LENGTH
+    return msgspec.structs.replace(corpus, name=f"c4-en-{length}", samples=samples, sample_bytes=sample_bytes or None)
+
+
+def architecture(config: Config) -> str:
+    """The `model_type`, or what a configuration without one must be.
+
+    Raises
+    ------
+    UnsupportedError
+        If it has no rule.
+    """
+    kind = config.text("model_type")
+    if not kind:
+        kind = next((name for key, name in SIGNS.items() if key in config.values), "")
+    if not kind:
+        raise InputError(f"{config.where}: the key model_type is missing")
+    if kind not in TRANSLATIONS:
+        near = suggestion(kind[:80], TRANSLATIONS)
+        raise UnsupportedError(f"{config.where}: no rule for the architecture {kind[:80]!r}{near}")
+    return kind
+
+
+def _inputs(family: str, config: Config, request: Request) -> list[Shape]:
+    """An image, a sequence, or two: as asked, else as the configuration allows."""
+    if request.input_shape is not None:
+        return [request.input_shape, *([request.input_shape] if family == "t5" else [])]
+    if family == "vit":
+        side = request.image_size or config.integer("image_size", default=IMAGE_SIZE)
+        return [(config.integer("num_channels", default=3), side, side)]
+    if request.image_size is not None:
+        raise InputError(f"{config.where}: image size {request.image_size} does not fit a model of tokens")
+    longest = config.integer("max_position_embeddings", "n_positions", default=SEQUENCE)
+    length = min(longest, LONGEST_DEFAULT) if request.sequence is None else request.sequence
+    if family == "t5":
+        return [(length,), (length if request.sequence else max(1, length // 4),)]
+    return [(length,)]
+
+
+def _fill(net: Network, family: str, arguments: dict[str, Any], where: str) -> None:
+    try:
+        families.build(family, arguments, net, where)
+    except SimulatorError as error:
+        text = str(error)
+        raise error if text.startswith(where) else InputError(f"{where}: {text}") from None
+    parameters = sum(layer.parameters for layer in net.layers)
+    if parameters > MOST_PARAMETERS:
+        raise InputError(f"{where}: {parameters:.3g} parameters are more than any machine holds")
+
+
+def _name(path: Path) -> str:
+    """The folder of a config.json, or the file's name without its endings."""
+    if path.name == FILE:
+        path = path.resolve().parent
+    return path.name.removesuffix(".json").removesuffix(".config") or "huggingface"
