@@ -1,0 +1,294 @@
+"""From nodes to layers: the table of tensors, which of them are constant, where the batch is, and who reads what.
+
+The batch has no number in a file with an open batch side. A large prime stands for it, so that shape arithmetic runs
+on plain integers and a side carries the batch if the prime divides it: windows of an image, (B * 64, 49, 96), are 64 of
+49 positions a sample. In a file with a fixed batch the leading side is divided by it, where it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulator.errors import InputError, UnsupportedError
+from simulator.op.base import Op, Shape
+from simulator.workload.importers import Request
+from simulator.workload.importers.onnx.messages import BOOL, FLOATS, INT64, STRING, Function, Model, Node, Stored
+from simulator.workload.importers.onnx.values import Array, fold, read_values
+from simulator.workload.importers.onnx.wire import Wire
+from simulator.workload.workload import Layer
+
+BATCH = 65521
+"""The stand-in for an open batch: the largest prime below 2**16, which no width or length is a multiple of."""
+
+MAX_ACTIVATION = 2**42
+"""Elements of the largest tensor of one sample."""
+MAX_WEIGHT = 2**36
+"""Elements of the largest stored tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor of the graph.
+
+    Attributes
+    ----------
+    shape : all sides, the batch among them as its stand-in.
+    kind : element type.
+    handle : the layer whose output it is or is a view of, negative for an input of the network; None for a constant.
+    stored : names of the file's tensors that a constant is made of.
+    value : the numbers, if known.
+    quantized : an integer form of a tensor that has just been quantised.
+    """
+
+    shape: Shape
+    kind: int
+    handle: int | None = None
+    stored: tuple[str, ...] = ()
+    value: Array | None = None
+    quantized: bool = False
+
+    @property
+    def constant(self) -> bool:
+        """Whether it depends on no input."""
+        return self.handle is None
+
+    @property
+    def is_float(self) -> bool:
+        """Whether its elements are floating-point numbers."""
+        return self.kind in FLOATS
+
+    @property
+    def size(self) -> int:
+        """Elements, batch included."""
+        return product(self.shape)
+
+
+def product(sides: Sequence[int]) -> int:
+    """The product of the sides."""
+    result = 1
+    for side in sides:
+        result *= side
+    return result
+
+
+@dataclass
+class Builder:
+    """Layers in the making, for one file."""
+
+    wire: Wire
+    model: Model
+    request: Request
+    batch: int
+    """The stand-in for an open batch, or the file's fixed batch."""
+    open_batch: bool
+    layers: list[Layer] = field(default_factory=list)
+    stored: dict[str, Stored] = field(default_factory=dict)
+    counted: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    symbols: dict[str, int] = field(default_factory=dict)
+
+    # ---- constants
+
+    def load(self, stored: Stored, *, trainable: bool = True) -> Tensor:
+        """A stored tensor; one of rank 0 is a number, long integers are shapes, and neither is a parameter."""
+        if product(stored.dims) > MAX_WEIGHT:
+            raise InputError(f"the tensor {stored.name!r} of {list(stored.dims)} is larger than any memory")
+        name = stored.name or f"constant {len(self.stored)}"
+        self.stored[name] = stored
+        own = (name,) if trainable and stored.dims and stored.kind not in (INT64, STRING, BOOL) else ()
+        return Tensor(stored.dims, stored.kind, None, own, read_values(self.wire, stored))
+
+    def parameters(self, weights: Sequence[Tensor]) -> int:
+        """Elements of the stored tensors that make these up and have not been counted before."""
+        new = {name for weight in weights for name in weight.stored} - self.counted
+        self.counted |= new
+        return sum(product(self.stored[name].dims) for name in new)
+
+    def shared(self, weight: Tensor) -> bool:
+        """Whether an earlier layer has counted the weight."""
+        return bool(weight.stored) and all(name in self.counted for name in weight.stored)
+
+    # ---- shapes
+
+    def sample(self, shape: Shape) -> Shape:
+        """The shape of one sample: without the batch, and (1,) for a number."""
+        result = self._open_sample(shape) if self.open_batch else self._fixed_sample(shape)
+        if product(result) > MAX_ACTIVATION or any(side < 1 for side in result):
+            raise InputError(f"a tensor of {list(result)} elements a sample is empty or larger than any memory")
+        return result or (1,)
+
+    def _open_sample(self, shape: Shape) -> Shape:
+        carriers = [axis for axis, side in enumerate(shape) if side and side % self.batch == 0]
+        if not carriers:
+            return shape
+        if len(carriers) > 1 or shape[carriers[0]] % self.batch**2 == 0:
+            raise UnsupportedError(
+                "a tensor grows with the square of the batch, which no step that is linear in it has"
+            )
+        axis, side = carriers[0], shape[carriers[0]] // self.batch
+        return shape[:axis] + ((side,) if side > 1 else ()) + shape[axis + 1 :]
+
+    def _fixed_sample(self, shape: Shape) -> Shape:
+        if not shape or not shape[0] or shape[0] % self.batch:
+            return shape
+        side = shape[0] // self.batch
+        return ((side,) if side > 1 else ()) + shape[1:]
+
+    def leading(self, side: int) -> int:
+        """What a leading side, such as the number of images, is for one sample."""
+        return side // self.batch if side % self.batch == 0 and side else side
+
+    # ---- layers
+
+    def add(self, op: Op, node: Node, sources: Sequence[Tensor], plan: Plan) -> Tensor:
+        """Append a layer that reads `sources`; of constants alone it makes another constant."""
+        live = [tensor for tensor in sources if tensor.handle is not None]
+        every = tuple(name for tensor in (*sources, *plan.weights) for name in tensor.stored)
+        if not live:
+            return Tensor(plan.output, plan.kind, None, tuple(dict.fromkeys(every)))
+        inputs = plan.inputs or tuple(self.sample(tensor.shape) for tensor in live)
+        handles = tuple(tensor.handle for tensor in live if tensor.handle is not None)
+        output = plan.sample or self.sample(plan.output)
+        self.layers.append(Layer(self._name(node), op, handles, inputs, output, self.parameters(plan.weights)))
+        return Tensor(plan.output, plan.kind, len(self.layers) - 1)
+
+    def _name(self, node: Node) -> str:
+        label, number = node.label, 1
+        while label in self.names:
+            number += 1
+            label = f"{node.label}#{number}"
+        self.names.add(label)
+        return label
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a layer is written down.
+
+    Attributes
+    ----------
+    output, kind : shape with the batch, and element type, of the output.
+    inputs, sample : shapes of one sample as the operation wants them, instead of the tensors' own; as many elements.
+    weights : constants that it trains.
+    """
+
+    output: Shape
+    kind: int
+    inputs: tuple[Shape, ...] = ()
+    sample: Shape | None = None
+    weights: tuple[Tensor, ...] = ()
+
+
+@dataclass
+class Call:
+    """A node about to become layers."""
+
+    node: Node
+    inputs: list[Tensor | None]
+    builder: Builder
+    scope: Scope
+
+    @property
+    def opset(self) -> int:
+        """The version of the operator set."""
+        return self.builder.model.opset
+
+    @property
+    def first(self) -> Tensor:
+        """The first input."""
+        return self.input(0)
+
+    def input(self, position: int) -> Tensor:
+        """An input that must be there."""
+        tensor = self.optional(position)
+        if tensor is None:
+            raise InputError(f"{self.node.op} has no input {position}")
+        return tensor
+
+    def optional(self, position: int) -> Tensor | None:
+        """An input, or None where it is left out."""
+        return self.inputs[position] if position < len(self.inputs) else None
+
+    @property
+    def given(self) -> list[Tensor]:
+        """All inputs that are there."""
+        return [tensor for tensor in self.inputs if tensor is not None]
+
+    def numbers(self, position: int) -> tuple[int, ...] | None:
+        """The integers of an input, None where it is left out; an `InputError` where they are not known."""
+        tensor = self.optional(position)
+        if tensor is None:
+            return None
+        if tensor.value is None or tensor.value.dtype.kind not in "iufb":
+            raise InputError(f"the numbers of input {position} of {self.node.op} are not known before a run")
+        return tuple(int(value) for value in tensor.value.ravel())
+
+    def axis(self, default: int, rank: int | None = None) -> int:
+        """The attribute `axis`, counted from the front."""
+        sides = len(self.first.shape) if rank is None else rank
+        axis = self.node.integer("axis", default)
+        if not -sides <= axis < max(sides, 1):
+            raise InputError(f"{self.node.op} has no axis {axis} in {sides} sides")
+        return axis % max(sides, 1)
+
+    def axes(self, position: int = 1) -> tuple[int, ...] | None:
+        """Axes from the attribute, or from an input in newer operator sets; as they are written."""
+        given = self.node.integers("axes")
+        return self.numbers(position) if given is None else given
+
+    def add(self, op: Op, sources: Sequence[Tensor], plan: Plan) -> Tensor:
+        """Append a layer."""
+        return self.builder.add(op, self.node, sources, plan)
+
+    def view(self, tensor: Tensor, shape: Shape, kind: int | None = None) -> Tensor:
+        """The same memory under another shape."""
+        return Tensor(shape, tensor.kind if kind is None else kind, tensor.handle, tensor.stored)
+
+
+Handler = Callable[[Call], Any]
+"""Turns a call into its output or outputs."""
+
+_handlers: dict[str, Handler] = {}
+
+
+def operator(*names: str) -> Callable[[Handler], Handler]:
+    """Register the rule for operators, `domain.name` outside the standard set; a second for one name is an error."""
+
+    def register(handler: Handler) -> Handler:
+        for name in names:
+            if name in _handlers:
+                raise ValueError(f"operator {name!r} has two rules")
+            _handlers[name] = handler
+        return handler
+
+    return register
+
+
+def handler(node: Node) -> Handler | None:
+    """The rule for a node, if there is one."""
+    return _handlers.get(f"{node.domain}.{node.op}" if node.domain else node.op)
+
+
+def operators() -> list[str]:
+    """Names of all operators with a rule."""
+    return sorted(_handlers)
+
+
+@dataclass
+class Scope:
+    """Names in sight: those of the graph, or of a function's body."""
+
+    tensors: dict[str, Tensor]
+    readers: dict[str, list[Node]]
+    merged: dict[int, Tensor] = field(default_factory=dict)
+    """Nodes that an earlier layer has swallowed, by identity."""
+
+    def sole_reader(self, name: str) -> Node | None:
+        """The only node that reads a tensor, or None."""
+        readers = self.readers.get(name, [])
+        return readers[0] if len(readers) == 1 else None
+
+
+__all__ = ["BATCH", "Builder", "Call", "Function", "Plan", "Scope", "Tensor", "fold", "handler", "operator", "product"]

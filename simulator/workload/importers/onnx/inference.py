@@ -1,0 +1,99 @@
+"""Shapes of operators without a rule: as the file declares them, else by the `onnx` library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulator.errors import UnsupportedError
+from simulator.op.base import Shape
+from simulator.workload.importers.onnx.builder import Call
+from simulator.workload.importers.onnx.decode import read_value
+from simulator.workload.importers.onnx.messages import Stored, Value
+
+
+def output_types(call: Call) -> list[tuple[Shape, int]]:
+    """(shape, element type) of each output of a node without a rule.
+
+    Raises
+    ------
+    UnsupportedError
+        If the file does not declare them and the `onnx` library is absent or does not know the operator either.
+    """
+    result = []
+    inferred: dict[str, tuple[Shape, int]] | None = None
+    for name in call.node.outputs:
+        known = _declared(call, name)
+        if known is None:
+            inferred = _inferred(call) if inferred is None else inferred
+            known = inferred.get(name)
+        if known is None:
+            raise UnsupportedError(f"{call.node.op} has no rule here, and the file does not give the shape of {name!r}")
+        result.append(known)
+    return result
+
+
+def _declared(call: Call, name: str) -> tuple[Shape, int] | None:
+    model = call.builder.model
+    for value in model.graph.outputs:
+        if value.name == name:
+            return _closed(call, value)
+    for span in model.graph.declared:
+        value = read_value(call.builder.wire, span)
+        if value.name == name:
+            return _closed(call, value)
+    return None
+
+
+def _closed(call: Call, value: Value) -> tuple[Shape, int] | None:
+    """The shape with its symbols replaced; None if one has no known size."""
+    sides = [call.builder.symbols.get(side) if isinstance(side, str) else side for side in value.sides or (None,)]
+    shape = tuple(side for side in sides if side is not None)
+    return (shape, value.kind) if len(shape) == len(sides) and min(shape, default=1) > 0 else None
+
+
+def _inferred(call: Call) -> dict[str, tuple[Shape, int]]:
+    """What the library says of a model of this one node."""
+    try:
+        import onnx
+    except ImportError:
+        raise UnsupportedError(
+            f"the shape of {call.node.op} needs the onnx library: pip install roofline-simulator[onnx]"
+        ) from None
+    try:
+        return _infer(onnx, call)
+    except Exception as error:  # the library raises its own kinds
+        text = " ".join(str(error).split())[:120]
+        raise UnsupportedError(f"{call.node.op} has no rule here, and its shape cannot be inferred: {text}") from None
+
+
+def _infer(onnx: Any, call: Call) -> dict[str, tuple[Shape, int]]:
+    helper = onnx.helper
+    inputs = [
+        helper.make_tensor_value_info(name, tensor.kind, list(tensor.shape))
+        for name, tensor in zip(call.node.inputs, call.inputs, strict=True)
+        if tensor is not None and tensor.value is None
+    ]
+    constants = [
+        onnx.numpy_helper.from_array(tensor.value, name)
+        for name, tensor in zip(call.node.inputs, call.inputs, strict=True)
+        if tensor is not None and tensor.value is not None
+    ]
+    attributes = {
+        key: value
+        for key, value in call.node.attributes.items()
+        if isinstance(value, (int, float, str, list)) and not isinstance(value, Stored)
+    }
+    node = helper.make_node(
+        call.node.op, call.node.inputs, call.node.outputs, domain=call.node.domain or None, **attributes
+    )
+    outputs = [helper.make_empty_tensor_value_info(name) for name in call.node.outputs]
+    graph = helper.make_graph([node], "one", inputs, outputs, constants)
+    opsets = [helper.make_opsetid(domain, version) for domain, version in call.builder.model.domains.items()]
+    model = onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=opsets))
+    result = {}
+    for value in model.graph.output:
+        tensor_type = value.type.tensor_type
+        sides = [side.dim_value for side in tensor_type.shape.dim]
+        if tensor_type.HasField("shape") and all(side > 0 for side in sides):
+            result[value.name] = tuple(sides), tensor_type.elem_type
+    return result

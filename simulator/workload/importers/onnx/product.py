@@ -1,0 +1,202 @@
+"""Matrix products: fully connected layers, products of activations, einsum, attention."""
+
+from __future__ import annotations
+
+from simulator.errors import InputError, UnsupportedError
+from simulator.op.base import Op, Shape
+from simulator.op.eager_attention import EagerAttention
+from simulator.op.fused_attention import FusedAttention
+from simulator.op.linear import Linear
+from simulator.op.matmul import Matmul
+from simulator.op.sequence import TiedLinear
+from simulator.workload.importers.onnx.builder import Call, Plan, Tensor, operator, product
+
+
+@operator("Gemm")
+def gemm(call: Call) -> Tensor:
+    """A * B + C; a trained B is a fully connected layer."""
+    left, right, bias = call.first, call.input(1), call.optional(2)
+    if len(left.shape) != 2 or len(right.shape) != 2:
+        raise InputError(f"Gemm needs two matrices, found {list(left.shape)} and {list(right.shape)}")
+    a = _turned(left) if call.node.integer("transA", 0) else left
+    b = _turned(right) if call.node.integer("transB", 0) else right
+    trained_bias = bias if bias is not None and bias.constant else None
+    return multiply(call, a, b, left.kind, trained_bias)
+
+
+def _turned(matrix: Tensor) -> Tensor:
+    """The transpose, which a product reads as it is."""
+    return Tensor((*matrix.shape[:-2], *matrix.shape[:-3:-1]), matrix.kind, matrix.handle, matrix.stored)
+
+
+@operator("MatMul")
+def matmul(call: Call) -> Tensor:
+    """A product as NumPy's `matmul` has it; a trained vector added by the only reader becomes its bias."""
+    right = call.input(1)
+    bias = _merged_bias(call, right) if right.constant and len(right.shape) == 2 else None
+    return multiply(call, call.first, right, call.first.kind, bias)
+
+
+def _merged_bias(call: Call, weight: Tensor) -> Tensor | None:
+    """The vector that the only reader of this product adds, and that reader's output taken over."""
+    reader = call.scope.sole_reader(call.node.outputs[0])
+    if reader is None or reader.op != "Add" or reader.domain or len(reader.inputs) != 2 or call.first.constant:
+        return None
+    other = [name for name in reader.inputs if name != call.node.outputs[0]]
+    bias = call.scope.tensors.get(other[0]) if len(other) == 1 else None
+    if bias is None or not bias.constant or not bias.stored or bias.shape != weight.shape[1:] or not bias.is_float:
+        return None
+    rank = max(len(call.first.shape), 2)
+    output = (*call.first.shape[: rank - 1], weight.shape[1])
+    call.scope.merged[id(reader)] = Tensor(output, call.first.kind, len(call.builder.layers))
+    return bias
+
+
+def multiply(call: Call, left: Tensor, right: Tensor, kind: int, bias: Tensor | None = None) -> Tensor:
+    """The product, with whichever operand is constant as a trained weight."""
+    shape = product_shape(left.shape, right.shape)
+    a = left.shape if len(left.shape) > 1 else (1, *left.shape)
+    b = right.shape if len(right.shape) > 1 else (*right.shape, 1)
+    if right.constant and not left.constant and product(b[:-2]) == 1:
+        return _linear(call, left, right, bias, Plan(shape, kind))
+    if left.constant and not right.constant and product(a[:-2]) == 1:
+        return _linear(call, right, left, bias, Plan(shape, kind), features=a[-1])
+    if left.constant or right.constant:
+        return _weighted(call, left, right, Plan(shape, kind))
+    return _batched(call, (left, a), (right, b), Plan(shape, kind))
+
+
+def product_shape(left: Shape, right: Shape) -> Shape:
+    """The shape of NumPy's `matmul`."""
+    a = left if len(left) > 1 else (1, *left)
+    b = right if len(right) > 1 else (*right, 1)
+    if not left or not right or a[-1] != b[-2]:
+        raise InputError(f"a product of {list(left)} and {list(right)} has no common side")
+    head = broadcast(a[:-2], b[:-2])
+    return head + (a[-2:-1] if len(left) > 1 else ()) + (b[-1:] if len(right) > 1 else ())
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The shape into which all fit, sides compared from the last; sides of 1 are repeated."""
+    result: list[int] = []
+    for place in range(1, max(len(shape) for shape in shapes) + 1):
+        sides = {shape[-place] for shape in shapes if len(shape) >= place} - {1}
+        if len(sides) > 1:
+            raise InputError(f"{' and '.join(str(list(shape)) for shape in shapes)} do not fit together")
+        result.append(sides.pop() if sides else 1)
+    return tuple(reversed(result))
+
+
+def _linear(
+    call: Call, data: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, features: int | None = None
+) -> Tensor:
+    """A fully connected layer over all positions, whatever sides they stand in."""
+    depth = data.shape[-1] if features is None else features
+    total = product(call.builder.sample(data.shape))
+    out = weight.size // depth
+    rows = total // depth
+    inputs, sample = ((rows, depth), (rows, out)) if len(call.builder.sample(plan.output)) > 1 else ((depth,), (out,))
+    if total % depth or rows * out != product(call.builder.sample(plan.output)):
+        raise InputError(f"a product of {list(data.shape)} and {list(weight.shape)} mixes the samples of a batch")
+    tied = call.builder.shared(weight)
+    op: Op = TiedLinear(out=out, bias=bias is not None) if tied else Linear(out=out, bias=bias is not None)
+    weights = (weight,) if bias is None else (weight, bias)
+    return call.add(op, [data], Plan(plan.output, plan.kind, (inputs,), sample, weights))
+
+
+def _weighted(call: Call, left: Tensor, right: Tensor, plan: Plan) -> Tensor:
+    """A trained matrix for each head or expert."""
+    data, weight = (left, right) if right.constant else (right, left)
+    if data.constant:
+        return Tensor(plan.output, plan.kind, None, (*left.stored, *right.stored))
+    depth = left.shape[-1]
+    groups = product(weight.shape[:-2])
+    columns = weight.size // groups // depth
+    rows = product(call.builder.sample(plan.output)) // max(1, groups * columns)
+    if rows < 1 or columns < 1:
+        raise InputError(f"a product of {list(left.shape)} and {list(right.shape)} mixes the samples of a batch")
+    inputs, sample = ((groups, rows, depth),), (groups, rows, columns)
+    return call.add(
+        Matmul(trained=True, columns=columns), [data], Plan(plan.output, plan.kind, inputs, sample, (weight,))
+    )
+
+
+def _batched(call: Call, left: tuple[Tensor, Shape], right: tuple[Tensor, Shape], plan: Plan) -> Tensor:
+    """A batched product of activations: groups without the batch."""
+    (first, a), (second, b) = left, right
+    builder = call.builder
+    output = product(builder.sample(plan.output))
+    rows, depth, columns = a[-2], a[-1], b[-1]
+    if rows % builder.batch == 0 and (builder.open_batch or len(a) == 2):
+        rows //= builder.batch
+    groups = max(1, output // max(1, rows * columns))
+    if groups * rows * columns != output:
+        raise UnsupportedError("a product over the batch, which no step that is linear in it has")
+    own = product(builder.sample(second.shape)) // max(1, depth * columns)
+    inputs = ((groups, rows, depth), (groups if own >= groups else 1, depth, columns))
+    return call.add(Matmul(), [first, second], Plan(plan.output, plan.kind, inputs, (groups, rows, columns)))
+
+
+@operator("Einsum")
+def einsum(call: Call) -> Tensor:
+    """Products of two operands: groups, rows, columns and summed sides by their letters."""
+    equation = call.node.text("equation", "").replace(" ", "")
+    terms, arrow, output = equation.partition("->")
+    operands = terms.split(",")
+    if len(operands) != 2 or "." in equation or not arrow:
+        raise UnsupportedError(f"Einsum {equation!r}: only two operands and a written output have a rule")
+    left, right = call.first, call.input(1)
+    sides = _letters(operands[0], left.shape) | _letters(operands[1], right.shape)
+    if not set(output) <= set(sides):
+        raise InputError(f"Einsum {equation!r}: an output side that no input has")
+    shape = tuple(sides[letter] for letter in output)
+    a, b = set(operands[0]), set(operands[1])
+    summed = [sides[letter] for letter in sorted((a & b) - set(output))]
+    shared = [sides[letter] for letter in output if letter in a & b]
+    rows = [sides[letter] for letter in output if letter in a - b]
+    columns = [sides[letter] for letter in output if letter in b - a]
+    first = Tensor((*shared, product(rows), product(summed)), left.kind, left.handle, left.stored)
+    second = Tensor((*shared, product(summed), product(columns)), right.kind, right.handle, right.stored)
+    result = multiply(call, first, second, left.kind)
+    return Tensor(shape, result.kind, result.handle, result.stored)
+
+
+def _letters(names: str, shape: Shape) -> dict[str, int]:
+    if len(names) != len(shape):
+        raise InputError(f"Einsum: {names!r} does not name the sides of {list(shape)}")
+    return dict(zip(names, shape, strict=True))
+
+
+@operator("Attention")
+def attention(call: Call) -> list[Tensor]:
+    """Scaled dot-product attention of operator set 23; (batch, heads, positions, size) or heads inside the features."""
+    query, key, value = (call.input(i) for i in range(3))
+    heads, kv_heads = _heads(call, query, "q_num_heads"), _heads(call, key, "kv_num_heads")
+    causal = bool(call.node.integer("is_causal", 0))
+    op_type = EagerAttention if call.builder.request.attention == "eager" else FusedAttention
+    inputs = tuple(_positions(tensor) for tensor in (query, key, value))
+    size = inputs[2][1] // max(kv_heads, 1)
+    softcap = call.node.real("softcap", 0.0) > 0
+    op = op_type(heads=heads, kv_heads=kv_heads, causal=causal, softcap=softcap)
+    sample = op.output_shape(inputs)
+    if len(query.shape) == 4:
+        output: Shape = (*query.shape[:3], size)
+    else:
+        output = (*query.shape[:2], heads * size)
+    result = call.add(op, [query, key, value], Plan(output, query.kind, inputs, sample))
+    return [result, key, value][: max(1, len(call.node.outputs))]
+
+
+def _heads(call: Call, tensor: Tensor, attribute: str) -> int:
+    if len(tensor.shape) == 4:
+        return tensor.shape[1]
+    heads = call.node.integer(attribute, 0)
+    if len(tensor.shape) != 3 or heads < 1:
+        raise InputError(f"Attention needs {attribute} with inputs of {list(tensor.shape)}")
+    return heads
+
+
+def _positions(tensor: Tensor) -> tuple[int, int]:
+    """(positions, features of all heads) of one sample."""
+    shape = tensor.shape
+    return (shape[2], shape[1] * shape[3]) if len(shape) == 4 else (shape[1], shape[2])

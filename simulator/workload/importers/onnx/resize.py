@@ -1,0 +1,58 @@
+"""Interpolation of images."""
+
+from __future__ import annotations
+
+from math import floor
+from typing import Literal
+
+from simulator.errors import InputError
+from simulator.op.base import Shape
+from simulator.op.resample import Upsample
+from simulator.workload.importers.onnx.builder import Call, Plan, Tensor, operator
+from simulator.workload.importers.onnx.convolution import image_of
+from simulator.workload.importers.onnx.movement import copied
+
+
+@operator("Resize", "Upsample")
+def resize(call: Call) -> Tensor:
+    """Interpolation to written sizes, or by scales."""
+    output = _resized(call)
+    image = call.first
+    mode: Literal["nearest", "bilinear"] = "nearest" if call.node.text("mode", "nearest") == "nearest" else "bilinear"
+    if output == image.shape or image.constant:
+        return call.view(image, output)
+    builder = call.builder
+    if len(image.shape) < 3:
+        return copied(call, output)
+    plan = Plan(output, image.kind, (image_of(builder, image.shape),), image_of(builder, output))
+    return call.add(Upsample(size=plan.sample[-2:] if plan.sample else 1, mode=mode), [image], plan)
+
+
+def _resized(call: Call) -> Shape:
+    """All sides of the output."""
+    image, old = call.first, call.opset < 11
+    sizes = None if old or call.optional(3) is None else call.numbers(3)
+    scales = call.node.reals("scales") if "scales" in call.node.attributes else _scales(call, 1 if old else 2)
+    axes = call.node.integers("axes", tuple(range(len(image.shape)))) or ()
+    places = [axis % max(1, len(image.shape)) for axis in axes]
+    sides = list(image.shape)
+    if sizes is None and scales is None:
+        raise InputError(f"{call.node.op} with neither sizes nor scales")
+    for number, axis in enumerate(places):
+        given = sizes if sizes is not None else scales
+        if given is None or number >= len(given):
+            raise InputError(f"{call.node.op} with too few sizes or scales")
+        sides[axis] = int(given[number]) if sizes is not None else floor(sides[axis] * given[number] + 1e-6)
+    return tuple(sides)
+
+
+def _scales(call: Call, position: int) -> list[float] | None:
+    tensor = call.optional(position)
+    if tensor is None or tensor.size == 0:
+        return None
+    if tensor.value is None:
+        raise InputError(f"the scales of {call.node.op} are not known before a run")
+    values = [float(value) for value in tensor.value.ravel()]
+    if not all(0 < value < 1e6 for value in values):
+        raise InputError(f"{call.node.op} by {values[:4]}")
+    return values
