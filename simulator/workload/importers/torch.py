@@ -1,0 +1,210 @@
+"""PyTorch: `torch:package.module:callable` or `torch:path/to/file.py:callable`, any `nn.Module`, traced and never run.
+
+The module runs forward and backward on meta tensors, which have shapes and no values, at two batch sizes; each ATen
+call below autograd becomes a layer with its kernels and those of its gradients. The update needs no tracing: an
+optimizer touches every trained value once, whatever the network, so that lowering's own kernel serves.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.errors import InputError, SimulatorError, UnsupportedError
+from simulator.op.base import Shape
+from simulator.workload.dataset import load_dataset
+from simulator.workload.workload import Workload
+
+if TYPE_CHECKING:
+    from simulator.workload.importers import Request
+
+BATCH = 32
+"""Samples a step where nobody says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """How to trace.
+
+    Attributes
+    ----------
+    loss : from the module's output to a scalar; cross-entropy of what looks like logits if None.
+    attention : "eager" takes scaled_dot_product_attention apart into products and softmax; else it is one kernel.
+    """
+
+    name: str = ""
+    loss: Callable[[Any], Any] | None = None
+    attention: str | None = None
+    allow_unknown: bool = False
+
+
+def load(location: str, request: Request) -> Workload:
+    """The workload of a callable that returns an `nn.Module`, or of a module object, on one input of `request`'s shape.
+
+    Raises
+    ------
+    UnsupportedError
+        Without PyTorch, or for an ATen function without a cost rule.
+    InputError
+        If the callable cannot be imported, the input shape is missing, or the module fails on it.
+    """
+    torch = _torch()
+    shape = _input_shape(request, location)
+    with _user_code(location):
+        model = _build(torch, _resolve(location))
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"torch:{location}: expected an nn.Module or what returns one, found {type(model).__name__}")
+    tracing = Tracing(location, attention=request.attention, allow_unknown=request.allow_unknown)
+    try:
+        return _traced(model, [torch.empty(1, *shape, device="meta")], tracing)
+    except InputError:
+        tokens = torch.empty(1, *shape, device="meta", dtype=torch.long)
+        if not any(isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules()):
+            raise
+        return _traced(model, [tokens], tracing)
+
+
+def from_module(model: Any, example_inputs: Any, tracing: Tracing | None = None) -> Workload:
+    """The workload of a module on example inputs, whose first side is the batch.
+
+    Neither the module's weights nor the examples' values are touched.
+
+    Raises
+    ------
+    UnsupportedError, InputError
+        As `load`.
+    """
+    torch = _torch()
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"from_torch: expected an nn.Module, found {type(model).__name__}")
+    examples = [example_inputs] if isinstance(example_inputs, torch.Tensor) else list(example_inputs)
+    if not examples or not all(isinstance(item, torch.Tensor) and item.dim() for item in examples):
+        raise InputError(
+            "from_torch: example_inputs must be a tensor or several, each with the batch as its first side"
+        )
+    return _traced(model, examples, tracing or Tracing(type(model).__name__))
+
+
+def _torch() -> Any:
+    try:
+        return import_module("torch")
+    except ImportError:
+        raise UnsupportedError("reading PyTorch modules needs torch; pip install roofline-simulator[torch]") from None
+
+
+def _input_shape(request: Request, location: str) -> Shape:
+    if request.input_shape is not None:
+        return request.input_shape
+    if request.image_size is not None:
+        return (3, request.image_size, request.image_size)
+    if request.sequence is not None:
+        return (request.sequence,)
+    raise InputError(f"torch:{location}: the input shape is missing; write for example --input 3,224,224")
+
+
+def _resolve(location: str) -> Any:
+    """The object behind `package.module:name` or `file.py:name`."""
+    place, colon, name = location.rpartition(":")
+    if not colon or not place or not name:
+        raise InputError(f"torch:{location}: write torch:package.module:callable or torch:path/to/file.py:callable")
+    found: Any = _file(Path(place)) if place.endswith(".py") else _module(place)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            known = [key for key in vars(found) if not key.startswith("_")]
+            raise _unknown(name, known, place)
+        found = getattr(found, part)
+    return found
+
+
+def _unknown(name: str, known: list[str], place: str) -> SimulatorError:
+    from simulator.errors import UnknownNameError
+
+    return UnknownNameError("callable", name, known, place)
+
+
+def _module(name: str) -> Any:
+    """A module by its dotted name, also from the working directory."""
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        return import_module(name)
+    finally:
+        if added:
+            sys.path.remove(here)
+
+
+def _file(path: Path) -> Any:
+    """A module from a file, whose neighbours it may import."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    spec = spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path}: not a Python file")
+    module = module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return module
+
+
+def _build(torch: Any, found: Any) -> Any:
+    """The module: without memory where its construction allows it."""
+    if isinstance(found, torch.nn.Module) or not callable(found):
+        return found
+    try:
+        with torch.device("meta"):
+            return found()
+    except Exception:  # whatever needs values while it is built
+        return found()
+
+
+@contextmanager
+def _user_code(where: str) -> Iterator[None]:
+    """Errors of the user's own code as one line."""
+    try:
+        yield
+    except SimulatorError:
+        raise
+    except NotImplementedError as error:
+        raise UnsupportedError(f"torch:{where}: {_line(error)}") from error
+    except Exception as error:
+        raise InputError(f"torch:{where}: {type(error).__name__}: {_line(error)}") from error
+    except SystemExit as error:
+        raise InputError(f"torch:{where}: it ends the program ({error.code})") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _traced(model: Any, examples: Sequence[Any], tracing: Tracing) -> Workload:
+    from simulator.workload.importers.torch_affine import LARGE, SMALL
+    from simulator.workload.importers.torch_layers import Assembly
+    from simulator.workload.importers.torch_run import record
+
+    with _user_code(tracing.name):
+        small, large = (record(model, examples, batch, tracing) for batch in (SMALL, LARGE))
+    assembly = Assembly(small, large, allow_unknown=tracing.allow_unknown)
+    layers = assembly.layers()
+    if not layers:
+        raise InputError(f"torch:{tracing.name}: the module computes nothing")
+    batch = int(examples[0].shape[0])
+    return Workload(
+        name=tracing.name,
+        inputs=assembly.inputs,
+        layers=layers,
+        dataset=load_dataset("imagenet"),
+        batch=batch if batch > 1 else BATCH,
+        description=f"PyTorch {type(model).__name__}, traced",
+        source=f"torch:{tracing.name}",
+    )

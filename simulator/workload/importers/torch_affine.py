@@ -1,0 +1,95 @@
+"""Counts at two batch sizes become counts that are affine in the batch."""
+
+from __future__ import annotations
+
+from simulator.errors import UnsupportedError
+from simulator.op.base import Shape
+from simulator.op.kernel import Affine, Gemm, Kernel, Phase, Role
+from simulator.units import FLOPS_PER_MAC
+from simulator.workload.importers.torch_calls import Kind
+from simulator.workload.importers.torch_rules import Draft, Moved
+
+SMALL, LARGE = 2, 3
+"""The batch sizes: a count c2, c3 is (c3 - c2) a sample and 3 c2 - 2 c3 whatever the batch."""
+
+ROLES = {
+    Kind.WEIGHT: Role.WEIGHT,
+    Kind.ACTIVATION: Role.ACTIVATION,
+    Kind.GRADIENT: Role.GRADIENT,
+    Kind.WEIGHT_GRADIENT: Role.WEIGHT_GRADIENT,
+    Kind.INDEX: Role.INDEX,
+    Kind.MASK: Role.MASK,
+}
+
+
+def affine(small: float, large: float, what: str) -> Affine:
+    """The count through two points.
+
+    Raises
+    ------
+    UnsupportedError
+        If it grows faster than the batch, as products between samples do.
+    """
+    each = large - small
+    fixed = small - SMALL * each
+    if fixed < 0 or each < 0:
+        raise UnsupportedError(
+            f"{what}: {small:g} at batch {SMALL} and {large:g} at batch {LARGE} is not a fixed part and one for each "
+            "sample; samples that meet each other are not supported"
+        )
+    return Affine(fixed, each)
+
+
+def sample_shape(small: Shape, large: Shape) -> Shape:
+    """The shape of one sample: a side that is the batch goes, one that holds it (batch * heads) is divided by it."""
+    sides = [b - a if a != b else a for a, b in zip(small, large, strict=True)]
+    kept = [side for side, a, b in zip(sides, small, large, strict=True) if a == b or side != 1]
+    return tuple(side for side in kept if side > 0) or (1,)
+
+
+def macs_of(draft: Draft) -> float:
+    """MACs of a kernel as published counts have them."""
+    if draft.macs is not None:
+        return draft.macs
+    return draft.flops / FLOPS_PER_MAC if draft.gemm else 0
+
+
+def kernel_through(small: Draft, large: Draft, phase: Phase | None, what: str) -> Kernel:
+    """The kernel through two drafts; a backward kernel that writes nothing a sample makes a weight gradient."""
+    read, write = _moved(small.read, large.read, what), _moved(small.write, large.write, what)
+    if phase is None:
+        fixed = write and all(count.per_sample == 0 for _, count in write)
+        phase = small.phase or (Phase.WEIGHT_GRADIENT if fixed else Phase.INPUT_GRADIENT)
+    return Kernel(
+        small.op_class,
+        phase,
+        affine(small.flops, large.flops, what),
+        read,
+        write,
+        _gemm(small, large, what),
+        small.window,
+        affine(small.streamed, large.streamed, what),
+        small.reuse,
+    )
+
+
+def _moved(small: Moved, large: Moved, what: str) -> tuple[tuple[Role, Affine], ...]:
+    return tuple(_role(kind, affine(a, b, what)) for (kind, a), (_, b) in zip(small, large, strict=True))
+
+
+def _role(kind: Kind, count: Affine) -> tuple[Role, Affine]:
+    """A gradient whose size the batch does not change is that of a weight."""
+    if kind is Kind.GRADIENT and count.per_sample == 0:
+        return Role.WEIGHT_GRADIENT, count
+    return ROLES[kind], count
+
+
+def _gemm(small: Draft, large: Draft, what: str) -> Gemm | None:
+    """The matrix view; where the batch multiplies the number of products, it multiplies their rows instead."""
+    if small.gemm is None or large.gemm is None:
+        return None
+    sides = [affine(a, b, what) for a, b in zip(small.gemm[:3], large.gemm[:3], strict=True)]
+    groups = affine(small.gemm[3], large.gemm[3], what)
+    if groups.per_sample and not groups.fixed:
+        return Gemm(Affine(0, sides[0].fixed), sides[1], sides[2], int(groups.per_sample))
+    return Gemm(sides[0], sides[1], sides[2], small.gemm[3])
