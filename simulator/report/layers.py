@@ -1,0 +1,165 @@
+"""The figure of time by layer and phase: along the depth of the network, and by name, the slowest first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulator.op.kernels import FloatArray
+from simulator.pipeline import Simulation
+from simulator.report.groups import Group, layer_groups, phases
+from simulator.report.style import (
+    DPI,
+    NORMAL,
+    PHASES,
+    SMALL,
+    WIDTH_INCHES,
+    basis,
+    beside,
+    clean,
+    draw_key,
+    new_figure,
+    percent,
+    setting,
+    short,
+    styled,
+    text_size,
+)
+from simulator.units import duration
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMED = 15
+"""Rows of the slowest layers."""
+MOST_BARS = 220
+"""Along the depth, so that each is some pixels wide."""
+SEPARATE = 120
+"""Up to so many layers, bars along the depth stand apart."""
+
+_BOTTOM, _HEIGHT = 0.15, 0.69
+_SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+
+
+def layers_figure(simulation: Simulation, others: Sequence[object] = ()) -> Figure:  # noqa: ARG001
+    """Time of a step along the layers, and of the slowest layers by name, split into forward, backward and update."""
+    groups = layer_groups(simulation)
+    rows = groups[:NAMED]
+    alike = any(len(group.layers) > 1 for group in rows)
+    notes = [basis(simulation)]
+    if alike:
+        notes.append("(36x), and 36 more: layers of equal work and time, added up")
+    with styled():
+        figure = new_figure(f"{setting(simulation)}: {duration(simulation.step.time_s)} a step, by layer", notes)
+        names = [short(group.label, 34) for group in rows]
+        widest = max((text_size(figure, name)[0] for name in names), default=0.0) / (WIDTH_INCHES * DPI)
+        left = min(max(0.57, 0.53 + widest), 0.75)
+        depth = figure.add_axes((0.065, _BOTTOM, left - widest - 0.105, _HEIGHT))
+        _draw_depth(figure, depth, simulation)
+        _draw_slowest(figure.add_axes((left, _BOTTOM, 0.925 - left, _HEIGHT)), rows, names, simulation)
+        _draw_rest(figure, groups[NAMED:], simulation)
+        shown = [name for name, values in zip(PHASES, phases(simulation.layers.by_phase), strict=True) if values.any()]
+        draw_key(figure, 0.065, 0.905, [(word, _patch(colour)) for word, colour in shown])
+    return figure
+
+
+def _patch(colour: str) -> dict[str, object]:
+    return {"marker": "s", "color": colour, "markersize": 11}
+
+
+def _scale(seconds: float) -> tuple[float, str]:
+    """A unit in which a time has one to four digits before the point."""
+    return next((scale for scale in _SCALES if seconds >= scale[0]), _SCALES[-1])
+
+
+def _draw_depth(figure: Figure, axes: Axes, simulation: Simulation) -> None:
+    """Thin bars in the network's order: one a layer, or one for several consecutive layers of a deep network."""
+    from matplotlib.patches import StepPatch
+    from matplotlib.ticker import MaxNLocator
+
+    layers = len(simulation.workload.layers)
+    together = ceil(layers / MOST_BARS)
+    times = np.add.reduceat(phases(simulation.layers.by_phase), range(0, layers, together), axis=1)
+    factor, unit = _scale(float(times.sum(axis=0).max()))
+    edges = _edges(times.shape[1], together, 0.12 if layers <= SEPARATE else 0.0)
+    base = np.zeros(2 * times.shape[1] - 1)
+    for row, (_, colour) in zip(times, PHASES, strict=True):
+        if row.any():
+            top = base + np.insert(row / factor, range(1, len(row)), 0.0)
+            looks: dict[str, Any] = {"baseline": base, "fill": True, "color": colour, "linewidth": 0}
+            axes.add_artist(StepPatch(top, edges, **looks))
+            base = top
+    axes.set_xlim(0.3, layers + 0.7)
+    axes.set_ylim(0, 1.08 * base.max())
+    axes.set_ylabel(f"time of a layer [{unit}]" if together == 1 else f"time of {together} consecutive layers [{unit}]")
+    axes.set_xlabel("layer number, in the network's order")
+    axes.set_title("along the network", loc="left", fontsize=NORMAL)
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
+    axes.set_axisbelow(True)
+    _draw_stages(figure, axes, [layer.name for layer in simulation.workload.layers], base.max())
+
+
+def _edges(bars: int, together: int, gap: float) -> FloatArray:
+    """Left and right edges of bars, each of `together` layers that are numbered from 1, with gaps between them."""
+    starts = 0.5 + together * np.arange(bars, dtype=float)
+    edges: FloatArray = np.column_stack([starts + gap, starts + together - gap]).ravel()
+    return edges
+
+
+def _draw_stages(figure: Figure, axes: Axes, names: Sequence[str], highest: float) -> None:
+    """Mark where the first part of the names changes, for stages long enough to be named."""
+    position, room = 0, axes.get_window_extent().width / len(names)
+    for stage, members in groupby(names, key=lambda name: re.split(r"[./]", name)[0]):
+        count = len(list(members))
+        if 3 < count < len(names) and text_size(figure, short(stage, 14))[0] + 4 < count * room:
+            axes.axvline(position + 0.5, color="#888888", linewidth=0.7, linestyle=":")
+            place = (position + 0.5 + count / 2, 1.02 * highest)
+            axes.text(*place, short(stage, 14), ha="center", fontsize=SMALL, color="#555555", clip_on=True)
+        position += count
+
+
+def _draw_slowest(axes: Axes, rows: Sequence[Group], names: Sequence[str], simulation: Simulation) -> None:
+    """Bars by name, the slowest on top."""
+    factor, unit = _scale(max((group.time_s for group in rows), default=1.0))
+    places = np.arange(len(rows), dtype=float)
+    table = np.array([group.by_phase for group in rows]).reshape(-1, len(PHASES)) / factor
+    starts = np.zeros(len(rows))
+    for column, (_, colour) in zip(table.T, PHASES, strict=True):
+        _draw_bars(axes, places, starts, column, colour)
+        starts = starts + column
+    for place, group, end in zip(places, rows, starts, strict=True):
+        share = percent(group.time_s / simulation.step.time_s)
+        beside(axes, end, place, f"{duration(group.time_s)}, {share}", fontsize=SMALL)
+    axes.set_yticks(places, names, fontsize=SMALL)
+    axes.set_ylim(max(len(rows), 8) - 0.4, -0.6)
+    axes.set_xlim(0, 1.45 * starts.max(initial=1e-30))
+    axes.set_xlabel(f"time [{unit}]")
+    axes.set_title("the slowest", loc="left", fontsize=NORMAL)
+    clean(axes)
+
+
+def _draw_bars(axes: Axes, places: FloatArray, starts: FloatArray, widths: FloatArray, colour: str) -> None:
+    """Horizontal bars as one collection."""
+    from matplotlib.collections import PolyCollection
+
+    bars = [
+        [(start, place - 0.36), (start + width, place - 0.36), (start + width, place + 0.36), (start, place + 0.36)]
+        for place, start, width in zip(places, starts, widths, strict=True)
+        if width > 0
+    ]
+    axes.add_collection(PolyCollection(bars, facecolors=colour, edgecolors="white", linewidths=0.4), autolim=False)
+
+
+def _draw_rest(figure: Figure, rest: Sequence[Group], simulation: Simulation) -> None:
+    """Say how much time the rows leave out."""
+    if rest:
+        layers, time_s = sum(len(group.layers) for group in rest), sum(group.time_s for group in rest)
+        text = f"{layers} other layers: {duration(time_s)}, {percent(time_s / simulation.step.time_s)}"
+        figure.text(0.985, 0.045, text, ha="right", va="bottom", fontsize=SMALL, color="#555555")

@@ -1,0 +1,231 @@
+"""report.md: the answer first, then why, then what it rests on and what it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from simulator.errors import SimulatorError
+from simulator.pipeline import Simulation
+from simulator.precision import Engine, get_precision
+from simulator.report.roofs import roofs_of
+from simulator.report.style import BOUNDS, percent, setting, version
+from simulator.report.tables import cell, markdown_table
+from simulator.roofline.rates import Fidelity, peak_name
+from simulator.roofline.times import Bound
+from simulator.roofline.traffic import TrafficModel
+from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, si
+
+Other = Simulation | tuple[str, SimulatorError]
+
+SLOWEST = 10
+
+_FIDELITY = {
+    Fidelity.NAPKIN: "forward multiply-accumulates, each taken for one operation, at a fraction of the peak; no "
+    "backward pass, no memory traffic",
+    Fidelity.ROOFLINE: "each kernel at the datasheet's peak or bandwidth, whichever is slower; a bound, not a forecast",
+    Fidelity.CALIBRATED: "each kernel at sustained rates with its launch cost, fitted to measurements",
+}
+_TRAFFIC = {
+    TrafficModel.IDEAL: "each tensor moves once a kernel",
+    TrafficModel.CACHED: "what blocking for the last-level cache must still move",
+    TrafficModel.NAIVE: "every use of an operand comes from memory, as without any cache",
+}
+_LEFT_OUT = (
+    "the input pipeline: reading, decoding and moving samples to the device",
+    "more than one device, and the communication between them",
+    "validation, checkpoints, start-up and anything between steps",
+    "what the framework's allocator and libraries hold beside the tensors counted under memory",
+)
+
+
+def report_page(simulation: Simulation, others: Sequence[Other]) -> str:
+    """The whole of report.md."""
+    parts = [
+        f"# {cell(setting(simulation))}",
+        _answer(simulation),
+        "## Why",
+        _why(simulation),
+        "![Roofline](roofline.png)",
+        "## Where the time goes",
+        _phases(simulation),
+        f"The {SLOWEST} slowest layers (all of them: [layers.csv](layers.csv)):",
+        _slowest(simulation),
+        "![Time by layer](layers.png)",
+        "## Memory",
+        _memory(simulation),
+        "## Other devices" if others else "## The epoch",
+        *([_comparison(simulation, others)] if others else []),
+        "![Epoch time](epochs.png)",
+        "## What this rests on",
+        _basis(simulation),
+        markdown_table(["numbers of the device", "grade", "source"], _numbers(simulation), right=3),
+        "## What it leaves out",
+        "\n".join(f"- {item}" for item in _left_out(simulation)),
+        f"All numbers: [summary.json](summary.json), [layers.csv](layers.csv). Made by simulator {version()}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _answer(simulation: Simulation) -> str:
+    run, step = simulation.run, simulation.step
+    verb = "Training" if simulation.options.task == "train" else "Inference with"
+    epochs = "one epoch" if run.epochs == 1 else f"{run.epochs} epochs"
+    sentence = (
+        f"**{verb} {cell(simulation.workload.name)} for {epochs} of {cell(simulation.workload.dataset.name)} on "
+        f"{cell(simulation.device.name)} takes {duration(run.total_s)}**: {duration(run.epoch_s)} an epoch of "
+        f"{run.samples:,} samples, {duration(step.time_s)} a step of {step.batch:,}, "
+        f"{step.samples_per_s:,.1f} samples/s."
+    )
+    interval = simulation.interval
+    if interval is None:
+        return sentence
+    low, high = duration(run.total_s * interval.low), duration(run.total_s * interval.high)
+    return f"{sentence} With {percent(interval.coverage)} probability the true time is between {low} and {high}."
+
+
+def _why(simulation: Simulation) -> str:
+    """What binds, and where the step lies against the ridge."""
+    if simulation.options.fidelity == Fidelity.NAPKIN:
+        return (
+            "The napkin estimate divides work by a fraction of the peak; it cannot say what binds. The step does "
+            f"{simulation.left_out:.2f} times the operations it counts (a MAC is {FLOPS_PER_MAC} FLOP, and there is "
+            "more than the forward pass)."
+        )
+    step, roofs = simulation.step, roofs_of(simulation)
+    shares = ", ".join(f"{percent(step.bound_shares[b])} for {BOUNDS[b][0]}" for b in Bound)
+    ridge, peak = roofs.ridges[0]
+    intensity = step.flops / step.traffic_bytes
+    side = "above" if intensity > ridge else "below"
+    forward, moved = si(simulation.workload.macs, "MAC"), si(step.traffic_bytes, "B")
+    work = f"{si(step.flops, 'FLOP')} ({forward} forward a sample; a MAC is {FLOPS_PER_MAC} FLOP)"
+    return (
+        f"The step is bound by **{BOUNDS[step.bound][0]}**: its kernels wait {shares}. It does {work} "
+        f"and moves {moved}: {intensity:.3g} FLOP/byte, {side} the ridge of {ridge:.3g} FLOP/byte "
+        f"where {si(roofs.memory.datasheet, 'B/s')} feed {si(peak, 'FLOP/s')}. It reaches "
+        f"{si(step.flops / step.time_s, 'FLOP/s')}; products of matrices use {percent(step.mfu)} of their peak (MFU)."
+    )
+
+
+def _phases(simulation: Simulation) -> str:
+    step = simulation.step
+    rows = [("forward", step.forward_s), ("backward", step.backward_s), ("update", step.update_s)]
+    table = [(name, duration(seconds), percent(seconds / step.time_s)) for name, seconds in rows if seconds]
+    return markdown_table(["phase", "time", "share"], [*table, ("step", duration(step.time_s), "100 %")])
+
+
+def _slowest(simulation: Simulation) -> str:
+    times, rows = simulation.layers, []
+    for position in np.argsort(-times.time_s, kind="stable")[:SLOWEST]:
+        layer, time_s = simulation.workload.layers[position], float(times.time_s[position])
+        if time_s <= 0:
+            break
+        flops, traffic = float(times.flops[position]), float(times.traffic_bytes[position])
+        intensity = f"{flops / traffic:.3g}" if traffic else ""
+        share = percent(time_s / simulation.step.time_s)
+        bound = BOUNDS[Bound(int(times.bound[position]))][0]
+        work = (si(flops, "FLOP"), si(traffic, "B"), intensity, duration(time_s), share)
+        rows.append((layer.name, layer.op.kind, bound, *work))
+    return markdown_table(["layer", "op", "bound by", "work", "traffic", "FLOP/byte", "time", "share"], rows, right=3)
+
+
+def _memory(simulation: Simulation) -> str:
+    memory = simulation.memory
+    rows = [
+        ("parameters", memory.parameters_bytes),
+        ("gradients", memory.gradients_bytes),
+        ("optimizer", memory.optimizer_bytes),
+        ("activations", memory.activations_bytes),
+    ]
+    table = [(name, binary_bytes(size), percent(size / memory.total_bytes)) for name, size in rows if size]
+    verdict = (
+        f"It fits the device's {binary_bytes(memory.capacity_bytes)}; the largest batch that does is "
+        f"{memory.largest_batch:,}."
+        if memory.fits
+        else f"**It does not fit the device's {binary_bytes(memory.capacity_bytes)}**; the times ignore that."
+    )
+    whole = ("step", binary_bytes(memory.total_bytes), "100 %")
+    return f"{markdown_table(['held at once', 'size', 'share'], [*table, whole])}\n\n{verdict}"
+
+
+def _comparison(simulation: Simulation, others: Sequence[Other]) -> str:
+    rows = [_compared(simulation, simulation), *(_compared(simulation, o) for o in others if isinstance(o, Simulation))]
+    header = ["device", "step", "epoch", "total", "times this", "bound by", "memory", "grade"]
+    table = markdown_table(header, rows)
+    failures = [f"- {cell(name)}: {cell(error)}" for name, error in (o for o in others if isinstance(o, tuple))]
+    return "\n\n".join([table, "\n".join(failures)] if failures else [table])
+
+
+def _compared(simulation: Simulation, other: Simulation) -> tuple[str, ...]:
+    name = other.device.name
+    return (
+        f"**{name}**" if other is simulation else name,
+        duration(other.step.time_s),
+        duration(other.run.epoch_s),
+        duration(other.run.total_s),
+        f"{other.run.total_s / simulation.run.total_s:.3g}",
+        BOUNDS[other.step.bound][0],
+        f"{percent(other.memory.total_bytes / other.memory.capacity_bytes)} full",
+        other.grade,
+    )
+
+
+def _basis(simulation: Simulation) -> str:
+    options, workload = simulation.options, simulation.workload
+    lines = [
+        f"- fidelity **{options.fidelity}**: {_FIDELITY[Fidelity(options.fidelity)]}",
+        f"- traffic model **{options.traffic}**: {_TRAFFIC[TrafficModel(options.traffic)]}",
+        f"- grade **{simulation.grade}**: the weakest of the device's numbers that the time rests on",
+        f"- coverage **{percent(workload.coverage)}** of the layers have a cost rule",
+    ]
+    if workload.unknown:
+        lines[-1] += f"; without one, and counted as nothing: {', '.join(map(cell, workload.unknown))}"
+    if options.count != "exact":
+        lines.append("- MACs are counted as the founding articles count them")
+    return "\n".join(lines)
+
+
+def _numbers(simulation: Simulation) -> Iterator[tuple[str, str, str]]:
+    """(numbers, grade, source) of the device's numbers that were used, those of one source together."""
+    provenance = simulation.device.provenance
+    by_source: dict[tuple[str, str], list[str]] = {}
+    for path, value in _used(simulation).items():
+        if path in provenance:
+            key = (provenance[path].grade, provenance[path].source)
+            by_source.setdefault(key, []).append(f"{path} = {value}")
+    for (grade, source), numbers in by_source.items():
+        yield "; ".join(numbers), grade, source
+
+
+def _used(simulation: Simulation) -> dict[str, str]:
+    """Key path -> value of what the time rests on."""
+    device, fidelity = simulation.device, simulation.options.fidelity
+    precision = get_precision(simulation.options.precision)
+    names = dict.fromkeys(peak_name(device, precision, engine) for engine in (Engine.MATRIX, Engine.VECTOR))
+    used = {f"peak.{name}": si(device.peak[name], "FLOP/s") for name in names}
+    memory = device.memory
+    used["memory.capacity"] = binary_bytes(memory.capacity_bytes)
+    if fidelity == Fidelity.NAPKIN:
+        return used | {"utilisation": percent(device.utilisation)}
+    used["memory.technology"] = memory.technology
+    used[f"memory.{memory.unit}s"] = str(memory.count)
+    used["memory.bandwidth"] = si(memory.bandwidth_byte_per_s, "B/s")
+    if simulation.options.traffic == TrafficModel.CACHED or fidelity == Fidelity.CALIBRATED:
+        used["cache.last_level"] = binary_bytes(device.cache_bytes)
+    if fidelity == Fidelity.CALIBRATED:
+        unused = set() if any(name.endswith("_tensor") for name in names) else {"matrix"}
+        used |= {
+            f"sustained.{name}": percent(device.sustained[name]) for name in device.sustained if name not in unused
+        }
+        used["launch"] = duration(device.launch_s)
+        used |= {f"kernel.{name}": f"{value:g}" for name, value in device.kernel.items()}
+    return used
+
+
+def _left_out(simulation: Simulation) -> Iterator[str]:
+    yield from _LEFT_OUT
+    if simulation.options.fidelity == Fidelity.ROOFLINE:
+        yield "the time to launch kernels, and what keeps them from the peaks"
+    if not simulation.workload.dataset.sample_bytes:
+        yield "the size of the dataset's samples, which is not known"

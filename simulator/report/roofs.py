@@ -1,0 +1,126 @@
+"""The roofs of a roofline figure: the memory slope and one flat for each engine, with the numbers written on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import degrees
+from typing import TYPE_CHECKING, Any
+
+from simulator.pipeline import Simulation
+from simulator.precision import Engine, get_precision
+from simulator.report.placement import Box, FloatArray, along
+from simulator.report.style import INK, NORMAL, SMALL, text_box, text_size
+from simulator.roofline.rates import Fidelity, peak_name
+from simulator.units import si
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A peak or a bandwidth: the datasheet's, and what good kernels sustain of it, if that is asked for. [1/s]"""
+
+    name: str
+    datasheet: float
+    sustained: float | None
+
+    def text(self, unit: str) -> str:
+        """The number as it is written on its roof."""
+        sustained = f" ({si(self.sustained, unit)} sustained)" if self.sustained else ""
+        return f"{si(self.datasheet, unit)} {self.name}{sustained}"
+
+
+@dataclass(frozen=True, slots=True)
+class Roofs:
+    """Memory bandwidth and the compute peaks that the kernels run at, the highest first. [byte/s], [FLOP/s]"""
+
+    memory: Rate
+    compute: tuple[Rate, ...]
+
+    def attainable(self, intensity: float) -> float:
+        """The datasheet's roof above an intensity [FLOP/byte]. [FLOP/s]"""
+        return min(intensity * self.memory.datasheet, self.compute[0].datasheet)
+
+    @property
+    def ridges(self) -> list[tuple[float, float]]:
+        """(intensity, performance) where the slope meets each flat. [FLOP/byte], [FLOP/s]"""
+        return [(rate.datasheet / self.memory.datasheet, rate.datasheet) for rate in self.compute]
+
+
+def roofs_of(simulation: Simulation) -> Roofs:
+    """The roofs of a simulation's device and precision; sustained ones at the calibrated fidelity only."""
+    device, precision = simulation.device, get_precision(simulation.options.precision)
+    calibrated = simulation.options.fidelity == Fidelity.CALIBRATED
+
+    def rate(name: str, datasheet: float, fraction: str) -> Rate:
+        return Rate(name, datasheet, datasheet * device.sustained[fraction] if calibrated else None)
+
+    names = {peak_name(device, precision, engine) for engine in Engine}
+    compute = [
+        rate(name.replace("_", " "), device.peak[name], "matrix" if name.endswith("_tensor") else "vector")
+        for name in sorted(names)
+    ]
+    memory = rate(device.memory.technology.upper(), device.memory.bandwidth_byte_per_s, "bandwidth")
+    return Roofs(memory, tuple(sorted(compute, key=lambda found: -found.datasheet)))
+
+
+def draw_roofs(axes: Axes, roofs: Roofs) -> None:
+    """The lines and the ridge points, on axes whose limits are set."""
+    left, right = axes.get_xlim()
+    bottom = axes.get_ylim()[0]
+    memory = roofs.memory
+    for rate in roofs.compute:
+        width = 1.7 if rate is roofs.compute[0] else 1.1
+        for bandwidth, peak, dash in (
+            (memory.datasheet, rate.datasheet, "-"),
+            (memory.sustained, rate.sustained, "--"),
+        ):
+            if bandwidth and peak:
+                start = left if rate is roofs.compute[0] else peak / bandwidth
+                x = [start, peak / bandwidth, right]
+                axes.plot(x, [start * bandwidth, peak, peak], dash, color=INK, linewidth=width, zorder=3)
+    for x_ridge, y_ridge in roofs.ridges:
+        axes.plot([x_ridge], [y_ridge], marker="d", markersize=8, color="white", markeredgecolor=INK, zorder=7)
+        axes.plot([x_ridge, x_ridge], [bottom, y_ridge], ":", color=INK, linewidth=0.8, zorder=1)
+
+
+def write_on_roofs(figure: Figure, axes: Axes, roofs: Roofs, discs: FloatArray) -> list[Box]:
+    """Write each roof's number along it, and the ridges' near the axis; return what the texts cover. [px]"""
+    left, right = axes.get_xlim()
+    bottom = axes.get_ylim()[0]
+    bandwidth = roofs.memory.datasheet
+    start = max(left, bottom / bandwidth)
+    lowest_ridge = roofs.ridges[-1][0]
+    lines = [((start, start * bandwidth), (lowest_ridge, lowest_ridge * bandwidth), roofs.memory.text("B/s"))]
+    for rate, (x, y) in zip(roofs.compute, roofs.ridges, strict=True):
+        lines.append(((x, y), (right, y), rate.text("FLOP/s")))
+    covered: list[Box] = []
+    for first, last, text in lines:
+        pixels = axes.transData.transform([first, last])
+        found = along(tuple(pixels[0]), tuple(pixels[1]), text_size(figure, text, NORMAL), discs)
+        x, y = axes.transData.inverted().transform((found.x, found.y))
+        looks: dict[str, Any] = {"rotation": degrees(found.angle), "rotation_mode": "anchor", "gid": "roof"}
+        axes.text(x, y, text, ha="center", va="center_baseline", fontsize=NORMAL, zorder=6, **looks)
+        covered += found.boxes
+    return covered + _write_ridges(figure, axes, roofs)
+
+
+def _write_ridges(figure: Figure, axes: Axes, roofs: Roofs) -> list[Box]:
+    """Each ridge's intensity at the foot of its dotted line, one above the other where they would touch."""
+    boxes: list[Box] = []
+    for x, _ in sorted(roofs.ridges):
+        text = axes.annotate(
+            f"ridge {x:.3g} FLOP/byte",
+            (x, axes.get_ylim()[0]),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=SMALL,
+            zorder=6,
+            gid="ridge",
+        )
+        while any(text_box(figure, text).overlaps(box) for box in boxes):
+            text.set_position((4, text.get_position()[1] + 14))
+        boxes.append(text_box(figure, text))
+    return boxes

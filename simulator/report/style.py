@@ -1,0 +1,170 @@
+"""How every figure looks: a 16:9 slide, colours safe for the colour-blind and for grey print, equal bytes each time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.pipeline import Simulation
+from simulator.report.placement import Box
+from simulator.roofline.times import Bound
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+WIDTH_INCHES, HEIGHT_INCHES = 12.8, 7.2
+DPI = 120
+SMALL, NORMAL, LARGE = 9.5, 11.0, 13.5
+"""Font sizes; on a slide of usual width they appear as they are. [pt]"""
+
+BLUE, ORANGE, GREY, INK = "#0072B2", "#E69F00", "#999999", "#222222"
+
+# Colours: Okabe, Ito, "Color Universal Design", 2008.
+BOUNDS = {
+    Bound.COMPUTE: ("compute", ORANGE, "s"),
+    Bound.MEMORY: ("memory", BLUE, "o"),
+    Bound.OVERHEAD: ("launch overhead", GREY, "D"),
+}
+"""Bound -> (word, colour, marker)."""
+
+PHASES = (("forward", "#56B4E9"), ("backward", "#00694D"), ("update", "#F0E442"))
+"""(word, colour), of three clearly different greys; backward is the input and the weight gradient."""
+
+_PARAMETERS = {
+    "font.size": NORMAL,
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.hashsalt": "simulator",
+    "svg.fonttype": "none",
+    "path.simplify": True,
+}
+
+
+_PNG = {"compress_level": 1}
+"""A third of the usual level's time, for files no larger than a tenth more."""
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Drawing and saving inside it follow the house look, whatever the user's matplotlibrc says."""
+    from matplotlib import rc_context, rcParamsDefault
+
+    settings: Any = {key: value for key, value in rcParamsDefault.items() if not key.startswith(("backend", "_"))}
+    with rc_context(settings | _PARAMETERS):
+        yield
+
+
+def new_figure(title: str, notes: list[str]) -> Figure:
+    """An empty slide with a title and a footer of small lines."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), dpi=DPI, facecolor="white")
+    figure.text(0.015, 0.985, title, fontsize=LARGE, fontweight="bold", va="top", gid="title")
+    figure.text(0.015, 0.012, "\n".join(notes), fontsize=SMALL, color="#555555", va="bottom", linespacing=1.35)
+    return figure
+
+
+def save(figure: Figure, folder: Path, stem: str) -> None:
+    """Write `stem`.png and `stem`.svg, without dates or versions, so that equal figures are equal bytes."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    with styled():
+        canvas_of(figure).print_png(folder / f"{stem}.png", metadata={"Software": None}, pil_kwargs=_PNG)
+        svg: Any = FigureCanvasSVG(figure)
+        svg.print_svg(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None})
+
+
+def text_box(figure: Figure, text: Text) -> Box:
+    """Where a text stands. [px]"""
+    extent = text.get_window_extent(canvas_of(figure).get_renderer())
+    return Box(extent.x0, extent.y0, extent.x1, extent.y1)
+
+
+def text_size(figure: Figure, text: str, size: float = SMALL) -> tuple[float, float]:
+    """Width and height of a text that is not drawn yet. [px]"""
+    from matplotlib.font_manager import FontProperties
+
+    width, height, _ = (
+        canvas_of(figure).get_renderer().get_text_width_height_descent(text, FontProperties(size=size), False)
+    )
+    return float(width), float(height)
+
+
+def canvas_of(figure: Figure) -> Any:
+    """The figure's raster canvas; its renderer measures texts."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = figure.canvas
+    return canvas if isinstance(canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
+
+
+def draw_key(figure: Figure, x: float, y: float, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """A legend in one row, outside the axes: (word, properties of a line or marker) from (x, y) of the figure on."""
+    from matplotlib.lines import Line2D
+
+    for word, look in entries:
+        wide = 0.024 if look.get("linestyle", "") else 0.009
+        figure.add_artist(Line2D([x, x + wide / 2, x + wide], [y] * 3, **({"linestyle": "", "markevery": [1]} | look)))
+        figure.text(x + wide + 0.006, y, word, va="center_baseline", fontsize=NORMAL)
+        x += wide + 0.024 + text_size(figure, word, NORMAL)[0] / (WIDTH_INCHES * DPI)
+
+
+def beside(axes: Axes, x: float, y: float, text: str, **looks: Any) -> None:
+    """Write a bar's number a little right of its end."""
+    axes.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", va="center_baseline", **looks)
+
+
+def clean(axes: Axes) -> None:
+    """A list of bars: no ticks on the category axis, a light grid along the other."""
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#E5E5E5", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def version() -> str:
+    """The program's version."""
+    return str(sys.modules["simulator"].__version__)
+
+
+def setting(simulation: Simulation) -> str:
+    """What was asked, in one line."""
+    options = simulation.options
+    task = "training" if options.task == "train" else "inference"
+    return (
+        f"{simulation.workload.name}, {task}, batch {simulation.batch}, {options.precision}, "
+        f"on {simulation.device.name}"
+    )
+
+
+def basis(simulation: Simulation) -> str:
+    """What the numbers rest on, in one line."""
+    options = simulation.options
+    return (
+        f"traffic model: {options.traffic} · fidelity: {options.fidelity} · grade: {simulation.grade} · "
+        f"simulator {version()}"
+    )
+
+
+def short(name: str, longest: int) -> str:
+    """The end of a very long name, which says more than its start."""
+    return name if len(name) <= longest else "…" + name[1 - longest :]
+
+
+def percent(share: float) -> str:
+    """A share for people: "71 %", "3.4 %", "0.2 %", "< 0.1 %"."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return f"{share:.0%}".replace("%", " %") if share >= 0.0995 or share == 0 else f"{100 * share:.1f} %"
