@@ -8,12 +8,13 @@ from functools import partial
 import numpy as np
 
 from simulator.device.device import Device
+from simulator.device.framework import load_framework
 from simulator.errors import InputError, UnknownNameError
 from simulator.op.kernels import FloatArray, Kernels
 from simulator.op.optimizer import Optimizer, get_optimizer
 from simulator.precision import Engine, get_precision
 from simulator.roofline.rates import Fidelity, peak_name, result_grade
-from simulator.roofline.times import Times, kernel_times, napkin_times
+from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
 from simulator.training.memory import Footprint, check_fits, footprint
 from simulator.training.run import Run, run_of
@@ -23,6 +24,12 @@ from simulator.workload.workload import Workload
 
 TASKS = ("train", "infer")
 COUNTS = ("exact", "articles")
+COVERAGE = 0.8
+"""Probability that a stated interval claims."""
+
+WAITING_SHARE = 0.25
+"""Share of overhead in a step from which on its interval is that of steps that wait for the host."""
+
 LARGEST = 10**12
 """Batches and epochs beyond this are surely a mistake."""
 
@@ -46,6 +53,7 @@ class Options:
     fidelity: str = "calibrated"
     traffic: str = "ideal"
     count: str = "exact"
+    framework: str = "pytorch"
     ignore_memory: bool = False
 
     def __post_init__(self) -> None:
@@ -62,8 +70,18 @@ class Options:
             if number is not None and not 1 <= number <= LARGEST:
                 raise InputError(f"{what} must be between 1 and {LARGEST}, found {number}")
         get_optimizer(self.optimizer)
+        load_framework(self.framework)
         if get_precision(self.precision).inference_only and self.task == "train":
             raise InputError(f"precision {self.precision} is for inference; add --task infer")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where the true time lies with the stated probability, as factors of the predicted time."""
+
+    low: float
+    high: float
+    coverage: float
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,8 @@ class Simulation:
     grade: str
     matrix_peak: str
     """Name of the peak that matrix products run at."""
+    interval: Interval | None = None
+    """How sure the calibrated time is; None for the other fidelities, which are bounds."""
 
     @property
     def batch(self) -> int:
@@ -90,8 +110,9 @@ class Simulation:
 
     @property
     def left_out(self) -> float:
-        """FLOPs of the step over what the napkin estimate counts: how many times more work there is."""
-        return self.step.flops / (operations_per_sample(self.workload, self.options.count) * self.batch)
+        """FLOPs of the step over what the napkin estimate counts: how many times more work; infinite for none."""
+        counted = operations_per_sample(self.workload, self.options.count) * self.batch
+        return self.step.flops / counted if counted else float("inf")
 
 
 def simulate(workload: Workload, device: Device, options: Options | None = None) -> Simulation:
@@ -113,6 +134,8 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
     kernels = kernels_of(workload, chosen)
     timed = partial(_times, workload, kernels, device, chosen)
     times = timed(batch)
+    if not times.time_s.any():
+        raise InputError(f"{workload.name}: nothing in it takes time, task {chosen.task}, fidelity {chosen.fidelity}")
     step = step_of(kernels, times, batch, device.peak[matrix_peak])
     if chosen.fidelity == Fidelity.NAPKIN:
         step = replace(step, mfu=device.utilisation)
@@ -124,11 +147,25 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
         times=times,
         layers=layer_times(kernels, times, len(workload.layers)),
         step=step,
-        run=run_of(workload.dataset.samples, batch, chosen.epochs, lambda size: float(timed(size).time_s.sum())),
+        run=run_of(
+            workload.dataset.samples,
+            batch,
+            chosen.epochs,
+            lambda size: step.time_s if size == batch else float(timed(size).time_s.sum()),
+        ),
         memory=memory,
         grade=result_grade(device, precision, Fidelity(chosen.fidelity)),
         matrix_peak=matrix_peak,
+        interval=_interval(device, chosen, step),
     )
+
+
+def _interval(device: Device, options: Options, step: Step) -> Interval | None:
+    """How sure a calibrated time is: less so where the host, which no profile describes, decides."""
+    if options.fidelity != Fidelity.CALIBRATED or not device.interval:
+        return None
+    prefix = "waiting_" if step.bound_shares[Bound.OVERHEAD] > WAITING_SHARE else ""
+    return Interval(device.interval[f"{prefix}low"], device.interval[f"{prefix}high"], COVERAGE)
 
 
 def step_seconds(workload: Workload, device: Device, batches: FloatArray, options: Options | None = None) -> FloatArray:
@@ -140,10 +177,20 @@ def step_seconds(workload: Workload, device: Device, batches: FloatArray, option
 
 
 def kernels_of(workload: Workload, options: Options) -> Kernels:
-    """The workload's kernels for these options, lowered once."""
-    training = options.task == "train"
-    master = training and get_precision(options.precision).master_weights
-    return lower(workload, training=training, optimizer=_optimizer(options), master_weights=master)
+    """The workload's kernels for these options, lowered once.
+
+    Batch normalisation is folded at inference where the framework does it, and in the bounds of the other fidelities.
+    """
+    precision = get_precision(options.precision)
+    path = load_framework(options.framework).path(precision)
+    training, calibrated = options.task == "train", options.fidelity == Fidelity.CALIBRATED
+    return lower(
+        workload,
+        training=training,
+        optimizer=_optimizer(options),
+        master_weights=precision.master_weights and (training or (calibrated and path.casts)),
+        fold=path.folds or not calibrated,
+    )
 
 
 def operations_per_sample(workload: Workload, count: str) -> float:
@@ -162,4 +209,5 @@ def _times(workload: Workload, kernels: Kernels, device: Device, options: Option
     if options.fidelity == Fidelity.NAPKIN:
         scale = operations_per_sample(workload, options.count) / max(workload.macs, 1)
         return napkin_times(kernels, device, batch, precision, scale)
-    return kernel_times(kernels, device, batch, precision, Fidelity(options.fidelity), TrafficModel(options.traffic))
+    fidelity, traffic = Fidelity(options.fidelity), TrafficModel(options.traffic)
+    return kernel_times(kernels, device, batch, precision, fidelity, traffic, load_framework(options.framework))

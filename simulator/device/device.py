@@ -21,7 +21,6 @@ from simulator.device.profile import (
     MemoryProfile,
     MemorySection,
     Source,
-    Sustained,
     Units,
 )
 from simulator.errors import InputError, UnknownNameError
@@ -29,16 +28,6 @@ from simulator.units import parse
 
 FOLDER = "hardware_profiles"
 FAMILIES = "hardware_profiles/families"
-
-_ASSUMED = "no profile of the device or its family says; a round figure"
-_ASSUMPTIONS: dict[str, float] = {
-    "utilisation": 0.5,
-    "sustained.matrix": 0.7,
-    "sustained.vector": 0.8,
-    "sustained.bandwidth": 0.8,
-    "launch": 5e-6,
-}
-"""Coefficients of a device that neither its own file nor its family gives, graded as assumptions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +58,8 @@ class Device:
     peak : peak name ("fp32", "fp16_tensor") -> dense rate. [FLOP/s]
     cache_bytes : capacity of the last-level cache, zero where unknown. [byte]
     sustained : fractions of peak and bandwidth that good kernels reach: "matrix", "vector", "bandwidth".
+    kernel : how kernels fall short of the sustained rates, by coefficient name.
+    interval : where measured times lie, as factors of the prediction; empty where nothing was validated.
     launch_s : from one kernel's end to the next one's start. [s]
     utilisation : fraction of peak that the napkin estimate assumes.
     provenance : key path -> source and grade.
@@ -82,6 +73,8 @@ class Device:
     memory: Memory
     cache_bytes: float
     sustained: Mapping[str, float]
+    kernel: Mapping[str, float]
+    interval: Mapping[str, float]
     launch_s: float
     utilisation: float
     provenance: Mapping[str, Provenance]
@@ -195,8 +188,7 @@ def _typed(value: str, present: object) -> object:
 
 
 def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Device:
-    family = _family(profile, where)
-    values, provenance = _coefficients(profile, family, where)
+    values, provenance = _coefficients([*_rungs(profile, where), (profile, where)])
     provenance |= _provenance(profile.sources)
     for path in changed:
         provenance = {key: found for key, found in provenance.items() if not _below(key, path)}
@@ -210,7 +202,9 @@ def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Devi
         peak={key: parse(text, "FLOP/s", f"{where}: peak.{key}") for key, text in peaks.items() if text is not None},
         memory=_memory(profile.memory, where),
         cache_bytes=parse(cache, "byte", f"{where}: cache.last_level") if cache else 0.0,
-        sustained={key.split(".")[1]: value for key, value in values.items() if key.startswith("sustained.")},
+        sustained=_section(values, "sustained"),
+        kernel=_section(values, "kernel"),
+        interval=_section(values, "interval"),
         launch_s=values["launch"],
         utilisation=values["utilisation"],
         provenance=_spread(provenance, profile),
@@ -218,25 +212,30 @@ def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Devi
     )
 
 
-def _family(profile: DeviceProfile, where: str) -> FamilyProfile | None:
-    if profile.family is None:
-        return None
+def _section(values: Mapping[str, float], name: str) -> dict[str, float]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+
+
+def _rungs(profile: DeviceProfile, where: str) -> list[tuple[FamilyProfile, str]]:
+    """Where a device's missing coefficients come from, the most general first: its kind, its family."""
     known = catalog.names(FAMILIES)
-    if profile.family not in known:
-        raise UnknownNameError("family", profile.family, known, where)
-    path = catalog.find(FAMILIES, profile.family)
-    family: FamilyProfile = catalog.convert(catalog.read_yaml(path), FamilyProfile, str(path))
-    return family
-
-
-def _coefficients(
-    profile: DeviceProfile, family: FamilyProfile | None, where: str
-) -> tuple[dict[str, float], dict[str, Provenance]]:
-    """Each coefficient from the first rung of the ladder that has it: the device, its family, an assumption."""
-    values, provenance = dict(_ASSUMPTIONS), {key: Provenance("assumption", _ASSUMED) for key in _ASSUMPTIONS}
-    for rung in (family, profile):
-        if rung is None:
+    rungs = []
+    for name in (profile.kind, profile.family):
+        if name is None:
             continue
+        if name not in known:
+            raise UnknownNameError("family", name, known, where)
+        path = catalog.find(FAMILIES, name)
+        rungs.append((catalog.convert(catalog.read_yaml(path), FamilyProfile, str(path)), str(path)))
+    return rungs
+
+
+def _coefficients(rungs: Sequence[tuple[Coefficients, str]]) -> tuple[dict[str, float], dict[str, Provenance]]:
+    """Each coefficient and its provenance from the last rung that has it."""
+    values: dict[str, float] = {}
+    provenance: dict[str, Provenance] = {}
+    for rung, where in rungs:
         given = _given(rung, where)
         values |= given
         sources = _provenance(rung.sources)
@@ -251,9 +250,10 @@ def _given(rung: Coefficients, where: str) -> dict[str, float]:
         given["utilisation"] = rung.utilisation
     if rung.launch is not None:
         given["launch"] = parse(rung.launch, "s", f"{where}: launch", positive=False)
-    for key, value in msgspec.structs.asdict(rung.sustained or Sustained()).items():
-        if value is not None:
-            given[f"sustained.{key}"] = value
+    for name, section in (("sustained", rung.sustained), ("kernel", rung.kernel), ("interval", rung.interval)):
+        for key, value in msgspec.structs.asdict(section).items() if section else ():
+            if value is not None:
+                given[f"{name}.{key}"] = value
     return given
 
 

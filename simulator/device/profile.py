@@ -3,8 +3,6 @@
 `device.py` turns a profile into a `Device` of plain SI numbers.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import msgspec
@@ -95,6 +93,57 @@ class Sustained(Strict, frozen=True, kw_only=True):
     bandwidth: Annotated[float, Meta(gt=0, description="of the memory bandwidth, streaming")] | None = None
 
 
+class KernelCoefficients(Strict, frozen=True, kw_only=True):
+    """How kernels fall short of the sustained rates; `roofline/` says what each does to a time."""
+
+    vector_tile: Annotated[float, Meta(ge=0, description="vector GEMM: tile side lost to moving operands")] | None = (
+        None
+    )
+    matrix_tile: Annotated[float, Meta(ge=0, description="tensor GEMM: tile side lost to moving operands")] | None = (
+        None
+    )
+    vector_depth: Annotated[float, Meta(ge=0, description="vector GEMM: depth lost to starting and ending")] | None = (
+        None
+    )
+    matrix_depth: Annotated[float, Meta(ge=0, description="tensor GEMM: depth lost to starting and ending")] | None = (
+        None
+    )
+    winograd: Annotated[float, Meta(ge=0, description="Winograd's products, of the GEMM rate; 0: none")] | None = None
+    convolution: Annotated[float, Meta(gt=0, description="implicit GEMM of a convolution, of the GEMM rate")] | None = (
+        None
+    )
+    tensor_convolution: Annotated[float, Meta(gt=0, description="the same on tensor cores")] | None = None
+    input_gradient: Annotated[float, Meta(gt=0, description="of the forward convolution's rate")] | None = None
+    weight_gradient: Annotated[float, Meta(gt=0, description="of the forward convolution's rate")] | None = None
+    strided_gradient: Annotated[float, Meta(gt=0, description="input gradient with a stride, further")] | None = None
+    grouped: Annotated[float, Meta(gt=0, description="narrow groups, of the GEMM rate")] | None = None
+    depthwise: Annotated[float, Meta(gt=0, description="one channel a group, of the vector rate")] | None = None
+    depthwise_gradient: Annotated[float, Meta(gt=0, description="of the forward pass's rate")] | None = None
+    operand: Annotated[float, Meta(gt=0, description="GEMM operands, of the sustained bandwidth")] | None = None
+    normalization: Annotated[float, Meta(gt=0, description="of the sustained bandwidth")] | None = None
+    pooling: Annotated[float, Meta(gt=0, description="of the sustained bandwidth")] | None = None
+    elementwise: Annotated[float, Meta(gt=0, description="of the sustained bandwidth")] | None = None
+    softmax: Annotated[float, Meta(gt=0, description="of the sustained bandwidth")] | None = None
+    reduction: Annotated[float, Meta(gt=0, description="of the sustained bandwidth")] | None = None
+    copy: Annotated[float, Meta(gt=0, description="copies and look-ups, of the sustained bandwidth")] | None = None
+    update: (
+        Annotated[float, Meta(gt=0, description="optimizer updates and casts, of the sustained bandwidth")] | None
+    ) = None
+    half_width: Annotated[float, Meta(gt=0, description="element-wise kernels of 2-byte values, further")] | None = None
+    cache: (
+        Annotated[float, Meta(ge=0, description="share of the last-level cache that keeps data between kernels")] | None
+    ) = None
+
+
+class IntervalSection(Strict, frozen=True, kw_only=True):
+    """Where four of five measured times lie, as factors of the calibrated prediction."""
+
+    low: Annotated[float, Meta(gt=0)] | None = None
+    high: Annotated[float, Meta(gt=0)] | None = None
+    waiting_low: Annotated[float, Meta(gt=0, description="for steps that mostly wait for the host")] | None = None
+    waiting_high: Annotated[float, Meta(gt=0)] | None = None
+
+
 class Price(Strict, frozen=True, kw_only=True):
     """A dated price."""
 
@@ -118,6 +167,8 @@ class Coefficients(Strict, frozen=True, kw_only=True):
         None
     )
     sustained: Sustained | None = None
+    kernel: KernelCoefficients | None = None
+    interval: IntervalSection | None = None
     launch: (
         Annotated[str, Meta(description="time from one kernel's end to the next one's start, such as '4 us'")] | None
     ) = None

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-
-import numpy as np
 
 from simulator.device.device import Device
 from simulator.device.profile import Grade
 from simulator.errors import UnsupportedError
 from simulator.op.kernel import Engine
-from simulator.op.kernels import FloatArray, Kernels
 from simulator.precision import Precision
-
-TENSOR_CORE_MULTIPLE = 8
-"""Tensor cores take operands in tiles of at least this many half-width values a side; narrower products run on the
-vector lanes. Source: NVIDIA, "Matrix Multiplication Background" user's guide, requirements for tensor cores.
-"""
 
 
 class Fidelity(StrEnum):
@@ -28,16 +19,7 @@ class Fidelity(StrEnum):
     ROOFLINE = "roofline"
     """The datasheet's peaks and bandwidth: a bound for direct algorithms."""
     CALIBRATED = "calibrated"
-    """Sustained rates, launch cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What each kernel can use. compute : (kernels,) or scalar. [FLOP/s], [byte/s], [s]"""
-
-    compute_flop_per_s: FloatArray
-    bandwidth_byte_per_s: float
-    launch_s: float
+    """Sustained rates, tiles and waves, choice of algorithm, launch and dispatch."""
 
 
 def peak_name(device: Device, precision: Precision, engine: Engine) -> str:
@@ -68,31 +50,6 @@ def engine_peaks(device: Device, precision: Precision) -> tuple[float, float]:
     return vector, matrix
 
 
-def rates(kernels: Kernels, device: Device, precision: Precision, fidelity: Fidelity) -> Rates:
-    """Rates of each kernel: the datasheet's for `roofline`, the sustained ones for `calibrated`."""
-    vector, matrix = engine_peaks(device, precision)
-    if fidelity is Fidelity.ROOFLINE:
-        compute = np.where(kernels.engine == Engine.MATRIX, matrix, vector)
-        return Rates(compute, device.memory.bandwidth_byte_per_s, 0.0)
-    tensor = peak_name(device, precision, Engine.MATRIX).endswith("_tensor")
-    sustained_vector = vector * device.sustained["vector"]
-    sustained_matrix = matrix * device.sustained["matrix" if tensor else "vector"]
-    narrow = tensor & (_narrowest_side(kernels) < TENSOR_CORE_MULTIPLE)
-    lanes = (kernels.engine == Engine.VECTOR) | narrow
-    return Rates(
-        np.where(lanes, sustained_vector, sustained_matrix),
-        device.memory.bandwidth_byte_per_s * device.sustained["bandwidth"],
-        device.launch_s,
-    )
-
-
-def _narrowest_side(kernels: Kernels) -> FloatArray:
-    """The smaller of the two sides that do not grow with the batch, of each group."""
-    fixed = kernels.gemm[:, 0, :]
-    narrowest: FloatArray = np.where(fixed > 0, fixed, np.inf).min(axis=0)
-    return narrowest
-
-
 def result_grade(device: Device, precision: Precision, fidelity: Fidelity) -> Grade:
     """The weakest grade among the device's numbers that a time at this fidelity rests on.
 
@@ -106,8 +63,8 @@ def result_grade(device: Device, precision: Precision, fidelity: Fidelity) -> Gr
     weakest = device.grade(hardware)
     if fidelity is Fidelity.ROOFLINE or weakest == "assumption":
         return weakest
-    fractions = ["sustained.vector", "sustained.bandwidth", "launch"]
+    fractions = [f"kernel.{name}" for name in device.kernel] + ["sustained.vector", "sustained.bandwidth", "launch"]
     return device.grade([*fractions, "sustained.matrix"] if matrix.endswith("_tensor") else fractions)
 
 
-__all__ = ["Fidelity", "Rates", "engine_peaks", "peak_name", "rates", "result_grade"]
+__all__ = ["Fidelity", "engine_peaks", "peak_name", "result_grade"]

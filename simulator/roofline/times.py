@@ -8,10 +8,13 @@ from enum import IntEnum
 import numpy as np
 
 from simulator.device.device import Device
+from simulator.device.framework import Framework, Path
 from simulator.op.kernel import Engine, Phase
-from simulator.op.kernels import FloatArray, IntArray, Kernels, at_batch
+from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels, at_batch
 from simulator.precision import Precision
-from simulator.roofline.rates import Fidelity, engine_peaks, rates
+from simulator.roofline.calibrated import calibrated_seconds
+from simulator.roofline.queue import waiting_seconds
+from simulator.roofline.rates import Fidelity, engine_peaks
 from simulator.roofline.traffic import TrafficModel, traffic_bytes
 from simulator.units import FLOPS_PER_MAC
 
@@ -44,18 +47,20 @@ def kernel_times(
     precision: Precision,
     fidelity: Fidelity = Fidelity.CALIBRATED,
     traffic: TrafficModel = TrafficModel.IDEAL,
+    framework: Framework | None = None,
 ) -> Times:
-    """Time of each kernel: the slower of computing and moving data, plus its launch.
+    """Time of each launch: the slower of computing and moving data, plus what the device waits between launches.
 
     Parameters
     ----------
-    kernels : columns of shape (kernels,). [FLOP], [elements]
+    kernels : launches in order. [FLOP], [elements]
     batch : samples in the step, at least 1; a column of shape (batches, 1) evaluates many at once.
-    fidelity : `roofline` takes the datasheet's rates and no launch cost, `calibrated` the sustained ones.
+    fidelity : `roofline` takes the datasheet's rates and no waiting, `calibrated` all that `calibrated.py` knows.
+    framework : whose host issues the launches; None for a host that is never late.
 
     Returns
     -------
-    Times, columns of shape (kernels,) or (batches, kernels). [s]
+    Times, columns of shape (launches,) or (batches, launches). [s]
 
     Raises
     ------
@@ -66,16 +71,51 @@ def kernel_times(
     ----------
     Williams, Waterman, Patterson, "Roofline", Commun. ACM 52(4), 2009. doi:10.1145/1498765.1498785
     """
-    rate = rates(kernels, device, precision, fidelity)
-    flops = at_batch(kernels.flops, batch)
-    moved = traffic_bytes(kernels, device, batch, precision, traffic)
-    compute_s = flops / rate.compute_flop_per_s
-    memory_s = moved / rate.bandwidth_byte_per_s
-    overhead_s = np.full_like(compute_s, rate.launch_s)
-    busy_s = np.maximum(compute_s, memory_s)
-    bound = np.where(compute_s >= memory_s, Bound.COMPUTE, Bound.MEMORY)
-    bound = np.where(overhead_s > busy_s, Bound.OVERHEAD, bound)
-    return Times(flops, moved, compute_s, memory_s, overhead_s, busy_s + overhead_s, bound)
+    columns = kernels.distinct
+    flops = at_batch(columns.flops, batch)
+    moved = traffic_bytes(columns, device, batch, precision, traffic)
+    if fidelity is Fidelity.CALIBRATED:
+        path = framework.path(precision) if framework else Path()
+        compute_s, memory_s = calibrated_seconds(columns, device, precision, batch, moved, path)
+    else:
+        vector, matrix = engine_peaks(device, precision)
+        compute_s = flops / np.where(columns.engine == Engine.MATRIX, matrix, vector)
+        memory_s = moved / device.memory.bandwidth_byte_per_s
+    busy_s = np.maximum(compute_s, memory_s)[..., kernels.row]
+    overhead_s = _overhead_seconds(kernels, device, busy_s, fidelity, framework)
+    return Times(
+        flops=flops[..., kernels.row],
+        traffic_bytes=moved[..., kernels.row],
+        compute_s=compute_s[..., kernels.row],
+        memory_s=memory_s[..., kernels.row],
+        overhead_s=overhead_s,
+        time_s=busy_s + overhead_s,
+        bound=np.where(
+            overhead_s > busy_s,
+            Bound.OVERHEAD,
+            np.where(compute_s >= memory_s, Bound.COMPUTE, Bound.MEMORY)[..., kernels.row],
+        ),
+    )
+
+
+def busy_seconds(columns: Columns, device: Device, batch: FloatArray | float, precision: Precision) -> FloatArray:
+    """Calibrated time of kernels run one by one, without any waiting, shape (kernels,). [s]"""
+    moved = traffic_bytes(columns, device, batch, precision, TrafficModel.IDEAL)
+    return np.maximum(*calibrated_seconds(columns, device, precision, batch, moved, Path()))
+
+
+def _overhead_seconds(
+    kernels: Kernels, device: Device, busy_s: FloatArray, fidelity: Fidelity, framework: Framework | None
+) -> FloatArray:
+    """The device's own gap between launches, and its waiting for the host."""
+    if fidelity is not Fidelity.CALIBRATED:
+        return np.zeros_like(busy_s)
+    if framework is None:
+        return np.full_like(busy_s, device.launch_s)
+    dispatch_s = np.where(kernels.dispatch, np.array(framework.dispatch_s)[kernels.phase], 0.0)
+    dispatch_s[:1] += framework.step_s
+    gap_s = device.launch_s + np.where(kernels.dispatch, framework.helpers_s, 0.0)
+    return gap_s + waiting_seconds(busy_s + gap_s, np.broadcast_to(dispatch_s, busy_s.shape))
 
 
 def napkin_times(
@@ -92,10 +132,12 @@ def napkin_times(
     It leaves out that a MAC is two FLOP, the backward pass, and all traffic: about six times too fast for training.
     """
     _, matrix = engine_peaks(device, precision)
-    counted = (kernels.engine == Engine.MATRIX) & (kernels.phase == Phase.FORWARD)
-    flops = at_batch(kernels.flops, batch)
+    columns = kernels.distinct
+    counted = (columns.engine == Engine.MATRIX) & (columns.phase == Phase.FORWARD)
+    flops = at_batch(columns.flops, batch)
     operations = np.where(counted, flops / FLOPS_PER_MAC, 0.0) * operations_scale
-    time_s = operations / (matrix * device.utilisation)
+    time_s = (operations / (matrix * device.utilisation))[..., kernels.row]
     zero = np.zeros_like(time_s)
-    moved = traffic_bytes(kernels, device, batch, precision, TrafficModel.IDEAL)
+    moved = traffic_bytes(columns, device, batch, precision, TrafficModel.IDEAL)[..., kernels.row]
+    flops = flops[..., kernels.row]
     return Times(flops, moved, time_s, zero, zero, time_s, np.full(time_s.shape, Bound.COMPUTE, dtype=np.int64))

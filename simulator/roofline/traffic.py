@@ -9,7 +9,7 @@ import numpy as np
 from simulator.device.device import Device
 from simulator.errors import UnsupportedError
 from simulator.op.kernel import Role
-from simulator.op.kernels import FloatArray, Kernels, at_batch
+from simulator.op.kernels import Columns, FloatArray, at_batch
 from simulator.precision import Precision
 
 
@@ -25,7 +25,7 @@ class TrafficModel(StrEnum):
 
 
 def traffic_bytes(
-    kernels: Kernels, device: Device, batch: FloatArray | float, precision: Precision, model: TrafficModel
+    kernels: Columns, device: Device, batch: FloatArray | float, precision: Precision, model: TrafficModel
 ) -> FloatArray:
     """Bytes read and written by each kernel, shape (kernels,) or (batches, kernels).
 
@@ -54,7 +54,7 @@ def traffic_bytes(
 
 
 def _blocked(
-    kernels: Kernels,
+    kernels: Columns,
     batch: FloatArray | float,
     tensors: tuple[FloatArray, FloatArray, FloatArray],
     cache_bytes: float,

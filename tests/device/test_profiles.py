@@ -11,13 +11,14 @@ import pytest
 
 from simulator.catalog import read_yaml
 from simulator.device.device import Device, leaves, load_device
+from simulator.device.framework import FrameworkProfile
 from simulator.device.profile import DeviceProfile, FamilyProfile, MemoryProfile
 from simulator.units import parse
 
 FOLDER = Path(__file__).parents[2] / "hardware_profiles"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 KINDS = {path: str(read_yaml(path)["kind"]) for path in FILES}
-DEVICES = [path.stem for path in FILES if KINDS[path] not in ("memory", "family")]
+DEVICES = [path.stem for path in FILES if KINDS[path] not in ("memory", "family", "framework")]
 MEASURED_ROUNDING = 0.011
 
 LANES_EXCEPTIONS = {"mi300x": "its fp32 peak counts packed or dual-issued instructions"}
@@ -71,15 +72,19 @@ MATRIX_UNCHECKED = {
 }
 
 
-def _struct(path: Path) -> type[DeviceProfile | FamilyProfile | MemoryProfile]:
-    kinds: dict[str, type[DeviceProfile | FamilyProfile | MemoryProfile]] = {
+Profile = DeviceProfile | FamilyProfile | FrameworkProfile | MemoryProfile
+
+
+def _struct(path: Path) -> type[Profile]:
+    kinds: dict[str, type[Profile]] = {
         "memory": MemoryProfile,
         "family": FamilyProfile,
+        "framework": FrameworkProfile,
     }
     return kinds.get(KINDS[path], DeviceProfile)
 
 
-def _decoded(path: Path) -> DeviceProfile | FamilyProfile | MemoryProfile:
+def _decoded(path: Path) -> Profile:
     return msgspec.convert(read_yaml(path), _struct(path))
 
 
@@ -91,13 +96,16 @@ def _half(device: Device) -> float | None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_decodes_strictly_under_its_own_name(path: Path) -> None:
     assert _decoded(path).name == path.stem
-    assert (path.parent.name == "families") == (KINDS[path] == "family")
+    folder = {"family": "families", "framework": "frameworks"}.get(KINDS[path], "hardware_profiles")
+    assert path.parent.name == folder
 
 
 def test_names_and_aliases_are_unique() -> None:
     decoded = [_decoded(path) for path in FILES]
-    aliases = [alias for profile in decoded if not isinstance(profile, FamilyProfile) for alias in profile.aliases]
-    names = [profile.name for profile in decoded if not isinstance(profile, FamilyProfile)]
+    aliases = [
+        alias for profile in decoded if isinstance(profile, DeviceProfile | MemoryProfile) for alias in profile.aliases
+    ]
+    names = [profile.name for profile in decoded if isinstance(profile, DeviceProfile | MemoryProfile)]
     assert sorted({*names, *aliases}) == sorted([*names, *aliases])
 
 

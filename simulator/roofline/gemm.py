@@ -1,0 +1,67 @@
+"""Products of matrices on a device's parallel units: tiles, waves and depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.op.kernels import FloatArray
+
+TILES = ((256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128), (32, 32), (16, 64))
+"""Sides of the output tiles that libraries have kernels for; the fastest for a product is taken, as they try to.
+Source: kernel names of cuBLAS and CUTLASS ("128x64_nn")."""
+
+SPLITS = (1, 2, 4, 8, 16, 32)
+"""Into how many parts the depth may be cut, so that a small output with a deep sum still fills the device."""
+
+LEAST_DEPTH = 64
+"""A part of the depth is at least so long."""
+
+_ROWS, _COLUMNS, _PARTS = (
+    np.array(axis, dtype=float) for axis in zip(*((*tile, split) for tile in TILES for split in SPLITS), strict=True)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixRates:
+    """What products of matrices can use.
+
+    Attributes
+    ----------
+    flop_per_s : rate of a large product. [FLOP/s]
+    units : streaming multiprocessors or cores that tiles are dealt to.
+    tile_overhead : side of a tile lost to moving operands: a tile of a x b runs at 1 / (1 + overhead (a + b) / (a b)).
+    depth_overhead : steps of the sum lost to starting and ending a tile.
+    bandwidth_byte_per_s : for the partial sums of a cut depth. [byte/s]
+    """
+
+    flop_per_s: FloatArray
+    units: int
+    tile_overhead: FloatArray
+    depth_overhead: FloatArray
+    bandwidth_byte_per_s: float
+
+
+def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray, rates: MatrixRates) -> FloatArray:
+    """Time of `groups` products (m x k)(k x n), each of shape (...,); the same shape. [s]
+
+    The output is cut into tiles which are dealt to the units in waves; the last wave takes as long as a full one. Each
+    unit works at its share of the rate, less the operands' movement (small tiles reuse less) and a start and end.
+    Worked example: 1024 x 1024 on 80 units: 64 tiles of 128 x 128 are one wave that leaves 16 units idle; 256 tiles of
+    64 x 64 are four waves of 80, of which the last has 16 tiles.
+
+    References
+    ----------
+    NVIDIA, "Matrix Multiplication Background", sections on tile and wave quantization.
+    """
+    shape = (-1, *([1] * np.ndim(m)))
+    rows, columns, parts = (axis.reshape(shape) for axis in (_ROWS, _COLUMNS, _PARTS))
+    depth = np.ceil(k / parts)
+    waves = np.ceil(np.ceil(m / rows) * np.ceil(n / columns) * groups * parts / rates.units)
+    tile_rate = rates.flop_per_s / rates.units / (1 + rates.tile_overhead * (rows + columns) / (rows * columns))
+    seconds = waves * (2 * rows * columns) * (depth + rates.depth_overhead) / tile_rate
+    partial_sums = np.where(parts > 1, parts * m * n * groups * (2 * 4) / rates.bandwidth_byte_per_s, 0.0)
+    allowed = (parts == 1) | (depth >= LEAST_DEPTH)
+    best: FloatArray = np.where(allowed, seconds + partial_sums, np.inf).min(axis=0)
+    return best

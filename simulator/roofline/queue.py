@@ -1,0 +1,26 @@
+"""The queue between host and device: a device that outruns its host waits for it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulator.op.kernels import FloatArray
+
+
+def waiting_seconds(busy_s: FloatArray, dispatch_s: FloatArray) -> FloatArray:
+    """How long the device idles before each kernel, waiting for the host to issue it. [s]
+
+    The host issues kernel i at h_i = sum of dispatch_s up to i, without waiting; the device runs kernels in order, so
+    kernel i ends at e_i = max(h_i, e_{i-1}) + busy_i. Unrolled, with C the running sum of busy_s,
+    e_i = C_i + max over j <= i of (h_j - C_{j-1}), a running maximum.
+    Worked example: busy 1, 1, 5 us and dispatch 3, 3, 3 us: issued at 3, 6, 9; ends at 4, 7, 14; idle 3, 2, 2.
+
+    Parameters
+    ----------
+    busy_s, dispatch_s : in launch order along the last axis. [s]
+    """
+    running = np.cumsum(busy_s, axis=-1)
+    lead = np.cumsum(dispatch_s, axis=-1) - (running - busy_s)
+    delay = np.maximum.accumulate(np.maximum(lead, 0.0), axis=-1)
+    result: FloatArray = np.diff(delay, axis=-1, prepend=0.0)
+    return result

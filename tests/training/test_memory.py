@@ -1,0 +1,136 @@
+"""Memory footprint of a step: a small network by hand, and laws on the shipped ones."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator.errors import OutOfMemoryError
+from simulator.op.optimizer import OPTIMIZERS
+from simulator.precision import PRECISIONS, get_precision
+from simulator.training.memory import Footprint, check_fits, footprint
+from simulator.workload.reading import load_workload, read_workload
+
+SGD, ADAM = OPTIMIZERS["sgd"], OPTIMIZERS["adam"]
+FP32, AMP = get_precision("fp32"), get_precision("amp")
+ZOO = ("lenet5", "alexnet", "vgg16", "googlenet", "resnet50", "senet154", "mobilenet_v2")
+
+SMALL = read_workload(
+    {
+        "name": "small",
+        "input": [2, 4, 4],
+        "layers": [
+            {"conv": {"name": "a", "out": 3, "kernel": 1}},  # 2 * 3 + 3 = 9 values, output 48
+            "relu",
+            "flatten",
+            {"linear": {"out": 5}},  # 48 * 5 + 5 = 245 values
+            "loss",
+        ],
+    },
+    "small.yaml",
+)
+# Kept for the backward pass: the image (32) for the convolution, the ReLU's output (48) for itself and, through the
+# view, for the linear layer, the logits (5) for the loss: 85 elements. The convolution's output is overwritten by the
+# ReLU. The widest pair of gradients alive together is the ReLU's, 48 + 48 = 96.
+KEPT, WIDEST, VALUES = 85, 96, 254
+
+
+def test_a_small_network_in_fp32() -> None:
+    found = footprint(SMALL, 10, FP32, 1e9, SGD)
+    assert found.parameters_bytes == 4 * VALUES
+    assert found.gradients_bytes == 4 * VALUES
+    assert found.optimizer_bytes == 4 * VALUES
+    assert found.activations_per_sample_bytes == 4 * (KEPT + WIDEST)
+    assert found.activations_bytes == 10 * 4 * (KEPT + WIDEST)
+    assert found.total_bytes == 3 * 4 * VALUES + 10 * 4 * (KEPT + WIDEST)
+
+
+def test_adam_keeps_two_moments() -> None:
+    assert footprint(SMALL, 1, FP32, 1e9, ADAM).optimizer_bytes == 2 * 4 * VALUES
+
+
+def test_mixed_precision_keeps_master_weights() -> None:
+    # Two bytes for the kernels and four for the optimizer; gradients widened for the update; activations halved.
+    found = footprint(SMALL, 10, AMP, 1e9, SGD)
+    assert found.parameters_bytes == (2 + 4) * VALUES
+    assert found.gradients_bytes == 4 * VALUES
+    assert found.optimizer_bytes == 4 * VALUES
+    assert found.activations_bytes == 10 * 2 * (KEPT + WIDEST)
+
+
+def test_inference_keeps_what_is_alive() -> None:
+    # The ReLU's input and output, 48 + 48, or less where it is computed in place: never less than image and output, 80.
+    found = footprint(SMALL, 10, FP32, 1e9, None)
+    assert found.parameters_bytes == 4 * VALUES
+    assert found.gradients_bytes == found.optimizer_bytes == 0
+    assert 4 * 80 <= found.activations_per_sample_bytes <= 4 * 96
+
+
+@pytest.mark.parametrize(
+    ("layers", "held"),
+    [
+        # On 2 x 4 x 4 = 32 elements of 4 bytes: what is kept, and the output's gradient, 32 elements.
+        (["batch_norm"], 4 * (32 + 32)),  # keeps its input
+        (["sigmoid"], 4 * (32 + 32)),  # keeps its output
+        (["dropout"], 32 + 4 * 32),  # keeps a mask of one byte an element
+        ([{"lrn": {"size": 3}}], 4 * (96 + 32)),  # keeps input, output and denominators
+        ([{"max_pool": {"kernel": 2}}], 8 * 8 + 4 * 8),  # keeps 8 positions of 8 bytes; 8 outputs
+        # The sum keeps nothing, the ReLU its output; the sum's gradient and the ReLU's are alive together.
+        ([{"relu": {"name": "r"}}, {"add": {"from": ["r", "input"]}}], 4 * (32 + 64)),
+    ],
+)
+def test_what_each_kind_holds(layers: list[object], held: int) -> None:
+    workload = read_workload({"name": "n", "input": [2, 4, 4], "layers": layers}, "n.yaml")
+    assert footprint(workload, 1, FP32, 1e9, SGD).activations_bytes == held
+
+
+@given(st.sampled_from(ZOO), st.floats(1e8, 1e12), st.sampled_from(["fp32", "amp"]), st.sampled_from([SGD, ADAM, None]))
+def test_the_largest_batch_fits_and_the_next_does_not(
+    name: str, capacity: float, precision: str, optimizer: object
+) -> None:
+    workload = load_workload(name)
+
+    def at(batch: int) -> Footprint:
+        return footprint(workload, batch, get_precision(precision), capacity, optimizer)  # type: ignore[arg-type]
+
+    largest = at(1).largest_batch
+    assert at(1).largest_batch == at(1000).largest_batch
+    if largest:
+        assert at(largest).fits
+    assert not at(largest + 1).fits
+
+
+@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("precision", sorted(PRECISIONS))
+def test_the_total_is_the_sum_of_the_components(name: str, precision: str) -> None:
+    optimizer = None if PRECISIONS[precision].inference_only else SGD
+    found = footprint(load_workload(name), 32, PRECISIONS[precision], 1e10, optimizer)
+    parts = (found.parameters_bytes, found.gradients_bytes, found.optimizer_bytes, found.activations_bytes)
+    assert found.total_bytes == sum(parts)
+    assert all(part >= 0 for part in parts)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_training_holds_more_than_inference(name: str) -> None:
+    workload = load_workload(name)
+    assert footprint(workload, 32, FP32, 1e10, SGD).total_bytes > footprint(workload, 32, FP32, 1e10, None).total_bytes
+
+
+def test_what_does_not_fit_is_told_with_a_way_out() -> None:
+    workload = load_workload("senet154")
+    found = footprint(workload, 4096, FP32, 16 * 2**30, SGD)
+    with pytest.raises(OutOfMemoryError) as caught:
+        check_fits(found, workload, "v100", 4096)
+    message = str(caught.value)
+    for part in ("parameters", "gradients", "optimizer", "activations", "--ignore-memory", "of the 16.0 GiB of v100"):
+        assert part in message
+    assert f"the largest batch that fits is {found.largest_batch}" in message
+    assert "\n" not in message
+
+
+def test_not_even_one_sample() -> None:
+    workload = load_workload("senet154")
+    found = footprint(workload, 1, FP32, 1e6, SGD)
+    with pytest.raises(OutOfMemoryError, match="not even one sample fits"):
+        check_fits(found, workload, "tiny", 1)

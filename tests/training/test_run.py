@@ -1,0 +1,70 @@
+"""A run: full steps, the smaller last one, epochs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator.device.device import load_device
+from simulator.op.optimizer import OPTIMIZERS
+from simulator.precision import get_precision
+from simulator.roofline.rates import Fidelity
+from simulator.roofline.times import Bound, kernel_times
+from simulator.training.run import run_of
+from simulator.training.step import layer_times, step_of
+from simulator.workload.lowering import lower
+from simulator.workload.reading import load_workload
+
+
+def linear_step(samples: int) -> float:
+    """A step of 1 s and 0.5 s a sample."""
+    return 1 + 0.5 * samples
+
+
+def test_the_rest_is_a_smaller_step() -> None:
+    # 10 samples by 4: two steps of 3 s and one of two samples, 2 s.
+    run = run_of(10, 4, 3, linear_step)
+    assert (run.steps_per_epoch, run.epoch_s, run.total_s) == (3, 8, 24)
+
+
+def test_no_rest() -> None:
+    run = run_of(8, 4, 1, linear_step)
+    assert (run.steps_per_epoch, run.epoch_s) == (2, 6)
+
+
+def test_a_dataset_smaller_than_the_batch_is_one_step() -> None:
+    run = run_of(3, 4, 1, linear_step)
+    assert (run.steps_per_epoch, run.epoch_s) == (1, 2.5)
+
+
+@given(st.integers(1, 10**7), st.integers(1, 10**4), st.integers(1, 100))
+def test_every_sample_is_seen_once_an_epoch(samples: int, batch: int, epochs: int) -> None:
+    run = run_of(samples, batch, epochs, float)
+    assert run.epoch_s == pytest.approx(samples, rel=1e-12)
+    assert run.steps_per_epoch == -(-samples // batch)
+    assert run.total_s == run.epoch_s * epochs
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet50"])
+@pytest.mark.parametrize("fidelity", [Fidelity.ROOFLINE, Fidelity.CALIBRATED])
+def test_a_step_is_the_sum_of_its_kernels_however_they_are_grouped(name: str, fidelity: Fidelity) -> None:
+    workload, device = load_workload(name), load_device("v100")
+    kernels = lower(workload, optimizer=OPTIMIZERS["sgd"])
+    times = kernel_times(kernels, device, 32.0, get_precision("fp32"), fidelity)
+    step = step_of(kernels, times, 32, device.peak["fp32"])
+    layers = layer_times(kernels, times, len(workload.layers))
+    total = float(times.time_s.sum())
+    assert step.time_s == pytest.approx(total, rel=1e-12)
+    assert step.forward_s + step.backward_s + step.update_s == pytest.approx(total, rel=1e-12)
+    assert layers.time_s.sum() == pytest.approx(total, rel=1e-12)
+    assert layers.by_phase.sum() == pytest.approx(total, rel=1e-12)
+    assert np.allclose(layers.by_phase.sum(axis=0), layers.time_s, rtol=1e-12)
+    assert layers.flops.sum() == pytest.approx(step.flops, rel=1e-12)
+    assert layers.traffic_bytes.sum() == pytest.approx(step.traffic_bytes, rel=1e-12)
+    assert sum(step.bound_shares) == pytest.approx(1, rel=1e-12)
+    assert step.bound_shares[step.bound] == max(step.bound_shares)
+    assert step.samples_per_s == 32 / step.time_s
+    assert 0 < step.mfu <= 1
+    assert set(layers.bound.tolist()) <= set(Bound)
