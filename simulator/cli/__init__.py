@@ -15,6 +15,7 @@ COMMANDS = {
     "layers": "The table of layers: shapes, parameters, MACs, FLOPs, receptive fields; no device needed.",
     "workloads": "The workloads that ship with the program.",
     "devices": "The devices that ship with the program, or one of them with the source of each number.",
+    "validate": "Predictions against a table of measured step times.",
     "schema": "JSON Schema of device or workload files, for editors.",
 }
 """Command -> help line, so that `--help` imports none of them."""
@@ -64,8 +65,8 @@ def _fail(message: str, code: int = 2) -> None:
 @run_options
 @click.version_option(package_name="roofline-simulator", message="%(version)s")
 @click.pass_context
-def main(context: click.Context, **options: Any) -> None:
-    """How long a neural network takes to train or run on a machine, layer by layer, and why.
+def main(context: click.Context, /, **options: Any) -> None:
+    r"""How long a neural network takes to train or run on a machine, layer by layer, and why.
 
     \b
     simulate --workload senet --device v100 --epochs 100

@@ -11,6 +11,7 @@ from simulator.errors import InputError, SimulatorError
 
 if TYPE_CHECKING:
     from simulator.pipeline import Options, Simulation
+    from simulator.workload.importers import Request
     from simulator.workload.workload import Workload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -35,6 +36,7 @@ _RUN_OPTIONS = [
     click.option("--optimizer", default="sgd", show_default=True, help="sgd (with momentum) or adam."),
     click.option("--fidelity", default="calibrated", show_default=True, help="napkin, roofline or calibrated."),
     click.option("--traffic", default="ideal", show_default=True, help="Memory traffic: ideal, cached or naive."),
+    click.option("--framework", default="pytorch", show_default=True, help="Software that issues the kernels."),
     click.option("--count", default="exact", show_default=True, help="Operations as exact or as articles count them."),
     click.option("--memory", metavar="TECH:N", help="Another memory, such as hbm2:4."),
     click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the device."),
@@ -63,17 +65,22 @@ def run_options(function: Function) -> Function:
 
 def chosen_workload(name: str, options: dict[str, Any]) -> Workload:
     """The workload that the options ask for."""
-    from simulator.workload.importers import Request
     from simulator.workload.reading import load_workload
 
-    request = Request(
+    return load_workload(name, dataset=options["dataset"], samples=options["samples"], request=chosen_request(options))
+
+
+def chosen_request(options: dict[str, Any]) -> Request:
+    """What the options ask of a network's definition."""
+    from simulator.workload.importers import Request
+
+    return Request(
         image_size=options["image_size"],
         sequence=options["sequence"],
         input_shape=_shape(options["input_shape"]),
         attention=options["attention"],
         allow_unknown=options["allow_unknown"],
     )
-    return load_workload(name, dataset=options["dataset"], samples=options["samples"], request=request)
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:
@@ -103,11 +110,9 @@ def run(options: dict[str, Any]) -> None:
 
         folder = write_report(simulation, others, Path(options["out"]))
     if options["as_json"]:
-        import json
+        from simulator.report.summary import json_text, summary
 
-        from simulator.report.summary import summary
-
-        click.echo(json.dumps(summary(simulation, others), indent=2))
+        click.echo(json_text(summary(simulation, others)))
     else:
         from simulator.report.scorecard import print_scorecard
 
@@ -117,7 +122,18 @@ def run(options: dict[str, Any]) -> None:
 def _options(options: dict[str, Any]) -> Options:
     from simulator.pipeline import Options
 
-    names = ("batch", "precision", "task", "epochs", "optimizer", "fidelity", "traffic", "count", "ignore_memory")
+    names = (
+        "batch",
+        "precision",
+        "task",
+        "epochs",
+        "optimizer",
+        "fidelity",
+        "traffic",
+        "count",
+        "framework",
+        "ignore_memory",
+    )
     return Options(**{name: options[name] for name in names})
 
 

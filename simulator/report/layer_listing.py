@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from simulator.op.base import Shape
 from simulator.report.listing import Row, print_table
+from simulator.workload.comparison import differences, totals
 from simulator.workload.table import LayerRow
 from simulator.workload.workload import Workload
 
@@ -33,6 +34,31 @@ def print_layers(workload: Workload, rows: Sequence[LayerRow]) -> None:
     print_table(f"{workload.name}: one sample, forward unless said otherwise; a MAC is 2 FLOP", cells)
     if workload.unknown:
         print(f"without a cost rule ({workload.coverage:.1%} covered): {', '.join(workload.unknown)}")
+
+
+def print_comparison(first: Workload, second: Workload) -> None:
+    """Totals of both, and the layers with MACs in which they part."""
+    rows: list[Row] = [
+        {
+            "one sample": total.what,
+            first.name: f"{total.first:,.0f}",
+            f"against {second.name}": f"{total.second:,.0f}",
+            "difference": f"{total.second / total.first - 1:+.3%}" if total.first else "",
+        }
+        for total in totals(first, second)
+    ]
+    print_table("totals", rows)
+    found = differences(first, second)
+    if not found:
+        print("every layer with MACs has the same MACs and parameters, in the same order")
+        return
+    parts = [
+        {"in": side, "layer": name, "MACs": macs, "parameters": parameters}
+        for difference in found
+        for side, layers in ((first.name, difference.first), (f"against {second.name}", difference.second))
+        for name, macs, parameters in layers
+    ]
+    print_table(f"{len(found)} places where they part", parts)
 
 
 def shape_text(shape: Shape) -> str:

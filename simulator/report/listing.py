@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +17,11 @@ from simulator.workload.dataset import load_dataset
 
 Row = dict[str, Any]
 
-NARROWEST = 120
-"""Columns that the tables need; a narrower terminal wraps them rather than cut the names."""
+_NUMBER = re.compile(r"[-+]?[\d.,]+( ?[a-zA-Z%]{0,4})?$|$")
+"""A cell that lines up at the right: a number, perhaps with a unit, or nothing."""
+
+LONGEST = 48
+"""Characters up to which a cell stays on one line, however narrow the terminal."""
 
 
 def workload_rows() -> list[Row]:
@@ -103,20 +107,31 @@ def value_rows(name: str) -> list[Row]:
 
 
 def print_table(title: str, rows: Sequence[Row]) -> None:
-    """Rows as a table on stdout; the keys of the first row are the columns."""
+    """Rows as a table on stdout; the keys of the first row are the columns. Only long texts fold, never a number."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    if not rows:
+        return
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    least = 0
     for key in rows[0]:
-        numeric = all(isinstance(row[key], int | float) for row in rows)
-        table.add_column(key, justify="right" if numeric else "left", overflow="fold")
+        cells = [_cell(row[key]) for row in rows]
+        width = max(len(cell) for cell in (key, *cells))
+        least += min(width, LONGEST) + 2
+        right = all(_NUMBER.match(cell) for cell in cells)
+        table.add_column(Text(key), justify="right" if right else "left", no_wrap=width <= LONGEST, overflow="fold")
     for row in rows:
-        table.add_row(*[f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()])
+        table.add_row(*[Text(_cell(value)) for value in row.values()])
     console = Console()
-    console.width = max(console.width, NARROWEST)
+    console.width = max(console.width, least)
     console.print(table)
     console.print()
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _profiles() -> list[DeviceProfile | MemoryProfile]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from simulator.errors import SimulatorError
 from simulator.pipeline import Simulation, operations_per_sample
 from simulator.report.layer_listing import shape_text
+from simulator.report.listing import Row, print_table
 from simulator.roofline.times import Bound
 from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, si
 
 SLOWEST = 10
-NARROWEST = 110
-"""Columns that the table of layers needs; a narrower terminal wraps it rather than cut the names."""
 
 
 def print_scorecard(
@@ -25,16 +23,20 @@ def print_scorecard(
     """The answer first, then what binds, the slowest layers and where the files are."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
-    console.width = max(console.width, NARROWEST)
-    console.print(f"[bold]{headline(simulation)}[/bold]")
-    for line in (steps_line(simulation), bound_line(simulation), memory_line(simulation), work_line(simulation)):
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(headline(simulation), style="bold")
+    lines = [
+        steps_line(simulation),
+        *interval_lines(simulation),
+        bound_line(simulation),
+        memory_line(simulation),
+        work_line(simulation),
+    ]
+    lines += [napkin_line(simulation), *(comparison_line(simulation, other) for other in others)]
+    for line in lines:
         console.print(f"  {line}")
-    for other in others:
-        console.print(f"  {comparison_line(simulation, other)}")
     console.print()
-    console.print(_slowest_table(simulation))
-    console.print()
+    print_table("slowest layers", slowest_rows(simulation))
     console.print(basis_line(simulation))
     if folder is not None:
         console.print(f"report: {folder / 'report.md'}")
@@ -64,6 +66,15 @@ def steps_line(simulation: Simulation) -> str:
     )
 
 
+def interval_lines(simulation: Simulation) -> list[str]:
+    """How sure the total is, where that is known."""
+    interval, total = simulation.interval, simulation.run.total_s
+    if interval is None:
+        return []
+    low, high = duration(total * interval.low), duration(total * interval.high)
+    return [f"with {interval.coverage:.0%} probability between {low} and {high}"]
+
+
 def bound_line(simulation: Simulation) -> str:
     """What the time waits for."""
     step = simulation.step
@@ -86,15 +97,15 @@ def memory_line(simulation: Simulation) -> str:
 
 
 def work_line(simulation: Simulation) -> str:
-    """MAC against FLOP, forward against a step; and what the back-of-envelope division makes of it."""
+    """MAC against FLOP, forward against a step."""
     workload, step = simulation.workload, simulation.step
     per_sample = step.flops / step.batch
     forward = FLOPS_PER_MAC * workload.macs
-    text = (
+    times = f", {per_sample / forward:.2f} times the forward pass" if forward else ""
+    return (
         f"work: {si(workload.macs, 'MAC')} forward a sample = {si(forward, 'FLOP')} (a MAC is 2 FLOP); "
-        f"a whole step is {si(per_sample, 'FLOP')} a sample, {per_sample / forward:.2f} times the forward pass"
+        f"a whole step is {si(per_sample, 'FLOP')} a sample{times}"
     )
-    return f"{text}\n  {napkin_line(simulation)}"
 
 
 def napkin_line(simulation: Simulation) -> str:
@@ -102,6 +113,8 @@ def napkin_line(simulation: Simulation) -> str:
     device, run = simulation.device, simulation.run
     operations = operations_per_sample(simulation.workload, simulation.options.count)
     peak = device.peak[simulation.matrix_peak]
+    if not operations:
+        return "napkin: no layer has MACs, so the articles' division says nothing"
     total = operations * run.samples * run.epochs / (peak * device.utilisation)
     return (
         f"napkin: {si(operations, 'MAC')} x {run.samples:,} x {run.epochs} / ({device.utilisation:.0%} of "
@@ -128,32 +141,26 @@ def basis_line(simulation: Simulation) -> str:
     return text
 
 
-def _slowest_table(simulation: Simulation) -> Any:
-    from rich.table import Table
-
+def slowest_rows(simulation: Simulation) -> list[Row]:
+    """The layers that take longest."""
     times, step = simulation.layers, simulation.step
-    table = Table(title="slowest layers", title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name, justify in (("layer", "left"), ("op", "left"), ("output", "left"), ("time", "right"), ("share", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for name in ("FLOP", "traffic", "FLOP/byte"):
-        table.add_column(name, justify="right")
-    table.add_column("bound")
+    rows: list[Row] = []
     for position in np.argsort(-times.time_s, kind="stable")[:SLOWEST]:
         layer = simulation.workload.layers[position]
         flops, traffic, time_s = times.flops[position], times.traffic_bytes[position], times.time_s[position]
         if not time_s:
             break
-        table.add_row(
-            layer.name,
-            layer.op.kind,
-            shape_text(layer.output),
-            duration(time_s),
-            f"{time_s / step.time_s:.1%}",
-            si(flops, ""),
-            si(traffic, "B"),
-            f"{flops / traffic:.3g}" if traffic else "",
-            Bound(times.bound[position]).name.lower(),
+        rows.append(
+            {
+                "layer": layer.name,
+                "op": layer.op.kind,
+                "output": shape_text(layer.output),
+                "time": duration(time_s),
+                "share": f"{time_s / step.time_s:.1%}",
+                "FLOP": si(flops, ""),
+                "traffic": si(traffic, "B"),
+                "FLOP/byte": f"{flops / traffic:.3g}" if traffic else "",
+                "bound": Bound(times.bound[position]).name.lower(),
+            }
         )
-    return table
-
-
+    return rows

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from simulator.errors import SimulatorError
 from simulator.pipeline import Simulation
 from simulator.roofline.times import Bound
-from simulator.workload.table import LayerRow
 from simulator.workload.workload import Workload
+
+if TYPE_CHECKING:
+    from simulator.workload.table import LayerRow
 
 
 def summary(simulation: Simulation, others: Sequence[Simulation | tuple[str, SimulatorError]] = ()) -> dict[str, Any]:
@@ -21,12 +25,17 @@ def summary(simulation: Simulation, others: Sequence[Simulation | tuple[str, Sim
         "step": _step(simulation),
         "run": _run(simulation),
         "memory": _memory(simulation),
-        "interval": None,
+        "interval": _interval(simulation),
         "layers": _layers(simulation),
         "coverage": simulation.workload.coverage,
         "unknown": list(simulation.workload.unknown),
         "others": [_other(other) for other in others],
     }
+
+
+def json_text(content: Any) -> str:
+    """JSON with two spaces a level; NaN and infinities cannot occur in it."""
+    return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
 
 
 def workload_summary(workload: Workload) -> dict[str, Any]:
@@ -79,6 +88,7 @@ def _options(simulation: Simulation) -> dict[str, Any]:
         "fidelity": options.fidelity,
         "traffic": options.traffic,
         "count": options.count,
+        "framework": options.framework,
         "memory": device.swapped_memory,
         "set": list(device.overrides),
     }
@@ -119,6 +129,13 @@ def _memory(simulation: Simulation) -> dict[str, Any]:
         "largest_batch": memory.largest_batch,
         "fits": memory.fits,
     }
+
+
+def _interval(simulation: Simulation) -> dict[str, Any] | None:
+    interval, time_s = simulation.interval, simulation.step.time_s
+    if interval is None:
+        return None
+    return {"low_s": time_s * interval.low, "high_s": time_s * interval.high, "coverage": interval.coverage}
 
 
 def _layers(simulation: Simulation) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Predictions against measurements: validation, and the fitting of coefficients."""

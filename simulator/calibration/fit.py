@@ -1,0 +1,254 @@
+"""Fitting: the calibrated fidelity's coefficients from measured kernels and networks.
+
+Coefficients are logarithms around a starting value that physics or a benchmark suggests, held by a spread that says how
+far to trust it. Errors are logarithms of predicted over measured times, so that twice and half weigh the same; large
+ones count linearly. Levenberg-Marquardt with a finite-difference Jacobian; a coefficient's column is evaluated only for
+the rows that it can touch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+
+from simulator.calibration.kernels import MeasuredKernels
+from simulator.calibration.validation import Measurement, options_of, workload_of
+from simulator.device.device import Device, load_device
+from simulator.device.framework import Framework, load_framework
+from simulator.errors import SimulatorError
+from simulator.op.kernel import Phase
+from simulator.op.kernels import FloatArray, Kernels
+from simulator.pipeline import kernels_of
+from simulator.precision import Precision, get_precision
+from simulator.roofline.times import busy_seconds, kernel_times
+
+SCALE = 0.15
+"""Relative error beyond which a row counts linearly rather than squared."""
+
+STEP = 0.02
+"""Step of the finite differences, in logarithms."""
+
+KERNEL_WEIGHT = 0.15
+"""All kernels together weigh this share of all networks together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A coefficient to fit: `scope` is a file of `hardware_profiles` ("families/gpu"), `key` its key path.
+
+    spread : standard deviation of its logarithm around `start`; `most` bounds it from above.
+    """
+
+    scope: str
+    key: str
+    start: float
+    spread: float
+    most: float = np.inf
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measured network, lowered, with the launches whose time was measured."""
+
+    measured: Measurement
+    kernels: Kernels
+    precision: Precision
+    device: Device
+    chosen: FloatArray
+
+
+Values = dict[tuple[str, str], float]
+
+
+def rows_of(measurements: Iterable[Measurement]) -> list[Row]:
+    """The rows that can be predicted, repeated measurements as their median."""
+    rows = []
+    for measured in _medians(measurements):
+        try:
+            workload, options = workload_of(measured), options_of(measured)
+            kernels = kernels_of(workload, options)
+            device = load_device(measured.device)
+        except SimulatorError:
+            continue
+        rows.append(Row(measured, kernels, get_precision(measured.precision), device, _chosen(measured, kernels)))
+    return rows
+
+
+def _medians(measurements: Iterable[Measurement]) -> list[Measurement]:
+    same: dict[Measurement, list[Measurement]] = {}
+    for measured in measurements:
+        if measured.devices == 1:
+            same.setdefault(replace(measured, id="", step_s=1.0), []).append(measured)
+    ordered = [sorted(group, key=lambda m: m.step_s) for group in same.values()]
+    return [group[len(group) // 2] for group in ordered]
+
+
+def _chosen(measured: Measurement, kernels: Kernels) -> FloatArray:
+    phase = kernels.phase
+    if measured.task == "forward":
+        chosen = phase == Phase.FORWARD
+    elif measured.task == "backward":
+        chosen = (phase == Phase.INPUT_GRADIENT) | (phase == Phase.WEIGHT_GRADIENT)
+    else:
+        chosen = phase != Phase.UPDATE if not measured.optimizer else np.full(len(phase), True)
+    return np.asarray(chosen, dtype=float)
+
+
+def device_with(device: Device, values: Values) -> Device:
+    """A device whose kind's and family's coefficients are replaced; what its own file says stays."""
+    sustained, kernel, launch_s = dict(device.sustained), dict(device.kernel), device.launch_s
+    own = device.profile
+    for scope in (f"families/{device.kind}", f"families/{own.family}"):
+        for (where, key), value in values.items():
+            if where != scope:
+                continue
+            section, _, name = key.partition(".")
+            if section == "launch" and own.launch is None:
+                launch_s = value
+            elif section == "sustained" and getattr(own.sustained, name, None) is None:
+                sustained[name] = value
+            elif section == "kernel" and getattr(own.kernel, name, None) is None:
+                kernel[name] = value
+    return replace(device, sustained=sustained, kernel=kernel, launch_s=launch_s)
+
+
+def framework_with(framework: Framework, values: Values) -> Framework:
+    """A framework with its coefficients replaced."""
+    given = {key: value for (scope, key), value in values.items() if scope == f"frameworks/{framework.name}"}
+    dispatch = list(framework.dispatch_s)
+    for phases, name in (((0,), "forward"), ((1, 2), "backward"), ((3,), "update")):
+        for phase in phases:
+            dispatch[phase] = given.get(f"dispatch.{name}", dispatch[phase])
+    paths = {
+        which: msgspec.structs.replace(
+            getattr(framework, which),
+            **{key.partition(".")[2]: value for key, value in given.items() if key.startswith(which)},
+        )
+        for which in ("plain", "mixed")
+    }
+    step_s = given.get("dispatch.step", framework.step_s)
+    helpers_s = given.get("dispatch.helpers", framework.helpers_s)
+    return replace(framework, dispatch_s=tuple(dispatch), step_s=step_s, helpers_s=helpers_s, **paths)  # type: ignore[arg-type]
+
+
+def predict_rows(rows: Sequence[Row], values: Values) -> FloatArray:
+    """Predicted time of each row, shape (rows,). [s]"""
+    devices: dict[str, Device] = {}
+    frameworks: dict[str, Framework] = {}
+    seconds = np.empty(len(rows))
+    for number, row in enumerate(rows):
+        name, software = row.measured.device, row.measured.framework
+        if name not in devices:
+            devices[name] = device_with(row.device, values)
+        if software not in frameworks:
+            frameworks[software] = framework_with(load_framework(software), values)
+        batch = float(row.measured.batch)
+        times = kernel_times(row.kernels, devices[name], batch, row.precision, framework=frameworks[software])
+        seconds[number] = times.time_s @ row.chosen
+    return seconds
+
+
+def predict_kernels(group: MeasuredKernels, values: Values) -> FloatArray:
+    """Predicted time of each measured kernel, back to back on its device, shape (kernels,). [s]"""
+    device = device_with(load_device(group.device), values)
+    seconds: FloatArray = busy_seconds(group.columns, device, 1.0, get_precision(group.precision)) + device.launch_s
+    return seconds
+
+
+@dataclass
+class Problem:
+    """Rows, kernels and parameters; `residuals` are weighted robust logarithmic errors."""
+
+    rows: Sequence[Row]
+    kernels: Sequence[MeasuredKernels]
+    parameters: Sequence[Parameter]
+
+    def __post_init__(self) -> None:
+        """Weigh each (device, workload, framework) alike, and the kernels as `KERNEL_WEIGHT` of the networks."""
+        settings = [(*row.measured.setting, row.measured.framework) for row in self.rows]
+        counts = Counter(settings)
+        weights = np.array([1 / counts[setting] for setting in settings])
+        self._row_weights = np.sqrt(weights / weights.sum())
+        self._measured = np.array([row.measured.step_s for row in self.rows])
+        self._kernel_weights = [
+            np.sqrt(KERNEL_WEIGHT / len(self.kernels) / len(group.seconds)) for group in self.kernels
+        ]
+
+    def values(self, logarithms: FloatArray) -> Values:
+        """Coefficients from the logarithms of their ratios to the starting values."""
+        return {
+            (p.scope, p.key): min(p.start * float(np.exp(x)), p.most)
+            for p, x in zip(self.parameters, logarithms, strict=True)
+        }
+
+    def residuals(
+        self, logarithms: FloatArray, parameter: int | None = None, base: FloatArray | None = None
+    ) -> FloatArray:
+        """All residuals; with `parameter`, only the rows that it can touch are evaluated anew, the rest is `base`."""
+        values = self.values(logarithms)
+        scope = None if parameter is None else self.parameters[parameter].scope
+        result = np.empty(self.size) if base is None else base.copy()
+        touched = [number for number, row in enumerate(self.rows) if scope is None or _touches(scope, row)]
+        predicted = predict_rows([self.rows[number] for number in touched], values)
+        result[touched] = _robust(np.log(predicted / self._measured[touched])) * self._row_weights[touched]
+        start = len(self.rows)
+        for group, weight in zip(self.kernels, self._kernel_weights, strict=True):
+            if scope is None or _touches_device(scope, load_device(group.device)):
+                ratio = predict_kernels(group, values) / group.seconds
+                result[start : start + len(ratio)] = _robust(np.log(ratio)) * weight
+            start += len(group.seconds)
+        spread = np.array([p.spread for p in self.parameters])
+        result[start:] = logarithms / spread * SCALE / np.sqrt(max(len(self.rows), 1))
+        return result
+
+    @property
+    def size(self) -> int:
+        """Number of residuals."""
+        return len(self.rows) + sum(len(group.seconds) for group in self.kernels) + len(self.parameters)
+
+
+def _robust(errors: FloatArray) -> FloatArray:
+    """Signed roots of the soft-L1 loss: quadratic below `SCALE`, linear beyond."""
+    loss = 2 * SCALE**2 * (np.sqrt(1 + (errors / SCALE) ** 2) - 1)
+    result: FloatArray = np.sign(errors) * np.sqrt(loss)
+    return result
+
+
+def _touches(scope: str, row: Row) -> bool:
+    return scope == f"frameworks/{row.measured.framework}" or _touches_device(scope, row.device)
+
+
+def _touches_device(scope: str, device: Device) -> bool:
+    return scope in (f"families/{device.kind}", f"families/{device.profile.family}")
+
+
+def fit(problem: Problem, rounds: int = 6) -> Values:
+    """Coefficients that make the residuals least, by Levenberg-Marquardt."""
+    logarithms = np.zeros(len(problem.parameters))
+    residuals = problem.residuals(logarithms)
+    damping = 1e-3
+    for _ in range(rounds):
+        jacobian = np.empty((problem.size, len(logarithms)))
+        for number in range(len(logarithms)):
+            moved = logarithms.copy()
+            moved[number] += STEP
+            jacobian[:, number] = (problem.residuals(moved, number, residuals) - residuals) / STEP
+        normal = jacobian.T @ jacobian
+        while damping < 1e3:
+            step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-9), -jacobian.T @ residuals)
+            trial = logarithms + np.clip(step, -1, 1)
+            found = problem.residuals(trial)
+            if found @ found < residuals @ residuals:
+                gained = 1 - (found @ found) / (residuals @ residuals)
+                logarithms, residuals, damping = trial, found, damping / 3
+                break
+            damping *= 4
+        else:
+            break
+        if gained < 1e-3:
+            break
+    return problem.values(logarithms)

@@ -1,0 +1,166 @@
+"""Validation: error statistics, a parity plot and the worst cases."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from simulator.calibration.validation import Case, Errors, errors, grouped
+from simulator.report.listing import Row, print_table
+from simulator.units import duration
+
+GROUPS = ("task", "precision", "device", "framework", "workload")
+WORST = 10
+LARGE_BATCH = 16
+"""From here on a step is long enough that the device, not the host, decides; the two are judged apart."""
+
+
+def validation_summary(cases: Sequence[Case]) -> dict[str, Any]:
+    """Statistics and every case; a case without a prediction has its reason."""
+    return {
+        "all": _statistics(cases),
+        "by": {key: {name: _statistics(group) for name, group in grouped(cases, key).items()} for key in GROUPS},
+        "cases": [_case(case) for case in cases],
+    }
+
+
+def _statistics(cases: Sequence[Case]) -> dict[str, Any]:
+    """Errors over all cases, and for large and small batches apart, each (device, workload) weighing the same."""
+    return {
+        "rows": len(cases),
+        "not_predicted": sum(case.predicted_s is None for case in cases),
+        **{name: asdict(found) if found else None for name, found in _splits(cases).items()},
+    }
+
+
+def _splits(cases: Sequence[Case]) -> dict[str, Errors | None]:
+    large = [case for case in cases if case.measured.batch >= LARGE_BATCH]
+    small = [case for case in cases if case.measured.batch < LARGE_BATCH]
+    return {
+        "by_row": errors(cases),
+        "batch_16_and_more": errors(large, by_setting=True),
+        "batch_below_16": errors(small, by_setting=True),
+    }
+
+
+def _case(case: Case) -> dict[str, Any]:
+    measured = case.measured
+    return {
+        "id": measured.id,
+        "workload": measured.workload,
+        "device": measured.device,
+        "task": measured.task,
+        "precision": measured.precision,
+        "batch": measured.batch,
+        "measured_s": measured.step_s,
+        "predicted_s": case.predicted_s,
+        "low_s": case.low_s,
+        "high_s": case.high_s,
+        "bound": case.bound,
+        "grade": case.grade,
+        "reason": case.reason,
+    }
+
+
+def statistics_rows(cases: Sequence[Case], key: str) -> list[Row]:
+    """One row a group and batch range: number, errors, shares."""
+    rows = []
+    for name, group in grouped(cases, key).items():
+        for label, found in list(_splits(group).items())[1:]:
+            if found is not None:
+                rows.append({key: name, "batch": ">= 16" if "more" in label else "< 16", **_cells(found)})
+    return rows
+
+
+def _cells(found: Errors) -> Row:
+    return {
+        "cases": found.cases,
+        "mean": f"{found.mean:.1%}",
+        "median": f"{found.median:.1%}",
+        "bias": f"{found.bias:+.1%}",
+        "90th pct": f"{found.percentile_90:.1%}",
+        "within 10 %": f"{found.within_10:.0%}",
+        "within 20 %": f"{found.within_20:.0%}",
+        "in interval": f"{found.covered:.0%}",
+    }
+
+
+def overall_rows(cases: Sequence[Case]) -> list[Row]:
+    """The totals: by row, and for large and small batches with each (device, workload) weighing the same."""
+    return [{"all": name.replace("_", " "), **_cells(found)} for name, found in _splits(cases).items() if found]
+
+
+def reason_rows(cases: Sequence[Case]) -> list[Row]:
+    """Why rows have no prediction, most frequent first."""
+    reasons = Counter(case.reason for case in cases if case.reason)
+    return [{"rows": count, "not predicted because": reason} for reason, count in reasons.most_common(8)]
+
+
+def worst_rows(cases: Sequence[Case]) -> list[Row]:
+    """The cases with the largest errors."""
+    predicted = sorted((c for c in cases if c.predicted_s is not None), key=lambda case: -abs(case.error))
+    return [
+        {
+            "worst": case.measured.workload,
+            "device": case.measured.device,
+            "task": f"{case.measured.task} {case.measured.precision}",
+            "batch": case.measured.batch,
+            "measured": duration(case.measured.step_s),
+            "predicted": duration(case.predicted_s or 0),
+            "error": f"{case.error:+.0%}",
+            "bound": case.bound or "",
+        }
+        for case in predicted[:WORST]
+    ]
+
+
+def print_validation(cases: Sequence[Case], out: Path | None) -> None:
+    """All tables on stdout."""
+    print_table(f"{len(cases)} measured steps", overall_rows(cases))
+    for key in GROUPS:
+        print_table(f"by {key}", statistics_rows(cases, key))
+    print_table("worst cases", worst_rows(cases))
+    print_table("rows without a prediction", reason_rows(cases))
+    if out is not None:
+        print(f"parity plot and cases: {out}")
+
+
+def write_validation(cases: Sequence[Case], out: Path) -> None:
+    """`parity.png`, `parity.svg` and `cases.csv` in a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "cases.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = [_case(case) for case in cases]
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    _parity_figure(cases, out)
+
+
+def _parity_figure(cases: Sequence[Case], out: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 7))
+    axes = figure.subplots()
+    styles = {"compute": ("#D55E00", "o"), "memory": ("#0072B2", "s"), "overhead": ("#7F7F7F", "^")}
+    seconds: list[float] = []
+    for bound, (colour, marker) in styles.items():
+        chosen = [case for case in cases if case.predicted_s is not None and case.bound == bound]
+        measured = [case.measured.step_s for case in chosen]
+        predicted = [case.predicted_s or 0.0 for case in chosen]
+        seconds += [*measured, *predicted]
+        label = f"{bound}-bound ({len(chosen)})"
+        axes.scatter(measured, predicted, s=14, c=colour, marker=marker, alpha=0.6, linewidths=0, label=label)
+    low, high = (min(seconds, default=1e-3) / 1.5, max(seconds, default=1.0) * 1.5)
+    axes.plot([low, high], [low, high], color="black", linewidth=1)
+    axes.fill_between([low, high], [0.8 * low, 0.8 * high], [1.2 * low, 1.2 * high], color="#009E73", alpha=0.15, lw=0)
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set_xlabel("measured step [s]")
+    axes.set_ylabel("predicted step [s]")
+    axes.set_title("Predicted against measured step times; the band is ±20 %")
+    axes.legend(loc="upper left")
+    for suffix in ("png", "svg"):
+        figure.savefig(out / f"parity.{suffix}", dpi=130, bbox_inches="tight")
