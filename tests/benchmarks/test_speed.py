@@ -1,0 +1,160 @@
+"""Speed as ratios, which a slow machine does not change: printed, attached to the benchmark, held with generous room.
+
+Each ratio is of medians of interleaved runs. `pytest --benchmark-disable` runs each once; `make bench` measures. The
+targets are stated in `TARGETS`; a test fails at `ROOM` times the target, since machines are noisy.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simulator.device.device import load_device
+from simulator.op.optimizer import OPTIMIZERS
+from simulator.pipeline import Options, kernels_of, step_seconds
+from simulator.workload import lowering
+from simulator.workload.lowering import lower
+from simulator.workload.reading import load_workload
+
+ROOT = Path(__file__).parents[2]
+ROOM = 2.0
+
+TARGETS = {
+    "json": 1.5,  # whole process against importing what it needs
+    "report": 4.0,  # with every picture, against importing matplotlib's figure and numpy
+    "senet154": 0.030,  # built and lowered [s]
+    "resnet50": 0.010,
+    "steps": 1000.0,  # evaluations a second of SENet-154's step, lowered before
+    "broadcast": 2.0,  # times faster: a hundred batch sizes at once against one by one
+}
+
+RUN = "from simulator.cli import main; main()"
+IMPORTS = "import numpy, yaml, msgspec, click"
+FIGURE = "import matplotlib.figure, numpy"
+
+Benchmark = Any
+
+
+def rounds(benchmark: Benchmark) -> int:
+    """Several when measuring, one when only looking whether it runs."""
+    return 9 if benchmark.enabled else 1
+
+
+def processor_s() -> float:
+    """Processor time of this process and of the finished ones that it started, which other load hardly changes. [s]"""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
+
+
+def seconds(function: Callable[[], object]) -> float:
+    begun = processor_s()
+    function()
+    return processor_s() - begun
+
+
+def medians(count: int, *functions: Callable[[], object]) -> list[float]:
+    """Median time of each, run in turns so that a slow moment hits all alike. [s]"""
+    turns = [[seconds(function) for function in functions] for _ in range(count)]
+    return [statistics.median(column) for column in zip(*turns, strict=True)]
+
+
+def process(folder: Path, code: str, *arguments: str) -> Callable[[], object]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+
+    def run() -> object:
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=120)
+
+    return run
+
+
+def record(benchmark: Benchmark, name: str, found: float, *, higher_is_better: bool = False) -> None:
+    """Print and attach a figure with its target; fail far from it."""
+    target = TARGETS[name]
+    benchmark.extra_info.update({name: found, "target": target})
+    print(f"{name}: {found:.4g} (target {target:g})")
+    if benchmark.enabled:
+        assert found >= target / ROOM if higher_is_better else found <= target * ROOM
+
+
+def against(benchmark: Benchmark, name: str, ours: Callable[[], object], theirs: Callable[[], object]) -> None:
+    if benchmark.enabled:
+        ours()  # bytecode is compiled once
+        theirs()
+    found, reference = medians(rounds(benchmark), ours, theirs)
+    benchmark.pedantic(ours if benchmark.enabled else theirs, rounds=1, iterations=1)
+    record(benchmark, name, found / max(reference, 1e-3))
+
+
+def test_main_job_against_its_imports(benchmark: Benchmark, tmp_path: Path) -> None:
+    arguments = ["--workload", "senet", "--device", "v100", "--epochs", "100", "--json", "--no-report"]
+    against(benchmark, "json", process(tmp_path, RUN, *arguments), process(tmp_path, IMPORTS))
+
+
+def test_main_job_with_its_report(benchmark: Benchmark, tmp_path: Path) -> None:
+    if not (ROOT / "simulator" / "report" / "write.py").is_file():
+        pytest.skip("no report is written yet")
+    arguments = ["--workload", "senet", "--device", "v100", "--epochs", "100"]
+    against(benchmark, "report", process(tmp_path, RUN, *arguments), process(tmp_path, FIGURE))
+
+
+def forget() -> None:
+    """Empty every cache of the lowering, as in a fresh process."""
+    for name in dir(lowering):
+        cached = getattr(lowering, name)
+        if hasattr(cached, "cache_clear"):
+            cached.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["senet154", "resnet50"])
+def test_build_and_lower(benchmark: Benchmark, name: str) -> None:
+    def build() -> None:
+        forget()
+        lower(load_workload(name), optimizer=OPTIMIZERS["sgd"])
+
+    build()
+    (found,) = medians(rounds(benchmark), build)
+    benchmark.pedantic(build, rounds=1, iterations=1)
+    record(benchmark, name, found)
+
+
+def test_steps_a_second(benchmark: Benchmark) -> None:
+    workload, device, options = load_workload("senet154"), load_device("v100"), Options()
+    kernels_of(workload, options)
+    batch = np.array([32.0])
+    count = 200 if benchmark.enabled else 1
+
+    def evaluate() -> None:
+        for _ in range(count):
+            step_seconds(workload, device, batch, options)
+
+    evaluate()
+    (found,) = medians(rounds(benchmark), evaluate)
+    benchmark.pedantic(evaluate, rounds=1, iterations=1)
+    record(benchmark, "steps", count / max(found, 1e-6), higher_is_better=True)
+
+
+def test_a_hundred_batch_sizes_at_once(benchmark: Benchmark) -> None:
+    workload, device, options = load_workload("resnet50"), load_device("v100"), Options(fidelity="roofline")
+    sizes = np.arange(1.0, 101.0)
+
+    def together() -> None:
+        step_seconds(workload, device, sizes, options)
+
+    def one_by_one() -> None:
+        for size in sizes:
+            step_seconds(workload, device, np.array([size]), options)
+
+    together()
+    fast, slow = medians(rounds(benchmark), together, one_by_one)
+    benchmark.pedantic(together, rounds=1, iterations=1)
+    record(benchmark, "broadcast", slow / max(fast, 1e-6), higher_is_better=True)

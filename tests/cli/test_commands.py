@@ -1,0 +1,126 @@
+"""Every command: its help, its lists, what it imports, where it is documented."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator import catalog
+from simulator.cli import COMMANDS, main
+from simulator.cli.run import _RUN_OPTIONS, run_options
+from simulator.workload.dataset import FOLDER as DATASETS
+
+ROOT = Path(__file__).parents[2]
+
+Simulate = Callable[..., Any]
+
+
+def test_help_comes_without_arguments(simulate: Simulate) -> None:
+    alone, asked = simulate(), simulate("--help")
+    assert alone.code == asked.code == 0
+    assert alone.stdout.strip() == asked.stdout.strip()
+    for name in COMMANDS:
+        assert name in asked.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(simulate: Simulate, name: str) -> None:
+    answer = simulate(name, "--help")
+    assert answer.code == 0
+    assert "Usage: simulate" in answer.stdout
+
+
+def test_every_option_has_help() -> None:
+    assert run_options is not None
+    assert len(_RUN_OPTIONS) > 10
+    assert [option.name for option in main.params if not getattr(option, "help", None)] == []
+
+
+def test_version(simulate: Simulate) -> None:
+    from simulator import __version__
+
+    try:
+        answer = simulate("--version")
+    except RuntimeError:
+        pytest.skip("not installed")
+    if answer.code == 0:
+        assert answer.stdout.strip() == __version__
+
+
+def test_workloads_lists_all(simulate: Simulate) -> None:
+    text, document = simulate("workloads").stdout, simulate("workloads", "--json").json()
+    assert [row["name"] for row in document["workloads"]] == catalog.names("workloads")
+    assert [row["name"] for row in document["datasets"]] == catalog.names(DATASETS)
+    for name in [*catalog.names("workloads"), *catalog.names(DATASETS)]:
+        assert name in text
+
+
+def test_devices_lists_all(simulate: Simulate) -> None:
+    text, document = simulate("devices").stdout, simulate("devices", "--json").json()
+    listed = {row["name"] for rows in document.values() for row in rows}
+    assert listed == set(catalog.names("hardware_profiles"))
+    for name in listed:
+        assert name in text
+
+
+def test_one_device_with_its_sources(simulate: Simulate) -> None:
+    (rows,) = simulate("devices", "v100", "--json").json().values()
+    by_value = {row["value"]: row for row in rows}
+    assert by_value["peak.fp32"]["is"] == "14 TFLOP/s"
+    assert by_value["peak.fp32"]["grade"] == "datasheet"
+    assert all(row["grade"] and row["source"] for row in rows)
+    assert "14 TFLOP/s" in simulate("devices", "v100").stdout
+
+
+@pytest.mark.parametrize("kind", ["device", "workload"])
+def test_schema(simulate: Simulate, kind: str) -> None:
+    document = simulate("schema", kind).json()
+    assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert "properties" in document or "oneOf" in document or "$ref" in document
+
+
+PROBE = """
+import sys
+from simulator.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+print("numpy" in sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["devices"], ["devices", "v100"], ["workloads"], ["layers", "--help"]], ids=" ".join
+)
+def test_a_cold_start_imports_no_numpy(arguments: list[str], tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout
+    assert done.stderr.strip() == "False"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_documented(command: str) -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    texts = [page.read_text(encoding="utf-8") for page in pages if page.is_file()]
+    assert any(f"simulate {command}" in text for text in texts)
+
+
+@pytest.mark.parametrize("option", sorted(option for param in main.params for option in param.opts if option != "-h"))
+def test_every_option_is_documented(option: str) -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    assert any(option in page.read_text(encoding="utf-8") for page in pages if page.is_file())
