@@ -5,7 +5,7 @@
 #   make test PYTHON=python3.13     with that interpreter (after `make clean`)
 
 .DEFAULT_GOAL := help
-.PHONY: run gallery test lint format bench clean help
+.PHONY: run gallery accuracy calibrate-profiles test lint format bench clean help
 
 ARGS ?=
 PYTHON ?=
@@ -41,6 +41,7 @@ echo "Making $(1) with $$("$$python" --version), once; this takes a minute or so
 "$$python" -m venv $(1) || exit 1; \
 $(1)/bin/python -m pip install --disable-pip-version-check --no-input $(2) >$(1)/install.log 2>&1 \
     || { tail -n 4 $(1)/install.log >&2; echo "error: installing into $(1) failed; the whole log: $(1)/install.log" >&2; exit 1; }
+@$(1)/bin/python -m compileall -q simulator
 @touch $@
 endef
 
@@ -57,6 +58,12 @@ gallery: $(RUN_STAMP) ## make the reports in reports/ again
 	$(SIMULATE) --workload senet --device cpu-16core --device v100 --epochs 100 $(ARGS)
 	$(SIMULATE) --workload senet --device v100 --device cpu-16core --epochs 100 $(ARGS)
 	$(SIMULATE) --workload alexnet --device v100 --epochs 90 $(ARGS)
+
+accuracy: $(RUN_STAMP) ## validate against the published measurements and draw docs/accuracy/ again
+	$(SIMULATE) validate tests/validation/networks.csv --out docs/accuracy
+
+calibrate-profiles: $(RUN_STAMP) ## fit the coefficients in hardware_profiles/ to the published measurements again
+	.venv/bin/python -m simulator.calibration.profiles tests/validation
 
 test: lint ## lint, types and tests, warnings as errors
 	.venv-test/bin/python -m pytest -n auto $(ARGS)
@@ -78,4 +85,4 @@ clean: ## remove the environments, builds and caches; reports stay
 	find simulator tests -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z]+):.*## (.*)/\1	\2/' | awk -F'\t' '{ printf "make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## (.*)/\1	\2/' | awk -F'\t' '{ printf "make %-19s %s\n", $$1, $$2 }'

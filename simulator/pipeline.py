@@ -34,7 +34,7 @@ LARGEST = 10**12
 """Batches and epochs beyond this are surely a mistake."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Options:
     """What is asked of a workload on a device; names are checked when the options are made.
 
@@ -75,7 +75,7 @@ class Options:
             raise InputError(f"precision {self.precision} is for inference; add --task infer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Interval:
     """Where the true time lies with the stated probability, as factors of the predicted time."""
 

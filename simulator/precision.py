@@ -36,7 +36,7 @@ INDEX_BYTES = 8
 MASK_BYTES = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Precision:
     """A training or inference precision.
 

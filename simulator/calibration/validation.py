@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -91,12 +90,16 @@ def read_measurements(path: Path) -> list[Measurement]:
         Naming the file, the line and the column that is missing or malformed.
     """
     text = catalog.read_text(path, MAX_BYTES)
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    reader = csv.DictReader(io.StringIO("\n".join(lines)))
+    numbered = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if not line.startswith("#")]
+    reader = csv.DictReader(line + "\n" for _, line in numbered)
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise InputError(f"{path}: the column {missing[0]!r} is missing; a table has {', '.join(COLUMNS)}")
-    return [_measurement(row, number, f"{path}: line {number}") for number, row in enumerate(reader, start=2)]
+    measurements = []
+    for row in reader:
+        number = numbered[reader.line_num - 1][0]
+        measurements.append(_measurement(row, number, f"{path}: line {number}"))
+    return measurements
 
 
 def _measurement(row: Mapping[str, str | None], number: int, where: str) -> Measurement:

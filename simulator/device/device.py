@@ -30,7 +30,7 @@ FOLDER = "hardware_profiles"
 FAMILIES = "hardware_profiles/families"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Provenance:
     """Where a number comes from, and how far to trust it."""
 
@@ -38,7 +38,7 @@ class Provenance:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Memory:
     """The main memory. [byte], [byte/s]"""
 
@@ -49,9 +49,9 @@ class Memory:
     bandwidth_byte_per_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Device:
-    """A device, in SI base units; it knows no workload.
+    """A device, in SI base units; it knows no workload. Two are equal if they are the same object.
 
     Attributes
     ----------
@@ -134,10 +134,11 @@ def load_device(name: str, *, memory: str | None = None, overrides: Sequence[str
 
 def load_memory(name: str) -> MemoryProfile:
     """A memory technology by name."""
-    known = catalog.names(FOLDER)
-    profile = read_profile(name) if name in known or name in catalog.aliases(FOLDER) else None
+    known = catalog.shipped(FOLDER, name) or name in catalog.aliases(FOLDER)
+    profile = read_profile(name) if known else None
     if not isinstance(profile, MemoryProfile):
-        raise UnknownNameError("memory technology", name, [file for file in known if _is_memory(file)])
+        memories = [file for file in catalog.names(FOLDER) if _is_memory(file)]
+        raise UnknownNameError("memory technology", name, memories)
     return profile
 
 
@@ -219,14 +220,13 @@ def _section(values: Mapping[str, float], name: str) -> dict[str, float]:
 
 def _rungs(profile: DeviceProfile, where: str) -> list[tuple[FamilyProfile, str]]:
     """Where a device's missing coefficients come from, the most general first: its kind, its family."""
-    known = catalog.names(FAMILIES)
     rungs = []
     for name in (profile.kind, profile.family):
         if name is None:
             continue
-        if name not in known:
-            raise UnknownNameError("family", name, known, where)
-        path = catalog.find(FAMILIES, name)
+        path = catalog.shipped(FAMILIES, name)
+        if path is None:
+            raise UnknownNameError("family", name, catalog.names(FAMILIES), where)
         rungs.append((catalog.convert(catalog.read_yaml(path), FamilyProfile, str(path)), str(path)))
     return rungs
 

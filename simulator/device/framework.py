@@ -50,7 +50,7 @@ class FrameworkProfile(Strict, frozen=True, kw_only=True):
     sources: tuple[Source, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Framework:
     """A framework in SI units.
 
@@ -77,10 +77,9 @@ class Framework:
 @lru_cache
 def load_framework(name: str) -> Framework:
     """A framework by name, or an `UnknownNameError` with the nearest one."""
-    known = catalog.names(FOLDER)
-    if name not in known:
-        raise UnknownNameError("framework", name, known)
-    path = catalog.find(FOLDER, name)
+    path = catalog.shipped(FOLDER, name)
+    if path is None:
+        raise UnknownNameError("framework", name, catalog.names(FOLDER))
     profile: FrameworkProfile = catalog.convert(catalog.read_yaml(path), FrameworkProfile, str(path))
     forward, backward, update, step, helpers = (
         parse(text, "s", f"{path}: dispatch", positive=False) for text in msgspec.structs.astuple(profile.dispatch)

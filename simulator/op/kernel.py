@@ -71,7 +71,7 @@ class Window(NamedTuple):
     dilation: tuple[int, int] = (1, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kernel:
     """One kernel launch.
 

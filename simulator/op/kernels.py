@@ -16,9 +16,11 @@ IntArray = NDArray[np.int64]
 _NO_GEMM = Gemm(Affine(0, 0), Affine(0, 0), Affine(0, 0))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Columns:
     """Counts of different kernels, one column each; a count has shape (2, kernels): fixed, and for each sample.
+
+    Two are equal if they are the same object, so that what does not depend on the batch can be kept beside them.
 
     Attributes
     ----------
@@ -46,7 +48,7 @@ class Columns:
         return len(self.phase)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kernels:
     """The kernels of a step, in the order of their launches.
 

@@ -8,7 +8,7 @@ from simulator.errors import UnknownNameError
 from simulator.op.kernel import Kernel, OpClass, Phase, Role, once
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Optimizer:
     """`moments` state values a parameter, read and written; `flops` of one update.
 

@@ -11,10 +11,15 @@ from typing import Any
 
 from simulator.calibration.validation import Case, Errors, errors, grouped
 from simulator.report.listing import Row, print_table
+from simulator.report.tables import markdown_table
 from simulator.units import duration
 
 GROUPS = ("task", "precision", "device", "framework", "workload")
 WORST = 10
+CASE_KEYS = (
+    *("id", "workload", "device", "task", "precision", "batch", "measured_s"),
+    *("predicted_s", "low_s", "high_s", "bound", "grade", "reason"),
+)
 LARGE_BATCH = 16
 """From here on a step is long enough that the device, not the host, decides; the two are judged apart."""
 
@@ -49,21 +54,11 @@ def _splits(cases: Sequence[Case]) -> dict[str, Errors | None]:
 
 def _case(case: Case) -> dict[str, Any]:
     measured = case.measured
-    return {
-        "id": measured.id,
-        "workload": measured.workload,
-        "device": measured.device,
-        "task": measured.task,
-        "precision": measured.precision,
-        "batch": measured.batch,
-        "measured_s": measured.step_s,
-        "predicted_s": case.predicted_s,
-        "low_s": case.low_s,
-        "high_s": case.high_s,
-        "bound": case.bound,
-        "grade": case.grade,
-        "reason": case.reason,
-    }
+    values = (
+        *(measured.id, measured.workload, measured.device, measured.task, measured.precision, measured.batch),
+        *(measured.step_s, case.predicted_s, case.low_s, case.high_s, case.bound, case.grade, case.reason),
+    )
+    return dict(zip(CASE_KEYS, values, strict=True))
 
 
 def statistics_rows(cases: Sequence[Case], key: str) -> list[Row]:
@@ -130,14 +125,26 @@ def print_validation(cases: Sequence[Case], out: Path | None) -> None:
 
 
 def write_validation(cases: Sequence[Case], out: Path) -> None:
-    """`parity.png`, `parity.svg` and `cases.csv` in a folder."""
+    """`tables.md`, `parity.png`, `parity.svg` and `cases.csv` in a folder."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / "cases.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = [_case(case) for case in cases]
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(file)
+        writer.writerow(CASE_KEYS)
+        writer.writerows(_case(case).values() for case in cases)
+    (out / "tables.md").write_text(validation_page(cases), encoding="utf-8")
     _parity_figure(cases, out)
+
+
+def validation_page(cases: Sequence[Case]) -> str:
+    """All tables as Markdown."""
+    tables = {f"{len(cases)} measured steps": overall_rows(cases)}
+    tables |= {f"By {key}": statistics_rows(cases, key) for key in GROUPS}
+    tables |= {"Worst cases": worst_rows(cases), "Rows without a prediction": reason_rows(cases)}
+    parts = ["# Predicted against measured step times", "![Parity plot](parity.png)"]
+    for title, rows in tables.items():
+        if rows:
+            parts += [f"## {title}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
+    return "\n\n".join(parts) + "\n"
 
 
 def _parity_figure(cases: Sequence[Case], out: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,9 @@ WINOGRAD_EXPANSION = 36 / 16
 
 CACHE_SPEEDUP = 3.0
 """Bandwidth of a last-level cache over that of the main memory; 2.5 to 4 on V100, A100 and H100 (gpu-benches)."""
+
+KEPT = 64
+"""What does not depend on the batch is kept for so many (network, device) pairs."""
 
 _CLASS_COEFFICIENT = {
     OpClass.GEMM: "operand",
@@ -63,10 +68,9 @@ def calibrated_seconds(
     memory_s = _uncached(moved_bytes, device) / (device.memory.bandwidth_byte_per_s * efficiency)
     memory_s = memory_s * np.where(columns.engine == Engine.VECTOR, path.elementwise, 1.0)
     compute_s = at_batch(columns.flops, batch) / (engine_peaks(device, precision)[0] * device.sustained["vector"])
-    matrix = np.flatnonzero(columns.engine == Engine.MATRIX)
+    matrix, part = _matrix_part(columns)
     if not len(matrix):
         return compute_s, memory_s
-    part = select(columns, matrix)
     direct = _direct_seconds(part, device, precision, batch, bandwidth)
     direct = direct / np.where(part.op_class == OpClass.CONVOLUTION, path.convolution, 1.0)
     compute_s[..., matrix] = direct
@@ -89,12 +93,20 @@ def _transposes(columns: Columns, precision: Precision, batch: FloatArray | floa
     return np.where(columns.op_class == OpClass.CONVOLUTION, moved, 0.0)
 
 
+@lru_cache(maxsize=KEPT)
 def _activations(columns: Columns) -> FloatArray:
     """Activations and their gradients that kernels read and write, (2, kernels). [elements]"""
     total: FloatArray = sum(
         moved[role] for moved in (columns.read, columns.write) for role in (Role.ACTIVATION, Role.GRADIENT)
     )
     return total
+
+
+@lru_cache(maxsize=KEPT)
+def _matrix_part(columns: Columns) -> tuple[IntArray, Columns]:
+    """Which kernels are products of matrices, and their columns."""
+    matrix = np.flatnonzero(columns.engine == Engine.MATRIX)
+    return matrix, select(columns, matrix)
 
 
 def select(columns: Columns, which: IntArray) -> Columns:
@@ -114,6 +126,7 @@ def select(columns: Columns, which: IntArray) -> Columns:
     )
 
 
+@lru_cache(maxsize=KEPT)
 def class_efficiency(columns: Columns, device: Device, precision: Precision) -> FloatArray:
     """Fraction of the sustained bandwidth that each kernel's class reaches."""
     by_class = np.array([device.kernel[_CLASS_COEFFICIENT[op_class]] for op_class in OpClass])
@@ -161,6 +174,7 @@ def _direct_seconds(
     return seconds
 
 
+@lru_cache(maxsize=KEPT)
 def is_depthwise(columns: Columns) -> NDArray[np.bool_]:
     """Convolutions with one channel a group: no product of matrices is left, so they run on the vector lanes."""
     area = columns.window[0] * columns.window[1]
@@ -174,6 +188,7 @@ def is_depthwise(columns: Columns) -> NDArray[np.bool_]:
     return result
 
 
+@lru_cache(maxsize=KEPT)
 def convolution_efficiency(columns: Columns, device: Device, *, tensor: bool) -> FloatArray:
     """Rate of implicit GEMM over that of a plain GEMM.
 
@@ -195,6 +210,15 @@ def convolution_efficiency(columns: Columns, device: Device, *, tensor: bool) ->
     return result
 
 
+@lru_cache(maxsize=KEPT)
+def suits_winograd(columns: Columns) -> NDArray[np.bool_]:
+    """3 x 3 convolutions of stride 1, without dilation or groups."""
+    kernel, stride, dilation = columns.window[0:2], columns.window[2:4], columns.window[4:6]
+    plain = (stride == 1).all(axis=0) & (dilation == 1).all(axis=0) & (columns.groups == 1)
+    result: NDArray[np.bool_] = (kernel == 3).all(axis=0) & plain
+    return result
+
+
 def _winograd(
     columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, direct: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
@@ -203,8 +227,7 @@ def _winograd(
     A quarter of the multiplications, at `winograd` of the direct rate, and transformed copies of input and output that
     go through memory.
     """
-    kernel, stride, dilation = columns.window[0:2], columns.window[2:4], columns.window[4:6]
-    fits = (kernel == 3).all(axis=0) & (stride == 1).all(axis=0) & (dilation == 1).all(axis=0) & (columns.groups == 1)
+    fits = suits_winograd(columns)
     seconds = np.where(fits, direct / (WINOGRAD_REDUCTION * device.kernel["winograd"]), np.inf)
     width = precision.widths[Role.ACTIVATION]
     extra = width * 2 * WINOGRAD_EXPANSION * at_batch(_activations(columns), batch)

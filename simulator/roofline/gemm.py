@@ -23,7 +23,7 @@ _ROWS, _COLUMNS, _PARTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MatrixRates:
     """What products of matrices can use.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 from simulator.device.device import Device
 from simulator.device.profile import Grade
@@ -22,6 +23,7 @@ class Fidelity(StrEnum):
     """Sustained rates, tiles and waves, choice of algorithm, launch and dispatch."""
 
 
+@lru_cache(maxsize=256)
 def peak_name(device: Device, precision: Precision, engine: Engine) -> str:
     """The peak that an engine runs at: the fastest that the device has of those that serve the precision.
 

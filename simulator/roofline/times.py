@@ -27,7 +27,7 @@ class Bound(IntEnum):
     OVERHEAD = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Times:
     """Columns over kernels, shape (kernels,) or (batches, kernels). [FLOP], [byte], [s]"""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,8 +35,7 @@ def traffic_bytes(
     UnsupportedError
         For the cached model on a device whose profile lists no cache.
     """
-    widths = np.array(precision.widths, dtype=float)
-    ideal = at_batch(np.tensordot(widths, kernels.read + kernels.write, axes=1), batch)
+    ideal = at_batch(_moved_bytes(kernels, precision), batch)
     if model is TrafficModel.IDEAL:
         return ideal
     width = float(precision.widths[Role.ACTIVATION])
@@ -48,9 +48,16 @@ def traffic_bytes(
             f"{device.name} lists no last-level cache, which --traffic cached needs; "
             "give one with --set cache.last_level=6MiB"
         )
-    written = at_batch(np.tensordot(widths, kernels.write, axes=1), batch)
+    written = at_batch(np.tensordot(np.array(precision.widths, dtype=float), kernels.write, axes=1), batch)
     blocked = _blocked(kernels, batch, (streamed, ideal - streamed - written, written), device.cache_bytes, width)
     return np.where(kernels.reuse > 1, np.clip(blocked, ideal, naive), ideal)
+
+
+@lru_cache(maxsize=64)
+def _moved_bytes(kernels: Columns, precision: Precision) -> FloatArray:
+    """Bytes of each tensor moved once, (2, kernels)."""
+    moved: FloatArray = np.tensordot(np.array(precision.widths, dtype=float), kernels.read + kernels.write, axes=1)
+    return moved
 
 
 def _blocked(

@@ -14,7 +14,7 @@ from simulator.units import binary_bytes
 from simulator.workload.workload import Workload
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Footprint:
     """Bytes held at the fullest moment of a step, by component.
 

@@ -11,7 +11,7 @@ from simulator.op.kernels import FloatArray, IntArray, Kernels
 from simulator.roofline.times import Bound, Times
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Step:
     """One training or inference step.
 
@@ -41,7 +41,7 @@ class Step:
         return self.batch / self.time_s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LayerTimes:
     """Columns over layers: all phases of a step. [FLOP], [byte], [s]
 

@@ -40,7 +40,7 @@ def totals(first: Workload, second: Workload) -> list[Total]:
 
 
 def moved_elements(kernels: Kernels, *, forward: bool) -> float:
-    """Elements read and written for one sample by the forward pass, or by the gradients; indices left out."""
+    """Elements read and written for one sample by the forward pass, or by the gradients; indices and masks left out."""
     phase = kernels.phase
     chosen = phase == Phase.FORWARD if forward else (phase != Phase.FORWARD) & (phase != Phase.UPDATE)
     moved = (kernels.read + kernels.write).sum(axis=1)[: Role.INDEX]

@@ -27,10 +27,9 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 def load_dataset(name: str) -> Dataset:
     """A dataset by name, or an `UnknownNameError` with the nearest one."""
-    known = catalog.names(FOLDER)
-    if name not in known:
-        raise UnknownNameError("dataset", name, known)
-    path = catalog.find(FOLDER, name)
+    path = catalog.shipped(FOLDER, name)
+    if path is None:
+        raise UnknownNameError("dataset", name, catalog.names(FOLDER))
     dataset: Dataset = catalog.convert(catalog.read_yaml(path), Dataset, str(path))
     return dataset
 

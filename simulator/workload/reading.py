@@ -48,7 +48,7 @@ class Repeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     name: str = "block"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scope:
     """Where names are looked up: in this block first, then outside."""
 

@@ -15,7 +15,7 @@ from simulator.workload.workload import Layer, Workload, activations
 Sides = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LayerRow:
     """One layer, for one sample.
 

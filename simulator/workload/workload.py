@@ -16,7 +16,7 @@ INPUT = -1
 """The handle of the network's (first) input; further inputs are -2, -3 and so on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layer:
     """One layer.
 

@@ -17,7 +17,7 @@ MODULES = {"caffe": "caffe", "hf": "huggingface", "onnx": "onnx", "torch": "torc
 """Prefix -> module."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
     """What the user asks of a network's definition, whatever its format; None leaves the definition's own.
 

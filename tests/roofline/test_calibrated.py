@@ -1,0 +1,432 @@
+"""The calibrated fidelity, cause by cause, on devices whose coefficients each test sets itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from simulator.device.device import Device, Memory, load_device
+from simulator.device.framework import Framework, Path, load_framework
+from simulator.device.profile import Units
+from simulator.errors import UnknownNameError
+from simulator.op.base import Op, Shape, Site
+from simulator.op.convolution import Convolution
+from simulator.op.kernel import Gemm, Kernel, OpClass, Phase, Role, each, once
+from simulator.op.kernels import Columns, pack
+from simulator.op.linear import Linear
+from simulator.pipeline import Options, simulate, step_seconds
+from simulator.precision import get_precision
+from simulator.roofline.calibrated import (
+    CACHE_SPEEDUP,
+    WINOGRAD_EXPANSION,
+    WINOGRAD_REDUCTION,
+    calibrated_seconds,
+    class_efficiency,
+    convolution_efficiency,
+    is_depthwise,
+)
+from simulator.roofline.gemm import LEAST_DEPTH, MatrixRates, gemm_seconds
+from simulator.roofline.queue import waiting_seconds
+from simulator.roofline.rates import Fidelity
+from simulator.roofline.times import kernel_times
+from simulator.roofline.traffic import TrafficModel, traffic_bytes
+from simulator.workload.lowering import lower
+from simulator.workload.reading import load_workload
+
+FP32, AMP = get_precision("fp32"), get_precision("amp")
+PLAIN = Path()
+
+
+def device(*, units: int = 4, sustained: float = 1.0, cache_bytes: float = 0.0, **kernel: float) -> Device:
+    """1 TFLOP/s in lanes, 8 on tensor cores, 100 GB/s; every coefficient 1 but tiles and depth, which lose nothing."""
+    shipped = load_device("v100")
+    free = dict.fromkeys(shipped.kernel, 1.0) | dict.fromkeys(
+        ("vector_tile", "matrix_tile", "vector_depth", "matrix_depth", "cache", "winograd"), 0.0
+    )
+    assert set(kernel) <= set(free)
+    return replace(
+        shipped,
+        peak={"fp32": 1e12, "fp16_tensor": 8e12},
+        memory=Memory("hbm2", 1, "stack", 1e12, 1e11),
+        cache_bytes=cache_bytes,
+        sustained=dict.fromkeys(shipped.sustained, sustained),
+        kernel=free | kernel,
+        launch_s=0.0,
+        profile=msgspec.structs.replace(shipped.profile, units=Units(count=units)),
+    )
+
+
+def columns_of(op: Op, shape: Shape, phase: Phase = Phase.FORWARD) -> Columns:
+    """The first kernel of a phase, for one sample, as columns."""
+    site = Site((shape,), op.output_shape((shape,)))
+    kernels = op.forward(site) if phase is Phase.FORWARD else op.backward(site)
+    return pack([next(kernel for kernel in kernels if kernel.phase is phase)])
+
+
+def seconds(columns: Columns, on: Device, precision: str = "fp32", path: Path = PLAIN) -> tuple[float, float]:
+    """(computing, moving) of one kernel at one sample."""
+    chosen = get_precision(precision)
+    moved = traffic_bytes(columns, on, 1.0, chosen, TrafficModel.IDEAL)
+    compute_s, memory_s = calibrated_seconds(columns, on, chosen, 1.0, moved, path)
+    return float(compute_s[0]), float(memory_s[0])
+
+
+def convolution(groups: int = 1, kernel: int = 3, stride: int = 1, dilation: int = 1, channels: int = 16) -> Op:
+    sides = (kernel, kernel), (stride, stride), (dilation, dilation)
+    padding = (dilation * (kernel // 2), dilation * (kernel // 2))
+    return Convolution(
+        out=channels,
+        kernel=sides[0],
+        stride=sides[1],
+        padding=padding,
+        dilation=sides[2],
+        groups=groups,
+        bias=False,
+    )
+
+
+IMAGE = (16, 32, 32)
+
+
+# Products of matrices.
+
+
+def rates(units: int = 80, tile: float = 0.0, depth: float = 0.0, bandwidth: float = 1e30) -> MatrixRates:
+    return MatrixRates(1e12, units, np.asarray(tile), np.asarray(depth), bandwidth)
+
+
+def product(m: float, n: float, k: float, groups: float = 1, **given: float) -> float:
+    sides = (np.array([float(side)]) for side in (m, n, k, groups))
+    return float(gemm_seconds(*sides, rates(**given))[0])  # type: ignore[arg-type]
+
+
+def test_a_product_that_fills_the_device_runs_at_its_rate() -> None:
+    # 1024 x 1024 in tiles of 128 x 128: 64 tiles on 64 units.
+    assert product(1024, 1024, 512, units=64) == pytest.approx(2 * 1024 * 1024 * 512 / 1e12)
+
+
+def test_a_single_unit_loses_nothing_to_waves() -> None:
+    # The smallest tile, 32 x 32 or 16 x 64, on one unit: 2 x 32 x 32 x 64.
+    assert product(32, 32, 64, units=1) == pytest.approx(2 * 32 * 32 * 64 / 1e12)
+
+
+def test_the_rest_of_a_tile_is_paid_for() -> None:
+    # 33 x 33 takes four tiles of 32 x 32, or 3 x 1 of 16 x 64: 3072 outputs for 1089.
+    assert product(33, 33, 64, units=1) == pytest.approx(2 * 3 * 16 * 64 * 64 / 1e12)
+
+
+def test_the_last_wave_takes_as_long_as_a_full_one() -> None:
+    # Depth 64 cannot be cut. Groups of 32 x 32 on 4 units: 5 tiles are two waves, as 8 are; a unit has a quarter of the
+    # rate.
+    wave = 2 * 32 * 32 * 64 / (1e12 / 4)
+    assert product(32, 32, 64, groups=4, units=4) == pytest.approx(wave)
+    assert product(32, 32, 64, groups=5, units=4) == pytest.approx(2 * wave)
+    assert product(32, 32, 64, groups=8, units=4) == pytest.approx(2 * wave)
+
+
+def test_a_deep_sum_is_cut_to_fill_the_device() -> None:
+    # One tile of 32 x 32 on 4 units, depth 4096: four parts of 1024 run at once.
+    cut = 2 * 32 * 32 * 1024 / (1e12 / 4)
+    assert product(32, 32, 4096, units=4) == pytest.approx(cut)
+    # Each part's 1024 partial sums are written and read, 4 bytes each: 4 x 1024 x 8 bytes at 1 GB/s are 32.8 us more
+    # than the 8.4 us; two parts: 16.8 + 16.4 us; one part, no traffic: 33.6 us.
+    assert product(32, 32, 4096, units=4, bandwidth=1e9) == pytest.approx(2 * cut + 2 * 1024 * 8 / 1e9)
+
+
+def test_a_part_of_the_depth_is_not_too_short() -> None:
+    # 2 x 64 may be cut in two, one less may not.
+    whole = 2 * 32 * 32 / (1e12 / 4)
+    assert product(32, 32, 2 * LEAST_DEPTH, units=4) == pytest.approx(whole * LEAST_DEPTH)
+    assert product(32, 32, 2 * LEAST_DEPTH - 2, units=4) == pytest.approx(whole * (2 * LEAST_DEPTH - 2))
+
+
+def test_small_tiles_and_short_sums_lose_more() -> None:
+    # 32 x 32 at overhead 8: 1 + 8 x 64 / 1024 = 1.5 times; 16 x 64: 1 + 8 x 80 / 1024 is more.
+    plain = 2 * 32 * 32 * 64 / 1e12
+    assert product(32, 32, 64, units=1, tile=8.0) == pytest.approx(1.5 * plain)
+    # 64 steps and 16 lost.
+    assert product(32, 32, 64, units=1, depth=16.0) == pytest.approx(plain * 80 / 64)
+
+
+def test_products_broadcast_over_batches() -> None:
+    m = np.array([[32.0, 64.0], [320.0, 640.0]])
+    n, k, groups = (np.array([32.0, 48.0]), np.array([100.0, 200.0]), np.array([1.0, 3.0]))
+    found = gemm_seconds(m, np.broadcast_to(n, m.shape), np.broadcast_to(k, m.shape), groups, rates())
+    assert found.shape == (2, 2)
+    for row in range(2):
+        assert found[row].tolist() == gemm_seconds(m[row], n, k, groups, rates()).tolist()
+
+
+# The queue between host and device.
+
+
+def test_the_queue_of_the_docstring() -> None:
+    # Issued at 3, 6, 9; starts at 3, ends 4; waits 2, ends 7; waits 2, ends 14.
+    assert waiting_seconds(np.array([1.0, 1, 5]), np.array([3.0, 3, 3])).tolist() == [3, 2, 2]
+
+
+def test_a_slow_device_waits_for_its_first_kernel_only() -> None:
+    assert waiting_seconds(np.array([5.0, 5, 5, 5]), np.array([1.0, 2, 3, 4])).tolist() == [1, 0, 0, 0]
+
+
+def test_a_slow_host_decides_the_step() -> None:
+    busy, dispatch = np.full(50, 1.0), np.full(50, 4.0)
+    # The last kernel is issued at 200 and takes 1.
+    assert (busy + waiting_seconds(busy, dispatch)).sum() == 201
+
+
+def test_a_long_kernel_hides_the_dispatch_after_it() -> None:
+    # Issued at 1, 3, 5, 7, 9; the first ends at 8; the others are ready until the fifth, issued at 9 and ready at 11.
+    assert waiting_seconds(np.array([7.0, 1, 1, 1, 1]), np.array([1.0, 2, 2, 2, 2])).tolist() == [1, 0, 0, 0, 0]
+    # With only 3 in the first, it ends at 4 and the third waits for its issue at 5: no wait, then 1, then 1.
+    assert waiting_seconds(np.array([3.0, 1, 1, 1]), np.array([1.0, 2, 2, 2])).tolist() == [1, 0, 0, 1]
+
+
+def test_queues_of_several_batches_are_apart() -> None:
+    busy = np.array([[1.0, 1, 5], [9.0, 9, 9]])
+    dispatch = np.broadcast_to(np.array([3.0, 3, 3]), busy.shape)
+    assert waiting_seconds(busy, dispatch).tolist() == [[3, 2, 2], [3, 0, 0]]
+
+
+# Convolutions: which are depthwise, where Winograd and transposes come in.
+
+
+@pytest.mark.parametrize("phase", [Phase.FORWARD, Phase.INPUT_GRADIENT, Phase.WEIGHT_GRADIENT])
+@pytest.mark.parametrize(("groups", "kernel", "expected"), [(16, 3, True), (16, 1, True), (8, 3, False), (1, 3, False)])
+def test_one_channel_a_group_is_depthwise(phase: Phase, groups: int, kernel: int, expected: bool) -> None:
+    assert is_depthwise(columns_of(convolution(groups, kernel), IMAGE, phase)).tolist() == [expected]
+
+
+def test_a_multiplied_depthwise_convolution_and_a_product_are_not_depthwise() -> None:
+    # Two outputs for each input channel: a product with two columns.
+    assert not is_depthwise(columns_of(convolution(16, channels=32), IMAGE)).any()
+    assert not is_depthwise(columns_of(Linear(out=1, bias=False), (9,))).any()
+
+
+@pytest.mark.parametrize("phase", [Phase.FORWARD, Phase.INPUT_GRADIENT, Phase.WEIGHT_GRADIENT])
+def test_depthwise_work_runs_in_the_lanes(phase: Phase) -> None:
+    found, _ = seconds(columns_of(convolution(16), IMAGE, phase), device(depthwise=0.25, depthwise_gradient=0.5))
+    # 2 x 9 x 16 x 32 x 32 FLOP at a quarter of 1 TFLOP/s, and half of that for gradients.
+    share = 0.25 if phase is Phase.FORWARD else 0.125
+    assert found == pytest.approx(2 * 9 * 16 * 32 * 32 / (share * 1e12))
+
+
+def test_causes_that_slow_convolutions_multiply() -> None:
+    slow = device(convolution=0.5, input_gradient=0.25, weight_gradient=0.125, strided_gradient=0.75, grouped=0.375)
+    shares = {
+        (1, 1, Phase.FORWARD): 0.5,
+        (1, 2, Phase.FORWARD): 0.5,
+        (1, 1, Phase.INPUT_GRADIENT): 0.5 * 0.25,
+        (1, 2, Phase.INPUT_GRADIENT): 0.5 * 0.25 * 0.75,
+        (1, 2, Phase.WEIGHT_GRADIENT): 0.5 * 0.125,
+        (4, 1, Phase.FORWARD): 0.5 * 0.375,
+    }
+    for (groups, stride, phase), share in shares.items():
+        columns = columns_of(convolution(groups, stride=stride), IMAGE, phase)
+        assert convolution_efficiency(columns, slow, tensor=False).tolist() == [share], (groups, stride, phase)
+    assert convolution_efficiency(columns_of(Linear(out=4), (8,)), slow, tensor=False).tolist() == [1]
+
+
+def test_tensor_cores_have_a_coefficient_of_their_own() -> None:
+    columns = columns_of(convolution(), IMAGE)
+    both = device(convolution=0.5, tensor_convolution=0.75)
+    assert convolution_efficiency(columns, both, tensor=True).tolist() == [0.75]
+
+
+DEEP = (512, 14, 14)
+
+
+def deep(**changes: int) -> Columns:
+    """A convolution that is bound by computing."""
+    return columns_of(convolution(channels=512, **changes), DEEP)
+
+
+def test_winograd_multiplies_a_quarter_and_moves_more() -> None:
+    direct, moved = seconds(deep(), device(units=1))
+    found, more = seconds(deep(), device(units=1, winograd=0.5))
+    # A quarter of the products at half the rate; transformed copies, 36 values for each 16, of 512 x 14 x 14 inputs and
+    # outputs are written and read: 4 bytes x 2 x 36 / 16 x 200,704 at 100 GB/s.
+    assert (WINOGRAD_REDUCTION, WINOGRAD_EXPANSION) == (4, 2.25)
+    assert found == pytest.approx(direct / 2)
+    assert more - moved == pytest.approx(4 * 2 * 2.25 * 200_704 / 1e11)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kernel": 5}, {"kernel": 1}, {"stride": 2}, {"dilation": 2}, {"groups": 2}], ids=str
+)
+def test_winograd_is_for_plain_3x3_convolutions_of_stride_1(changes: dict[str, int]) -> None:
+    assert seconds(deep(**changes), device(winograd=0.9)) == seconds(deep(**changes), device())
+
+
+def test_winograd_is_not_taken_where_it_is_slower() -> None:
+    # A fifth of the rate at a quarter of the products; and a memory so slow that the copies cost more than they save.
+    assert seconds(deep(), device(winograd=0.2)) == seconds(deep(), device())
+    slow = Memory("hbm2", 1, "stack", 1e12, 1e9)
+    quick, direct = (replace(device(winograd=share), memory=slow) for share in (1.0, 0.0))
+    assert seconds(deep(), quick) == seconds(deep(), direct)
+
+
+def test_winograd_stays_off_tensor_cores() -> None:
+    assert seconds(deep(), device(winograd=0.9), "amp") == seconds(deep(), device(), "amp")
+    no_cores = replace(device(), peak={"fp32": 1e12})
+    lanes = replace(device(winograd=0.9), peak={"fp32": 1e12})
+    assert seconds(deep(), lanes, "amp")[0] < seconds(deep(), no_cores, "amp")[0]
+
+
+COPIES = Path(transposes=1.5)
+
+
+def test_half_width_convolutions_on_tensor_cores_are_transposed() -> None:
+    _, plain = seconds(deep(), device(), "amp")
+    _, copied = seconds(deep(), device(), "amp", COPIES)
+    # 1.5 times: 2 bytes, read and written, of inputs and outputs.
+    assert copied - plain == pytest.approx(1.5 * 2 * 2 * 200_704 / 1e11)
+
+
+def test_nothing_else_is_transposed() -> None:
+    full = replace(device(), peak={"fp32": 1e12, "tf32_tensor": 4e12})
+    assert seconds(deep(), full, "tf32", COPIES) == seconds(deep(), full, "tf32")
+    assert seconds(deep(), device(), "fp32", COPIES) == seconds(deep(), device(), "fp32")
+    lanes = replace(device(), peak={"fp32": 1e12})
+    assert seconds(deep(), lanes, "amp", COPIES) == seconds(deep(), lanes, "amp")
+    linear = columns_of(Linear(out=512, bias=False), (512,))
+    assert seconds(linear, device(), "amp", COPIES) == seconds(linear, device(), "amp")
+
+
+def test_tensor_cores_take_operands_by_eights() -> None:
+    # n = 1025 is as slow as 1032 on tensor cores, and 1032 slower than 1024; k likewise.
+    def product_s(out: int, size: int) -> float:
+        return seconds(columns_of(Linear(out=out, bias=False), (size,)), device(units=1), "amp")[0]
+
+    assert product_s(1024, 1025) == product_s(1024, 1032) == pytest.approx(product_s(1024, 1024) * 1032 / 1024)
+    assert product_s(1025, 1024) == product_s(1032, 1024) > product_s(1024, 1024)
+
+
+# Moving data.
+
+
+def copy_of(count: float, op_class: OpClass = OpClass.ELEMENTWISE) -> Columns:
+    """A kernel that reads and writes so many elements."""
+    moved = ((Role.ACTIVATION, each(count)),)
+    return pack([Kernel(op_class, Phase.FORWARD, each(count), moved, moved)])
+
+
+def test_what_is_in_the_cache_comes_faster() -> None:
+    # 8 MB moved at 100 GB/s; of a cache of 6 MB half is still there: 5 MB + 3 MB at three times the bandwidth.
+    assert CACHE_SPEEDUP == 3
+    assert seconds(copy_of(1e6), device())[1] == pytest.approx(8e6 / 1e11)
+    assert seconds(copy_of(1e6), device(cache=0.5, cache_bytes=6e6))[1] == pytest.approx(6e6 / 1e11)
+    # All of it.
+    assert seconds(copy_of(1e5), device(cache=0.5, cache_bytes=6e6))[1] == pytest.approx(8e5 / 3e11)
+
+
+def test_each_class_has_its_share_of_the_bandwidth() -> None:
+    shares = {"elementwise": 0.5, "normalization": 0.25, "copy": 0.125, "softmax": 0.75, "reduction": 0.375}
+    on = device(sustained=0.8, **shares)
+    for name, share in shares.items():
+        assert seconds(copy_of(1e6, OpClass[name.upper()]), on)[1] == pytest.approx(8e6 / (0.8 * share * 1e11)), name
+
+
+def test_no_class_outruns_the_datasheet() -> None:
+    # 0.9 of the bandwidth, times 1.5: the datasheet's 100 GB/s and no more.
+    on = device(sustained=0.9, **dict.fromkeys(("elementwise", "operand", "pooling", "update", "copy"), 1.5))
+    for op_class in OpClass:
+        assert seconds(copy_of(1e6, op_class), on)[1] >= 8e6 / 1e11 * (1 - 1e-12), op_class
+    assert seconds(copy_of(1e6), on)[1] == pytest.approx(8e6 / 1e11)
+
+
+def test_half_width_values_use_the_lanes_bandwidth_less() -> None:
+    on = device(elementwise=0.8, operand=0.6, half_width=0.5)
+    assert class_efficiency(copy_of(1e6), on, FP32).tolist() == [0.8]
+    assert class_efficiency(copy_of(1e6), on, AMP).tolist() == [0.4]
+    assert class_efficiency(columns_of(Linear(out=4), (8,)), on, AMP).tolist() == [0.6]
+
+
+def test_a_framework_that_fuses_moves_less_in_lanes_and_nothing_less_in_products() -> None:
+    fused, linear = Path(elementwise=0.25), columns_of(Linear(out=512, bias=False), (512,))
+    assert seconds(copy_of(1e6), device(), path=fused)[1] == pytest.approx(2e6 / 1e11)
+    assert seconds(linear, device(), path=fused) == seconds(linear, device())
+
+
+def test_a_frameworks_convolutions_run_at_its_rate() -> None:
+    twice, linear = Path(convolution=2.0), columns_of(Linear(out=512, bias=False), (512,))
+    assert seconds(deep(), device(), path=twice)[0] == pytest.approx(seconds(deep(), device())[0] / 2)
+    assert seconds(linear, device(), path=twice) == seconds(linear, device())
+
+
+# Times of a step.
+
+
+def software(forward: float, update: float = 0.0, step: float = 0.0, helpers: float = 0.0) -> Framework:
+    return Framework("test", (forward, forward, forward, update), step, helpers, PLAIN, PLAIN)
+
+
+def test_a_host_bound_step_is_its_dispatch() -> None:
+    network = load_workload("lenet5")
+    kernels = lower(network, training=True)
+    calls = int(kernels.dispatch.sum())
+    times = kernel_times(kernels, device(), 1.0, FP32, framework=software(1e-3, step=5e-3))
+    # A millisecond a call, five before the first; what the device does after the last call is short.
+    last = times.time_s[-3:].sum()
+    assert times.time_s.sum() == pytest.approx(calls * 1e-3 + 5e-3, abs=last)
+    assert times.time_s.sum() >= calls * 1e-3 + 5e-3
+
+
+def test_helpers_take_device_time_with_each_call() -> None:
+    kernels = lower(load_workload("lenet5"), training=True)
+    calls = int(kernels.dispatch.sum())
+    bare, helped = (kernel_times(kernels, device(), 64.0, FP32, framework=software(0.0, helpers=h)) for h in (0, 1e-5))
+    assert helped.time_s.sum() - bare.time_s.sum() == pytest.approx(calls * 1e-5)
+
+
+def test_the_launch_gap_comes_with_each_kernel() -> None:
+    kernels, slow = lower(load_workload("lenet5"), training=True), replace(device(), launch_s=2e-6)
+    for framework in (None, software(0.0)):
+        times = kernel_times(kernels, slow, 64.0, FP32, framework=framework)
+        assert times.overhead_s.tolist() == pytest.approx([2e-6] * len(kernels))
+
+
+def test_lenet5_at_batch_1_waits_for_pytorch() -> None:
+    v100, network = load_device("v100"), load_workload("lenet5")
+    simulation = simulate(network, v100, Options(batch=1, framework="pytorch"))
+    kernels, pytorch = simulation.kernels, load_framework("pytorch")
+    dispatch_s = np.array(pytorch.dispatch_s)[kernels.phase[kernels.dispatch]].sum() + pytorch.step_s
+    alone = kernel_times(kernels, v100, 1.0, FP32).time_s.sum()
+    assert dispatch_s > alone
+    assert simulation.step.time_s >= dispatch_s
+    assert simulation.step.bound.name == "OVERHEAD"
+
+
+def test_the_framework_reaches_the_times() -> None:
+    v100, network = load_device("v100"), load_workload("lenet5")
+    batches = np.array([1.0, 4.0])
+    pytorch, tensorflow = (
+        step_seconds(network, v100, batches, Options(framework=name)) for name in ("pytorch", "tensorflow")
+    )
+    assert (pytorch != tensorflow).all()
+    assert pytorch[0] == pytest.approx(simulate(network, v100, Options(batch=1, framework="pytorch")).step.time_s)
+
+
+def test_the_bounds_know_no_framework() -> None:
+    v100, network = load_device("v100"), load_workload("lenet5")
+    found = {
+        simulate(network, v100, Options(batch=1, framework=name, fidelity=Fidelity.ROOFLINE)).step.time_s
+        for name in ("pytorch", "tensorflow")
+    }
+    assert len(found) == 1
+
+
+def test_an_unknown_framework_is_an_error_that_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="unknown framework 'pytorh'; did you mean 'pytorch'"):
+        Options(framework="pytorh")
+
+
+def test_a_gemm_kernel_of_one_sample_matches_its_product() -> None:
+    # The columns' m, n, k reach the product: 256 samples of 512 -> 1024 at batch 256.
+    kernel = Kernel(OpClass.GEMM, Phase.FORWARD, each(2 * 512 * 1024), (), (), Gemm(each(1), once(1024), once(512)))
+    on = device(units=8)
+    found, _ = calibrated_seconds(pack([kernel]), on, FP32, 256.0, np.zeros(1), PLAIN)
+    assert found.tolist() == [product(256, 1024, 512, units=8, bandwidth=1e11)]

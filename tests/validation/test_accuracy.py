@@ -1,0 +1,63 @@
+"""The errors against the published step times, held: none may rise. `--update-golden` writes the present ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simulator.calibration.kernels import read_kernels
+from simulator.calibration.fit import predict_kernels
+from simulator.calibration.validation import Case, errors, grouped, predict, read_measurements
+
+HERE = Path(__file__).parent
+BASELINE = HERE / "baseline.json"
+SLACK = 0.001
+"""A tenth of a percentage point, for rounding on other machines."""
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    return [predict(measured) for measured in read_measurements(HERE / "networks.csv")]
+
+
+def found(cases: list[Case]) -> dict[str, float]:
+    """Mean absolute error by group, large batches and small ones apart."""
+    result: dict[str, float] = {}
+    for key in ("task", "precision", "device"):
+        for name, group in grouped(cases, key).items():
+            for label, chosen in (
+                ("batch >= 16", [case for case in group if case.measured.batch >= 16]),
+                ("batch < 16", [case for case in group if case.measured.batch < 16]),
+            ):
+                statistics = errors(chosen, by_setting=True)
+                if statistics is not None:
+                    result[f"{key} {name}, {label}"] = round(statistics.mean, 4)
+    for kernels in read_kernels(HERE / "kernels.csv"):
+        errors_of_kernels = abs(predict_kernels(kernels, {}) / kernels.seconds - 1)
+        name = f"{kernels.device} {kernels.precision} {kernels.op} {kernels.phase}"
+        result[f"kernels {name}, median"] = round(float(sorted(errors_of_kernels)[len(errors_of_kernels) // 2]), 4)
+    return result
+
+
+def test_no_error_rises(cases: list[Case], request: pytest.FixtureRequest) -> None:
+    present = found(cases)
+    if request.config.getoption("--update-golden"):
+        BASELINE.write_text(json.dumps(present, indent=1) + "\n", encoding="utf-8")
+    held = json.loads(BASELINE.read_text(encoding="utf-8"))
+    assert held.keys() == present.keys()
+    risen = {name: (held[name], now) for name, now in present.items() if now > held[name] + SLACK}
+    assert not risen, f"(was, is): {risen}"
+
+
+def test_every_row_is_predicted_or_has_a_reason(cases: list[Case]) -> None:
+    assert len(cases) == 1740
+    assert all((case.predicted_s is None) == (case.reason is not None) for case in cases)
+    assert all(case.measured.devices > 1 for case in cases if case.reason), "only runs on several devices are left out"
+
+
+def test_the_stated_interval_covers_what_it_says(cases: list[Case]) -> None:
+    inside = errors((case for case in cases if case.low_s is not None), by_setting=True)
+    assert inside is not None
+    assert 0.75 <= inside.covered <= 0.9
