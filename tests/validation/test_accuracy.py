@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.calibration.kernels import read_kernels
 from simulator.calibration.fit import predict_kernels
+from simulator.calibration.kernels import read_kernels
 from simulator.calibration.validation import Case, errors, grouped, predict, read_measurements
 
 HERE = Path(__file__).parent
