@@ -13,6 +13,9 @@ Pair = tuple[float, float]
 
 _ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 _DISTANCES = np.array([5.0, 12.0, 22.0, 36.0, 54.0, 76.0, 104.0, 140.0, 185.0, 240.0])
+_HIDES_AT_MOST = 1
+"""Points or leaders under a label; one that would hide more is left out, and the table names its layer."""
+
 _HIDES_A_POINT = 60.0
 """Pixels further that a label goes rather than hide a point or cross a line."""
 _CROSSES_A_LABEL = 400.0
@@ -75,6 +78,10 @@ class Canvas:
         if not free.any():
             return None
         candidates = candidates[free]
+        clear = self._hidden(candidates) <= _HIDES_AT_MOST
+        if not clear.any():
+            return None
+        candidates = candidates[clear]
         leaders = _leaders(label, candidates)
         cost = np.hypot(*(leaders[:, -1] - (label.x, label.y)).T) - label.radius
         cost += _HIDES_A_POINT * self._hidden(candidates)

@@ -15,6 +15,8 @@ from simulator.workload.workload import Workload
 if TYPE_CHECKING:
     from simulator.workload.table import LayerRow
 
+BOUND_NAMES = [bound.name.lower() for bound in Bound]
+
 
 def summary(simulation: Simulation, others: Sequence[Simulation | tuple[str, SimulatorError]] = ()) -> dict[str, Any]:
     """Everything a program may want to know of a simulation; `others` are the devices it is compared with."""
@@ -148,6 +150,7 @@ def _layers(simulation: Simulation) -> list[dict[str, Any]]:
         times.memory_s.tolist(),
         times.time_s.tolist(),
         times.bound.tolist(),
+        _passes(simulation),
         strict=True,
     )
     return [
@@ -163,11 +166,28 @@ def _layers(simulation: Simulation) -> list[dict[str, Any]]:
             "compute_s": compute_s,
             "memory_s": memory_s,
             "time_s": time_s,
-            "bound": Bound(bound).name.lower() if time_s else None,
+            "bound": BOUND_NAMES[bound] if time_s else None,
+            "passes": passes,
         }
-        for layer, count, (flops, traffic, compute_s, memory_s, time_s, bound) in zip(
+        for layer, count, (flops, traffic, compute_s, memory_s, time_s, bound, passes) in zip(
             workload.layers, counts, columns, strict=True
         )
+    ]
+
+
+def _passes(simulation: Simulation) -> list[dict[str, dict[str, Any]]]:
+    """Time and bound of each layer's forward pass, backward pass and update; those that take time."""
+    times = simulation.layers
+    phases = times.by_phase
+    seconds = [phases[0].tolist(), (phases[1] + phases[2]).tolist(), phases[3].tolist()]
+    bounds = times.bound_by_pass.tolist()
+    return [
+        {
+            name: {"time_s": seconds[number][layer], "bound": BOUND_NAMES[bounds[number][layer]]}
+            for number, name in enumerate(("forward", "backward", "update"))
+            if seconds[number][layer]
+        }
+        for layer in range(len(simulation.workload.layers))
     ]
 
 

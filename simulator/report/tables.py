@@ -29,6 +29,9 @@ COLUMNS = (
     "backward_s",
     "update_s",
     "bound",
+    "forward_bound",
+    "backward_bound",
+    "update_bound",
 )
 """Of layers.csv. macs: forward pass of one sample; the rest: the whole step."""
 
@@ -47,12 +50,15 @@ def layer_rows(simulation: Simulation) -> Iterator[tuple[Any, ...]]:
     counts = workload.counts if simulation.options.count == "exact" else workload.article_counts
     columns = [times.flops, times.traffic_bytes, _ratio(times.flops, times.traffic_bytes)]
     columns += [times.compute_s, times.memory_s, times.overhead_s, times.time_s, *phases(times.by_phase)]
-    work = zip(*(column.tolist() for column in columns), times.bound.tolist(), strict=True)
-    for layer, count, (flops, traffic, intensity, *seconds, bound) in zip(workload.layers, counts, work, strict=True):
+    work = zip(*(column.tolist() for column in columns), strict=True)
+    bounds = zip(times.bound.tolist(), *times.bound_by_pass.tolist(), strict=True)
+    for layer, count, (flops, traffic, intensity, *seconds), bound in zip(
+        workload.layers, counts, work, bounds, strict=True
+    ):
         shape = "x".join(map(str, layer.output))
         known = [flops, traffic, intensity if traffic else "", *seconds]
-        word = Bound(bound).name.lower() if seconds[3] else ""
-        yield layer.name, layer.op.kind, shape, layer.parameters, count.macs, *map(_number, known), word
+        words = [Bound(b).name.lower() if s else "" for b, s in zip(bound, seconds[3:], strict=True)]
+        yield layer.name, layer.op.kind, shape, layer.parameters, count.macs, *map(_number, known), *words
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: int | None = None) -> str:

@@ -41,11 +41,15 @@ class Step:
         return self.batch / self.time_s
 
 
+FORWARD, BACKWARD, UPDATE = range(3)
+"""The passes of a step; the backward pass holds both gradients."""
+
+
 @dataclass(frozen=True)
 class LayerTimes:
     """Columns over layers: all phases of a step. [FLOP], [byte], [s]
 
-    `by_phase` has shape (phases, layers).
+    `by_phase` has shape (phases, layers); `bound_by_pass` has shape (3, layers): forward, backward, update.
     """
 
     flops: FloatArray
@@ -56,6 +60,7 @@ class LayerTimes:
     time_s: FloatArray
     by_phase: FloatArray
     bound: IntArray
+    bound_by_pass: IntArray
 
 
 def step_of(kernels: Kernels, times: Times, batch: int, matrix_peak_flop_per_s: float) -> Step:
@@ -85,6 +90,9 @@ def layer_times(kernels: Kernels, times: Times, layers: int) -> LayerTimes:
         return np.bincount(kernels.layer, weights=values, minlength=layers).astype(float)
 
     by_bound = np.array([total(np.where(times.bound == bound, times.time_s, 0.0)) for bound in Bound])
+    which = np.array([FORWARD, BACKWARD, BACKWARD, UPDATE])[kernels.phase]
+    cells = (which * len(Bound) + times.bound) * layers + kernels.layer
+    by_pass = np.bincount(cells, weights=times.time_s, minlength=3 * len(Bound) * layers).reshape(3, len(Bound), layers)
     by_phase = np.array([total(np.where(kernels.phase == phase, times.time_s, 0.0)) for phase in Phase])
     return LayerTimes(
         flops=total(times.flops),
@@ -95,4 +103,5 @@ def layer_times(kernels: Kernels, times: Times, layers: int) -> LayerTimes:
         time_s=total(times.time_s),
         by_phase=by_phase,
         bound=by_bound.argmax(axis=0),
+        bound_by_pass=by_pass.argmax(axis=1),
     )

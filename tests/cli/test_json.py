@@ -54,6 +54,7 @@ MAIN = {
         "memory_s",
         "time_s",
         "bound",
+        "passes",
     },
 }
 MAIN_TOP = {
