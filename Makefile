@@ -12,9 +12,9 @@ PYTHON ?=
 PYTHONS = $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 SIMULATE = .venv/bin/simulate
 
-# The optional extras whose tests run; elsewhere than in CI those tests skip unless you ask: make test TEST_EXTRAS=onnx,dask
+# The optional extras whose tests run; elsewhere than in CI those tests skip unless you ask: make test TEST_EXTRAS=onnx
 ifeq ($(CI),true)
-TEST_EXTRAS ?= onnx,dask,devices
+TEST_EXTRAS ?= onnx
 TEST_PACKAGES ?= torch==2.13.0
 else
 TEST_EXTRAS ?=

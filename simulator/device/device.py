@@ -11,31 +11,19 @@ import msgspec
 from simulator import catalog
 from simulator.device.profile import (
     GRADES,
-    CacheSection,
     Coefficients,
     DeviceProfile,
     FamilyProfile,
     Grade,
-    Link,
-    Links,
     MemoryProfile,
     MemorySection,
-    Source,
-    Units,
 )
+from simulator.device.provenance import Provenance, below, leaves, nearest, provenance_of, spread
 from simulator.errors import InputError, UnknownNameError
 from simulator.units import parse
 
 FOLDER = "hardware_profiles"
 FAMILIES = "hardware_profiles/families"
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a number comes from, and how far to trust it."""
-
-    grade: Grade
-    source: str
 
 
 @dataclass(frozen=True)
@@ -190,9 +178,9 @@ def _typed(value: str, present: object) -> object:
 
 def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Device:
     values, provenance = _coefficients([*_rungs(profile, where), (profile, where)])
-    provenance |= _provenance(profile.sources)
+    provenance |= provenance_of(profile.sources)
     for path in changed:
-        provenance = {key: found for key, found in provenance.items() if not _below(key, path)}
+        provenance = {key: found for key, found in provenance.items() if not below(key, path)}
         provenance[path] = Provenance("assumption", "set by the user")
     peaks = msgspec.structs.asdict(profile.peak)
     cache = profile.cache.last_level if profile.cache else None
@@ -208,7 +196,7 @@ def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Devi
         interval=_section(values, "interval"),
         launch_s=values["launch"],
         utilisation=values["utilisation"],
-        provenance=_spread(provenance, profile),
+        provenance=spread(provenance, profile),
         profile=profile,
     )
 
@@ -238,9 +226,9 @@ def _coefficients(rungs: Sequence[tuple[Coefficients, str]]) -> tuple[dict[str, 
     for rung, where in rungs:
         given = _given(rung, where)
         values |= given
-        sources = _provenance(rung.sources)
+        sources = provenance_of(rung.sources)
         for key in given:
-            provenance[key] = _lookup(sources, key) or Provenance("assumption", "the profile names no source")
+            provenance[key] = nearest(sources, key) or Provenance("assumption", "the profile names no source")
     return values, provenance
 
 
@@ -279,59 +267,4 @@ def _memory(section: MemorySection, where: str) -> Memory:
     )
 
 
-def _provenance(sources: Sequence[Source]) -> dict[str, Provenance]:
-    return {path: Provenance(entry.grade, entry.source) for entry in sources for path in entry.of}
-
-
-def _lookup(provenance: Mapping[str, Provenance], path: str) -> Provenance | None:
-    """The entry of a key path, or of the nearest section above it."""
-    while path:
-        if path in provenance:
-            return provenance[path]
-        path = path.rpartition(".")[0]
-    return None
-
-
-def _below(path: str, section: str) -> bool:
-    return path == section or path.startswith(section + ".")
-
-
-def _spread(provenance: Mapping[str, Provenance], profile: DeviceProfile) -> dict[str, Provenance]:
-    """Provenance of every leaf that the device has, sections' entries handed down."""
-    result = dict(provenance)
-    for path in leaves(msgspec.to_builtins(profile)):
-        found = _lookup(provenance, path)
-        if found is not None:
-            result[path] = found
-    return result
-
-
-def leaves(content: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Key paths of a profile's values, sources and texts about the device left out."""
-    skipped = {"name", "kind", "description", "aliases", "vendor", "family", "year", "notes", "sources"}
-    paths: list[str] = []
-    for key, value in content.items():
-        if not prefix and key in skipped:
-            continue
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            paths.extend(leaves(value, f"{path}."))
-        elif value is not None:
-            paths.append(path)
-    return paths
-
-
-__all__ = [
-    "CacheSection",
-    "Device",
-    "Link",
-    "Links",
-    "Memory",
-    "Provenance",
-    "Units",
-    "leaves",
-    "list_devices",
-    "load_device",
-    "load_memory",
-    "read_profile",
-]
+__all__ = ["Device", "Memory", "Provenance", "leaves", "list_devices", "load_device", "load_memory", "read_profile"]
