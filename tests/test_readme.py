@@ -1,0 +1,93 @@
+"""What the README and the guides show runs as shown."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from simulator import Options, load_device, load_workload, simulate
+from simulator.catalog import parse_yaml
+from simulator.cli import main
+from simulator.workload.reading import read_workload
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+
+COMMANDS = re.findall(r"^    simulate (.+?)(?: +#.*)?$", README, re.MULTILINE)
+NEEDS_A_VALUE = ("--device", "--fidelity", "--version")
+"""Named in the tables without a value, or answered only where the package is installed."""
+FLAGS = [flag for row in re.findall(r"^\|.*\|$", README, re.MULTILINE) for flag in re.findall(r"`(--[^`]+)`", row)]
+FLAGS = [flag for flag in FLAGS if flag not in NEEDS_A_VALUE]
+ELSEWHERE = ("onnx:", "torch:", "hf:")
+"""Formats whose files the importers' own tests write."""
+
+OF_TEXT = ("--attention", "--sequence")
+
+
+def run(words: list[str]) -> None:
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_runs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if any(prefix in command for prefix in ELSEWHERE):
+        pytest.skip("its file is another's")
+    monkeypatch.chdir(tmp_path)
+    prototxt = ROOT / "tests" / "workload" / "caffe" / "lenet.prototxt"
+    table = "workload,device,task,precision,batch,devices,step_s\nresnet50,v100,train,fp32,64,1,0.2\n"
+    (tmp_path / "net.prototxt").write_text(prototxt.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "measured.csv").write_text(table, encoding="utf-8")
+    run(shlex.split(command))
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flag_of_the_readme_works(flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = shlex.split(flag.replace(" DIR", f" {tmp_path}"))
+    workload = "bert_base" if flag.startswith(OF_TEXT) else "alexnet"
+    workload_and_batch = ["--workload", workload, *(["--batch", "8"] if workload == "bert_base" else [])]
+    device = [] if "--device" in flags else ["--device", "v100"]
+    options = [word for word in flags if word != "--no-report"]
+    run([*workload_and_batch, *device, "--no-report", *options])
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    block = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    exec(block[1], {})
+    assert "COMPUTE" in capsys.readouterr().out
+    assert simulate(load_workload("lenet5"), load_device("v100"), Options()).step.time_s > 0
+
+
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", EXTENDING, re.DOTALL))
+def test_an_example_file_of_the_guide_is_read(block: str, tmp_path: Path) -> None:
+    content = parse_yaml(block, "example")
+    if "kind" in content:
+        path = tmp_path / "my-gpu.yaml"
+        path.write_text(block, encoding="utf-8")
+        assert load_device(str(path)).peak["fp32"] == 35.6e12
+    else:
+        assert read_workload(content, "example").parameters > 0
+
+
+def test_the_family_of_the_guide_builds() -> None:
+    from simulator.op.activation import Relu
+    from simulator.op.convolution import Convolution
+    from simulator.workload.families.blocks import pooled_classifier
+    from simulator.workload.workload import Network
+
+    block = re.search(r"```python\n(.*?)```", EXTENDING, re.DOTALL)
+    assert block is not None
+    names = {"Network": Network, "Convolution": Convolution, "Relu": Relu, "pooled_classifier": pooled_classifier}
+    exec(block[1], names | {"family": lambda _: lambda function: names.setdefault("plain", function)}, names)
+    net = Network(((3, 32, 32),))
+    names["plain"](net, depth=3)
+    # 3 convolutions, 3 ReLU, pool, flatten, linear, loss.
+    assert len(net.layers) == 10
