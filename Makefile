@@ -14,7 +14,7 @@ SIMULATE = .venv/bin/simulate
 
 # The optional extras whose tests run; elsewhere than in CI those tests skip unless you ask: make test TEST_EXTRAS=onnx
 ifeq ($(CI),true)
-TEST_EXTRAS ?= onnx
+TEST_EXTRAS ?= onnx,devices
 TEST_PACKAGES ?= torch==2.13.0
 else
 TEST_EXTRAS ?=

