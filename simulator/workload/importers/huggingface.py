@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from simulator.errors import InputError, SimulatorError, UnsupportedError, sugge
 from simulator.op.base import Shape
 from simulator.workload import families
 from simulator.workload.dataset import Dataset, load_dataset
+from simulator.workload.families.vision_tower import SeeingNetwork, Tower
+from simulator.workload.families.vision_tower import build as build_tower
 from simulator.workload.importers import Request
 from simulator.workload.importers import huggingface_experts as experts
 from simulator.workload.importers import huggingface_models as models
+from simulator.workload.importers import huggingface_vision as vision
 from simulator.workload.importers.huggingface_config import FILE, Config, read_config
 from simulator.workload.workload import Network, Workload, check_inputs
 
@@ -69,7 +73,8 @@ SIGNS = {"inter_dim": "deepseek (own)", "type_vocab_size": "bert"}
 def load(location: str, request: Request) -> Workload:
     """A workload from a configuration's architecture and sizes.
 
-    Of a model of several inputs (LLaMA 4, Gemma 3 and 4) the language model alone is built.
+    LLaMA 4 and Gemma 4 read an image a sample too, whose tokens stand before the text's; of Gemma 3 the language model
+    alone is built.
 
     Raises
     ------
@@ -84,17 +89,34 @@ def load(location: str, request: Request) -> Workload:
     part = Config(config.values | text.values, config.where) if text.values else config
     family, arguments = TRANSLATIONS[kind](part)
     arguments["attention"] = request.attention or ("eager" if family == "t5" else "fused")
-    net = Network(check_inputs(_inputs(family, part, request), config.where))
-    _fill(net, family, arguments, config.where)
+    tower = _tower(kind, config, request, arguments) if text.values else None
+    asked = replace(request, image_size=None) if tower else request
+    inputs = check_inputs([*_inputs(family, part, asked), *([tower.image] if tower else [])], config.where)
+    net = SeeingNetwork(inputs) if tower else Network(inputs)
+    _fill(net, tower, (family, arguments), config.where)
     return Workload(
         name=_name(Path(location)),
         inputs=net.inputs,
         layers=tuple(net.layers),
         dataset=load_dataset("imagenet") if family == "vit" else _corpus(net.inputs[0][0]),
         batch=BATCH,
-        description=f"{kind}, from its configuration" + (", the language model alone" if text.values else ""),
+        description=f"{kind}, from its configuration" + _extent(net, multimodal=bool(text.values)),
         source=config.where,
     )
+
+
+def _tower(kind: str, config: Config, request: Request, arguments: dict[str, Any]) -> Tower | None:
+    return vision.read(kind, config, vision.Asked(request.image_size, arguments["attention"], arguments["hidden"]))
+
+
+def _extent(net: Network, *, multimodal: bool) -> str:
+    """What of a model of several inputs is built, for its description."""
+    if not multimodal:
+        return ""
+    if not isinstance(net, SeeingNetwork):
+        return ", the language model alone"
+    side, tokens = net.inputs[1][-1], net.shape(net.seen)[0]
+    return f"; one image of {side} x {side} a sample, its {tokens} tokens before the text's"
 
 
 def _corpus(length: int) -> Dataset:
@@ -140,8 +162,12 @@ def _inputs(family: str, config: Config, request: Request) -> list[Shape]:
     return [(length,)]
 
 
-def _fill(net: Network, family: str, arguments: dict[str, Any], where: str) -> None:
+def _fill(net: Network, tower: Tower | None, model: models.Family, where: str) -> None:
+    """The tower's layers, if there is one, then the model's."""
+    family, arguments = model
     try:
+        if tower is not None and isinstance(net, SeeingNetwork):
+            build_tower(net, tower)
         families.build(family, arguments, net, where)
     except SimulatorError as error:
         text = str(error)
