@@ -162,10 +162,11 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
 
 def _interval(device: Device, options: Options, step: Step) -> Interval | None:
     """How sure a calibrated time is: less so where the host, which no profile describes, decides."""
-    if options.fidelity != Fidelity.CALIBRATED or not device.interval:
-        return None
     prefix = "waiting_" if step.bound_shares[Bound.OVERHEAD] > WAITING_SHARE else ""
-    return Interval(device.interval[f"{prefix}low"], device.interval[f"{prefix}high"], COVERAGE)
+    low, high = (device.interval.get(f"{prefix}{side}") for side in ("low", "high"))
+    if options.fidelity != Fidelity.CALIBRATED or low is None or high is None:
+        return None
+    return Interval(low, high, COVERAGE)
 
 
 def step_seconds(workload: Workload, device: Device, batches: FloatArray, options: Options | None = None) -> FloatArray:

@@ -32,8 +32,9 @@ def print_layers(workload: Workload, rows: Sequence[LayerRow]) -> None:
     totals = {key: sum(row[key] for row in cells) for key in ("parameters", "MACs", "FLOPs", "backward FLOPs")}
     cells.append(dict.fromkeys(cells[0], "") | {"layer": "total"} | totals | {"activations": _sum(rows)})
     print_table(f"{workload.name}: one sample, forward unless said otherwise; a MAC is 2 FLOP", cells)
+    print(f"coverage {workload.coverage:.1%}: the share of layers whose operation has a cost rule")
     if workload.unknown:
-        print(f"without a cost rule ({workload.coverage:.1%} covered): {', '.join(workload.unknown)}")
+        print(f"without one: {', '.join(workload.unknown)}")
 
 
 def print_comparison(first: Workload, second: Workload) -> None:
