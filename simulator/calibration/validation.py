@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from simulator import catalog
-from simulator.device.device import Device, load_device
+from simulator.device.device import load_device
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Options, Simulation, simulate
@@ -129,12 +129,12 @@ def _measurement(row: Mapping[str, str | None], number: int, where: str) -> Meas
     )
 
 
-def predict(measured: Measurement, device: Device | None = None) -> Case:
+def predict(measured: Measurement) -> Case:
     """The prediction of one measurement, or the reason why there is none."""
     try:
         if measured.devices > 1:
             raise UnsupportedError("a step on several devices is not modelled")
-        simulation = simulate(workload_of(measured), device or _device(measured.device), options_of(measured))
+        simulation = simulate(workload_of(measured), _device(measured.device), options_of(measured))
         return _case(measured, simulation)
     except SimulatorError as error:
         return Case(measured, reason=str(error))

@@ -77,11 +77,6 @@ class Device:
         return max(found, key=GRADES.index, default="datasheet")
 
 
-def list_devices() -> list[str]:
-    """Names of the shipped devices and memory technologies."""
-    return catalog.names(FOLDER)
-
-
 def read_profile(name: str) -> DeviceProfile | MemoryProfile:
     """The profile of a name, alias or path, as written.
 
@@ -275,4 +270,4 @@ def _memory(section: MemorySection, where: str) -> Memory:
     )
 
 
-__all__ = ["Device", "Memory", "Provenance", "leaves", "list_devices", "load_device", "load_memory", "read_profile"]
+__all__ = ["Device", "Memory", "Provenance", "leaves", "load_device", "load_memory", "read_profile"]

@@ -117,8 +117,26 @@ class AveragePool(Pooling, frozen=True):
         ]
 
 
+class Reduction(Op, frozen=True):
+    """Sums or averages of an input: one operation an input value; backward, each gradient is spread over its inputs."""
+
+    def forward(self, site: Site) -> list[Kernel]:
+        """One reduction."""
+        size = elements(site.inputs[0])
+        writes = {Role.ACTIVATION: elements(site.output)}
+        return [elementwise(Phase.FORWARD, size, {Role.ACTIVATION: size}, writes, OpClass.REDUCTION)]
+
+    def backward(self, site: Site) -> list[Kernel]:
+        """One pass that spreads the gradient."""
+        if not site.input_gradient:
+            return []
+        size = elements(site.inputs[0])
+        reads = {Role.GRADIENT: elements(site.output)}
+        return [elementwise(Phase.INPUT_GRADIENT, size, reads, {Role.GRADIENT: size})]
+
+
 @operation("global_pool")
-class GlobalPool(Op, frozen=True):
+class GlobalPool(Reduction, frozen=True):
     """The average of each channel, (channels, height, width) -> (channels, 1, 1): one operation an input."""
 
     def window(self, inputs: Shapes) -> Window:
@@ -129,20 +147,6 @@ class GlobalPool(Op, frozen=True):
     def output_shape(self, inputs: Shapes) -> Shape:
         """(channels, 1, 1)."""
         return (image(inputs[0], self.kind)[0], 1, 1)
-
-    def forward(self, site: Site) -> list[Kernel]:
-        """One reduction."""
-        size = elements(site.inputs[0])
-        writes = {Role.ACTIVATION: elements(site.output)}
-        return [elementwise(Phase.FORWARD, size, {Role.ACTIVATION: size}, writes, OpClass.REDUCTION)]
-
-    def backward(self, site: Site) -> list[Kernel]:
-        """The gradient is spread over the image."""
-        if not site.input_gradient:
-            return []
-        size = elements(site.inputs[0])
-        reads = {Role.GRADIENT: elements(site.output)}
-        return [elementwise(Phase.INPUT_GRADIENT, size, reads, {Role.GRADIENT: size}, OpClass.ELEMENTWISE)]
 
 
 @operation("adaptive_pool")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from simulator.errors import InputError
 from simulator.op.base import Op, Shape, Shapes, Site, elements, elementwise, operation
 from simulator.op.kernel import Kernel, OpClass, Phase, Role
+from simulator.op.pooling import Reduction
 from simulator.op.rearrange import View
 
 
@@ -48,7 +49,7 @@ class Cut(Op, frozen=True):
 
 
 @operation("reduce")
-class Reduce(Op, frozen=True):
+class Reduce(Reduction, frozen=True):
     """A tensor summed, averaged or searched for its maximum along some sides, which leaves `shape`.
 
     One operation an input, forward and (the gradient spread over what was joined) backward.
@@ -61,17 +62,3 @@ class Reduce(Op, frozen=True):
         if not self.shape or min(self.shape) < 1 or elements(self.shape) > elements(inputs[0]):
             raise InputError(f"reduce: {list(inputs[0])} does not reduce to {list(self.shape)}")
         return self.shape
-
-    def forward(self, site: Site) -> list[Kernel]:
-        """One pass."""
-        size = elements(site.inputs[0])
-        writes = {Role.ACTIVATION: elements(site.output)}
-        return [elementwise(Phase.FORWARD, size, {Role.ACTIVATION: size}, writes, OpClass.REDUCTION)]
-
-    def backward(self, site: Site) -> list[Kernel]:
-        """One pass."""
-        if not site.input_gradient:
-            return []
-        size = elements(site.inputs[0])
-        reads = {Role.GRADIENT: elements(site.output)}
-        return [elementwise(Phase.INPUT_GRADIENT, size, reads, {Role.GRADIENT: size})]

@@ -8,6 +8,7 @@ from simulator.errors import InputError
 from simulator.op.base import Op, Shape, Shapes, Site, elements, elementwise, image, operation
 from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, each, once
 from simulator.op.linear import Linear
+from simulator.op.pooling import Reduction
 
 TABLE_LIMIT = 2**40
 """Largest table of an embedding. [elements]"""
@@ -153,26 +154,12 @@ class First(Op, frozen=True):
 
 
 @operation("mean_positions")
-class MeanPositions(Op, frozen=True):
+class MeanPositions(Reduction, frozen=True):
     """The average over positions, (positions, features) -> (features,): one operation an input, spread backward."""
 
     def output_shape(self, inputs: Shapes) -> Shape:
         """(features,)."""
         return (_sequence(self.kind, inputs[0])[1],)
-
-    def forward(self, site: Site) -> list[Kernel]:
-        """One reduction."""
-        size = elements(site.inputs[0])
-        writes = {Role.ACTIVATION: elements(site.output)}
-        return [elementwise(Phase.FORWARD, size, {Role.ACTIVATION: size}, writes, OpClass.REDUCTION)]
-
-    def backward(self, site: Site) -> list[Kernel]:
-        """The gradient divided over the positions."""
-        if not site.input_gradient:
-            return []
-        size = elements(site.inputs[0])
-        reads = {Role.GRADIENT: elements(site.output)}
-        return [elementwise(Phase.INPUT_GRADIENT, size, reads, {Role.GRADIENT: size})]
 
 
 @operation("reorder")

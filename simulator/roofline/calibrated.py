@@ -155,12 +155,13 @@ def _direct_seconds(
     tensor = _on_tensor_cores(device, precision)
     engine = "matrix" if tensor else "vector"
     peak = engine_peaks(device, precision)[1] * device.sustained[engine]
+    units = device.profile.units
     m, n, k = (at_batch(columns.gemm[side], batch) for side in range(3))
     if tensor:
         n, k = (np.ceil(side / TENSOR_MULTIPLE) * TENSOR_MULTIPLE for side in (n, k))
     rates = MatrixRates(
         flop_per_s=peak * convolution_efficiency(columns, device, tensor=tensor),
-        units=device.profile.units.count or 1 if device.profile.units else 1,
+        units=(units.count if units else None) or 1,
         tile_overhead=np.asarray(device.kernel[f"{engine}_tile"]),
         depth_overhead=np.asarray(device.kernel[f"{engine}_depth"]),
         bandwidth_byte_per_s=bandwidth,
