@@ -180,7 +180,8 @@ def step_seconds(workload: Workload, device: Device, batches: FloatArray, option
 def kernels_of(workload: Workload, options: Options) -> Kernels:
     """The workload's kernels for these options, lowered once.
 
-    Batch normalisation is folded at inference where the framework does it, and in the bounds of the other fidelities.
+    Batch normalisation is folded at inference where the framework does it, and in the bounds of the other fidelities;
+    element-wise operations are fused where the framework compiles them.
     """
     precision = get_precision(options.precision)
     path = load_framework(options.framework).path(precision)
@@ -191,6 +192,7 @@ def kernels_of(workload: Workload, options: Options) -> Kernels:
         optimizer=_optimizer(options),
         master_weights=precision.master_weights and (training or (calibrated and path.casts)),
         fold=path.folds or not calibrated,
+        fuse=path.fuses and calibrated,
     )
 
 

@@ -63,7 +63,7 @@ def _widths(compute: int, state: int) -> tuple[int, ...]:
 PRECISIONS: dict[str, Precision] = {
     p.name: p
     for p in (
-        Precision("fp32", _widths(4, 4), ("fp32",), ("fp32",)),
+        Precision("fp32", _widths(4, 4), ("fp32_tensor", "fp32"), ("fp32",)),
         Precision("tf32", _widths(4, 4), ("tf32_tensor",), ("fp32",)),
         Precision("amp", _widths(2, 4), ("fp16_tensor", "bf16_tensor", "fp16", "fp32"), ("fp32",)),
         Precision("fp16", _widths(2, 2), ("fp16_tensor", "fp16", "fp32"), ("fp32",)),

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from multiprocessing import Pool
 
 import msgspec
 import numpy as np
@@ -32,7 +34,7 @@ SCALE = 0.15
 STEP = 0.02
 """Step of the finite differences, in logarithms."""
 
-KERNEL_WEIGHT = 0.15
+KERNEL_WEIGHT = 0.3
 """All kernels together weigh this share of all networks together."""
 
 
@@ -137,25 +139,28 @@ def framework_with(framework: Framework, values: Values) -> Framework:
 
 def predict_rows(rows: Sequence[Row], values: Values) -> FloatArray:
     """Predicted time of each row, shape (rows,). [s]"""
-    devices: dict[str, Device] = {}
-    frameworks: dict[str, Framework] = {}
-    seconds = np.empty(len(rows))
+    together: dict[tuple[int, str, str, str], list[int]] = {}
     for number, row in enumerate(rows):
-        name, software = row.measured.device, row.measured.framework
-        if name not in devices:
-            devices[name] = device_with(row.device, values)
-        if software not in frameworks:
-            frameworks[software] = framework_with(load_framework(software), values)
-        batch = float(row.measured.batch)
-        times = kernel_times(row.kernels, devices[name], batch, row.precision, framework=frameworks[software])
-        seconds[number] = times.time_s @ row.chosen
+        key = (id(row.kernels), row.device.name, row.precision.name, row.measured.framework)
+        together.setdefault(key, []).append(number)
+    device = lru_cache(maxsize=None)(lambda given: device_with(given, values))
+    framework = lru_cache(maxsize=None)(lambda name: framework_with(load_framework(name), values))
+    seconds = np.empty(len(rows))
+    for numbers in together.values():
+        first = rows[numbers[0]]
+        batches = np.array([[float(rows[number].measured.batch)] for number in numbers])
+        software = framework(first.measured.framework)
+        times = kernel_times(first.kernels, device(first.device), batches, first.precision, framework=software)
+        chosen = np.array([rows[number].chosen for number in numbers])
+        seconds[numbers] = (times.time_s * chosen).sum(axis=-1)
     return seconds
 
 
 def predict_kernels(group: MeasuredKernels, values: Values) -> FloatArray:
     """Predicted time of each measured kernel, back to back on its device, shape (kernels,). [s]"""
     device = device_with(load_device(group.device), values)
-    seconds: FloatArray = busy_seconds(group.columns, device, 1.0, get_precision(group.precision)) + device.launch_s
+    precision = get_precision(group.precision)
+    seconds: FloatArray = busy_seconds(group.columns, device, float(group.batch), precision) + device.launch_s
     return seconds
 
 
@@ -174,9 +179,7 @@ class Problem:
         weights = np.array([1 / counts[setting] for setting in settings])
         self._row_weights = np.sqrt(weights / weights.sum())
         self._measured = np.array([row.measured.step_s for row in self.rows])
-        self._kernel_weights = [
-            np.sqrt(KERNEL_WEIGHT / len(self.kernels) / len(group.seconds)) for group in self.kernels
-        ]
+        self._kernel_weight = np.sqrt(KERNEL_WEIGHT / max(sum(len(group.seconds) for group in self.kernels), 1))
 
     def values(self, logarithms: FloatArray) -> Values:
         """Coefficients from the logarithms of their ratios to the starting values."""
@@ -196,10 +199,10 @@ class Problem:
         predicted = predict_rows([self.rows[number] for number in touched], values)
         result[touched] = _robust(np.log(predicted / self._measured[touched])) * self._row_weights[touched]
         start = len(self.rows)
-        for group, weight in zip(self.kernels, self._kernel_weights, strict=True):
+        for group in self.kernels:
             if scope is None or _touches_device(scope, load_device(group.device)):
                 ratio = predict_kernels(group, values) / group.seconds
-                result[start : start + len(ratio)] = _robust(np.log(ratio)) * weight
+                result[start : start + len(ratio)] = _robust(np.log(ratio)) * self._kernel_weight
             start += len(group.seconds)
         spread = np.array([p.spread for p in self.parameters])
         result[start:] = logarithms / spread * SCALE / np.sqrt(max(len(self.rows), 1))
@@ -227,28 +230,42 @@ def _touches_device(scope: str, device: Device) -> bool:
 
 
 def fit(problem: Problem, rounds: int = 6) -> Values:
-    """Coefficients that make the residuals least, by Levenberg-Marquardt."""
+    """Coefficients that make the residuals least, by Levenberg-Marquardt; the Jacobian's columns on all cores."""
     logarithms = np.zeros(len(problem.parameters))
     residuals = problem.residuals(logarithms)
     damping = 1e-3
-    for _ in range(rounds):
-        jacobian = np.empty((problem.size, len(logarithms)))
-        for number in range(len(logarithms)):
-            moved = logarithms.copy()
-            moved[number] += STEP
-            jacobian[:, number] = (problem.residuals(moved, number, residuals) - residuals) / STEP
-        normal = jacobian.T @ jacobian
-        while damping < 1e3:
-            step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-9), -jacobian.T @ residuals)
-            trial = logarithms + np.clip(step, -1, 1)
-            found = problem.residuals(trial)
-            if found @ found < residuals @ residuals:
-                gained = 1 - (found @ found) / (residuals @ residuals)
-                logarithms, residuals, damping = trial, found, damping / 3
+    with Pool(initializer=_share, initargs=(problem,)) as pool:
+        for _ in range(rounds):
+            columns = pool.map(partial(_column, logarithms, residuals), range(len(logarithms)), chunksize=1)
+            jacobian = np.stack(columns, axis=1)
+            normal = jacobian.T @ jacobian
+            while damping < 1e3:
+                step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-9), -jacobian.T @ residuals)
+                trial = logarithms + np.clip(step, -1, 1)
+                found = problem.residuals(trial)
+                if found @ found < residuals @ residuals:
+                    gained = 1 - (found @ found) / (residuals @ residuals)
+                    logarithms, residuals, damping = trial, found, damping / 3
+                    break
+                damping *= 4
+            else:
                 break
-            damping *= 4
-        else:
-            break
-        if gained < 1e-3:
-            break
+            if gained < 1e-3:
+                break
     return problem.values(logarithms)
+
+
+_shared: list[Problem] = []
+"""The problem in a worker process."""
+
+
+def _share(problem: Problem) -> None:
+    _shared[:] = [problem]
+
+
+def _column(logarithms: FloatArray, residuals: FloatArray, parameter: int) -> FloatArray:
+    """One column of the Jacobian."""
+    moved = logarithms.copy()
+    moved[parameter] += STEP
+    column: FloatArray = (_shared[0].residuals(moved, parameter, residuals) - residuals) / STEP
+    return column

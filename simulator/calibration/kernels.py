@@ -11,29 +11,30 @@ import numpy as np
 
 from simulator.op.base import Op, Site
 from simulator.op.convolution import Convolution
-from simulator.op.kernel import Affine, Gemm, Kernel, Phase, once
+from simulator.op.kernel import Kernel, Phase
 from simulator.op.kernels import Columns, FloatArray, pack
 from simulator.op.linear import Linear
 
 
 @dataclass(frozen=True)
 class MeasuredKernels:
-    """Kernels measured on one device at one precision; `seconds` has shape (kernels,). [s]"""
+    """Kernels measured on one device at one precision and batch; `seconds` has shape (kernels,). [s]"""
 
     device: str
     precision: str
     op: str
     phase: str
+    batch: int
     columns: Columns
     seconds: FloatArray
 
 
 def read_kernels(path: Path) -> list[MeasuredKernels]:
-    """Measured kernels of a CSV table, grouped by device, precision, operation and phase."""
-    groups: dict[tuple[str, str, str, str], list[tuple[Kernel, float]]] = {}
+    """Measured kernels of a CSV table, grouped by device, precision, operation, phase and batch."""
+    groups: dict[tuple[str, str, str, str, int], list[tuple[Kernel, float]]] = {}
     with path.open(encoding="utf-8") as file:
         for row in csv.DictReader(line for line in file if not line.startswith("#")):
-            key = (row["device"], row["precision"], row["op"], row["phase"])
+            key = (row["device"], row["precision"], row["op"], row["phase"], int(row["batch"] or 1))
             groups.setdefault(key, []).append((_kernel(row), float(row["seconds"])))
     return [
         MeasuredKernels(*key, pack([kernel for kernel, _ in rows]), np.array([seconds for _, seconds in rows]))
@@ -44,8 +45,7 @@ def read_kernels(path: Path) -> list[MeasuredKernels]:
 def _kernel(row: Mapping[str, str]) -> Kernel:
     op: Op
     if row["op"] == "gemm":
-        m, n, k = (int(row[side]) for side in "mnk")
-        op, shape, batch = Linear(out=n, bias=False), (k,), m
+        op, shape = Linear(out=int(row["n"]), bias=False), (int(row["m"]), int(row["k"]))
     else:
         sizes = {
             key: int(row[key]) for key in row if key not in ("device", "precision", "op", "phase", "seconds", *"mnk")
@@ -57,28 +57,8 @@ def _kernel(row: Mapping[str, str]) -> Kernel:
             padding=(sizes["pad_h"], sizes["pad_w"]),
             bias=False,
         )
-        shape, batch = (sizes["channels"], sizes["height"], sizes["width"]), sizes["batch"]  # type: ignore[assignment]
+        shape = (sizes["channels"], sizes["height"], sizes["width"])  # type: ignore[assignment]
     site = Site((shape,), op.output_shape((shape,)))
     phase = Phase[row["phase"].upper()]
     chosen = op.forward(site) if phase is Phase.FORWARD else op.backward(site)
-    return _at_batch(next(kernel for kernel in chosen if kernel.phase is phase), batch)
-
-
-def _at_batch(kernel: Kernel, batch: int) -> Kernel:
-    """The kernel at one batch size, its counts no longer growing with the batch."""
-
-    def fixed(count: Affine) -> Affine:
-        return once(count.fixed + batch * count.per_sample)
-
-    gemm = kernel.gemm
-    return Kernel(
-        kernel.op_class,
-        kernel.phase,
-        fixed(kernel.flops),
-        tuple((role, fixed(count)) for role, count in kernel.read),
-        tuple((role, fixed(count)) for role, count in kernel.write),
-        Gemm(fixed(gemm.m), fixed(gemm.n), fixed(gemm.k), gemm.groups) if gemm else None,
-        kernel.window,
-        fixed(kernel.streamed),
-        kernel.reuse,
-    )
+    return next(kernel for kernel in chosen if kernel.phase is phase)

@@ -71,6 +71,11 @@ class Device:
     swapped_memory: str | None = None
     overrides: tuple[str, ...] = ()
 
+    @property
+    def host_scale(self) -> float:
+        """Host time of a call, of a server's: desktop processors clock higher."""
+        return self.kernel["desktop_host"] if self.profile.host == "desktop" else 1.0
+
     def grade(self, paths: Sequence[str]) -> Grade:
         """The weakest grade among the numbers at these key paths."""
         found = [self.provenance[path].grade for path in paths if path in self.provenance]

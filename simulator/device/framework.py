@@ -32,9 +32,10 @@ class Path(Strict, frozen=True, kw_only=True):
     elementwise: Annotated[float, Meta(gt=0, description="element-wise traffic left after fusion")] = 1.0
     convolution: Annotated[float, Meta(gt=0, description="rate of its convolutions, of the device's")] = 1.0
     transposes: Annotated[
-        float, Meta(ge=0, description="times a half-width convolution's operands are copied into channels-last layout")
+        float, Meta(ge=0, description="times a tensor-core convolution's operands are copied into channels-last layout")
     ] = 0.0
     folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
+    fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False
     casts: Annotated[bool, Meta(description="casts master weights again in each forward pass at inference")] = False
 
 

@@ -44,6 +44,7 @@ class Peak(Strict, frozen=True, kw_only=True):
     bf16: Rate | None = None
     int8: Rate | None = None
     fp64_tensor: Rate | None = None
+    fp32_tensor: Rate | None = None
     tf32_tensor: Rate | None = None
     fp16_tensor: Rate | None = None
     bf16_tensor: Rate | None = None
@@ -99,16 +100,23 @@ class KernelCoefficients(Strict, frozen=True, kw_only=True):
     vector_tile: Annotated[float, Meta(ge=0, description="vector GEMM: tile side lost to moving operands")] | None = (
         None
     )
-    matrix_tile: Annotated[float, Meta(ge=0, description="tensor GEMM: tile side lost to moving operands")] | None = (
-        None
-    )
+    matrix_tile: (
+        Annotated[float, Meta(ge=0, description="tensor GEMM: the same, at 1024 FLOP a clock and unit")] | None
+    ) = None
     vector_depth: Annotated[float, Meta(ge=0, description="vector GEMM: depth lost to starting and ending")] | None = (
         None
     )
     matrix_depth: Annotated[float, Meta(ge=0, description="tensor GEMM: depth lost to starting and ending")] | None = (
         None
     )
+    weight_depth: (
+        Annotated[float, Meta(ge=0, description="weight gradient: depth lost to starting and ending")] | None
+    ) = None
     winograd: Annotated[float, Meta(ge=0, description="Winograd's products, of the GEMM rate; 0: none")] | None = None
+    fused_winograd: Annotated[float, Meta(gt=0, description="the same in one kernel with its transforms")] | None = None
+    transform: Annotated[float, Meta(gt=0, description="Winograd's transforms, of the sustained bandwidth")] | None = (
+        None
+    )
     convolution: Annotated[float, Meta(gt=0, description="implicit GEMM of a convolution, of the GEMM rate")] | None = (
         None
     )
@@ -132,6 +140,9 @@ class KernelCoefficients(Strict, frozen=True, kw_only=True):
     half_width: Annotated[float, Meta(gt=0, description="element-wise kernels of 2-byte values, further")] | None = None
     cache: (
         Annotated[float, Meta(ge=0, description="share of the last-level cache that keeps data between kernels")] | None
+    ) = None
+    desktop_host: (
+        Annotated[float, Meta(gt=0, description="host time of a call in a desktop computer, of a server's")] | None
     ) = None
 
 
@@ -185,6 +196,7 @@ class DeviceProfile(Coefficients, frozen=True, kw_only=True):
     memory: MemorySection
     aliases: list[str] = []
     vendor: str | None = None
+    host: Annotated[Literal["server", "desktop"], Meta(description="the computer it usually sits in")] = "server"
     family: Annotated[str, Meta(description="a file of hardware_profiles/families, such as 'volta'")] | None = None
     year: Annotated[int, Meta(ge=1970, le=2100)] | None = None
     units: Units | None = None

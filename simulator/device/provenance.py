@@ -50,7 +50,7 @@ def spread(provenance: Mapping[str, Provenance], profile: DeviceProfile) -> dict
 
 def leaves(content: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Key paths of a profile's values, sources and texts about the device left out."""
-    skipped = {"name", "kind", "description", "aliases", "vendor", "family", "year", "notes", "sources"}
+    skipped = {"name", "kind", "description", "aliases", "vendor", "host", "family", "year", "notes", "sources"}
     paths: list[str] = []
     for key, value in content.items():
         if not prefix and key in skipped:

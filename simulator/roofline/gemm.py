@@ -18,6 +18,9 @@ SPLITS = (1, 2, 4, 8, 16, 32)
 LEAST_DEPTH = 64
 """A part of the depth is at least so long."""
 
+LARGEST_TILE = (256 + 128) / (256 * 128)
+"""Operands moved for each product in the largest tile, which sustains the device's rate."""
+
 _ROWS, _COLUMNS, _PARTS = (
     np.array(axis, dtype=float) for axis in zip(*((*tile, split) for tile in TILES for split in SPLITS), strict=True)
 )
@@ -25,15 +28,17 @@ _ROWS, _COLUMNS, _PARTS = (
 
 @dataclass(frozen=True)
 class MatrixRates:
-    """What products of matrices can use.
+    """What products of matrices can use; arrays hold one number for each product, or one for all.
 
     Attributes
     ----------
     flop_per_s : rate of a large product. [FLOP/s]
     units : streaming multiprocessors or cores that tiles are dealt to.
-    tile_overhead : side of a tile lost to moving operands: a tile of a x b runs at 1 / (1 + overhead (a + b) / (a b)).
+    tile_overhead : how much a tile of a x b that moves more operands for each product than the largest tile does loses:
+        it runs at 1 / (1 + overhead ((a + b) / (a b) - `LARGEST_TILE`)).
     depth_overhead : steps of the sum lost to starting and ending a tile.
     bandwidth_byte_per_s : for the partial sums of a cut depth. [byte/s]
+    most_parts : into how many parts the depth may be cut.
     """
 
     flop_per_s: FloatArray
@@ -41,6 +46,7 @@ class MatrixRates:
     tile_overhead: FloatArray
     depth_overhead: FloatArray
     bandwidth_byte_per_s: float
+    most_parts: FloatArray | int = SPLITS[-1]
 
 
 def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray, rates: MatrixRates) -> FloatArray:
@@ -59,9 +65,10 @@ def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray
     rows, columns, parts = (axis.reshape(shape) for axis in (_ROWS, _COLUMNS, _PARTS))
     depth = np.ceil(k / parts)
     waves = np.ceil(np.ceil(m / rows) * np.ceil(n / columns) * groups * parts / rates.units)
-    tile_rate = rates.flop_per_s / rates.units / (1 + rates.tile_overhead * (rows + columns) / (rows * columns))
+    operands = np.maximum((rows + columns) / (rows * columns) - LARGEST_TILE, 0.0)
+    tile_rate = rates.flop_per_s / rates.units / (1 + rates.tile_overhead * operands)
     seconds = waves * (2 * rows * columns) * (depth + rates.depth_overhead) / tile_rate
     partial_sums = np.where(parts > 1, parts * m * n * groups * (2 * 4) / rates.bandwidth_byte_per_s, 0.0)
-    allowed = (parts == 1) | (depth >= LEAST_DEPTH)
+    allowed = (parts == 1) | ((depth >= LEAST_DEPTH) & (parts <= rates.most_parts))
     best: FloatArray = np.where(allowed, seconds + partial_sums, np.inf).min(axis=0)
     return best

@@ -75,7 +75,7 @@ def kernel_times(
     flops = at_batch(columns.flops, batch)
     moved = traffic_bytes(columns, device, batch, precision, traffic)
     if fidelity is Fidelity.CALIBRATED:
-        path = framework.path(precision) if framework else Path()
+        path = framework.path(precision) if framework and device.kind != "cpu" else Path()
         compute_s, memory_s = calibrated_seconds(columns, device, precision, batch, moved, path)
     else:
         vector, matrix = engine_peaks(device, precision)
@@ -114,6 +114,7 @@ def _overhead_seconds(
         return np.full_like(busy_s, device.launch_s)
     dispatch_s = np.where(kernels.dispatch, np.array(framework.dispatch_s)[kernels.phase], 0.0)
     dispatch_s[:1] += framework.step_s
+    dispatch_s *= device.host_scale
     gap_s = device.launch_s + np.where(kernels.dispatch, framework.helpers_s, 0.0)
     return gap_s + waiting_seconds(busy_s + gap_s, np.broadcast_to(dispatch_s, busy_s.shape))
 

@@ -11,6 +11,7 @@ from simulator.op.base import Op, Site, elements, elementwise
 from simulator.op.kernel import Kernel, Phase, Role
 from simulator.op.kernels import Kernels, pack
 from simulator.op.optimizer import Optimizer, cast_gradients, cast_weights
+from simulator.workload.fusion import fuse_backward, fuse_forward
 from simulator.workload.workload import Layer, Workload
 
 
@@ -24,15 +25,15 @@ class _Launches:
         self.dispatches: list[bool] = []
         self._numbers: dict[int, int] = {}
 
-    def emit(self, layer: int, kernels: tuple[Kernel, ...]) -> None:
-        """Append the kernels of one call of the framework."""
+    def emit(self, layer: int, kernels: tuple[Kernel, ...], *, call: bool = True) -> None:
+        """Append the kernels of one call of the framework, or without one of its own."""
         for position, kernel in enumerate(kernels):
             number = self._numbers.setdefault(id(kernel), len(self.distinct))
             if number == len(self.distinct):
                 self.distinct.append(kernel)
             self.rows.append(number)
             self.layers.append(layer)
-            self.dispatches.append(position == 0)
+            self.dispatches.append(call and position == 0)
 
     def pack(self) -> Kernels:
         """As columns."""
@@ -52,6 +53,7 @@ def lower(
     optimizer: Optimizer | None = None,
     master_weights: bool = False,
     fold: bool = True,
+    fuse: bool = False,
 ) -> Kernels:
     """Kernels of one step in launch order: forward, backward, update; kept, so that a second call costs nothing.
 
@@ -61,6 +63,7 @@ def lower(
     optimizer : how parameters are updated; no update if None.
     master_weights : whether the optimizer's weights are wider than the kernels' (mixed precision), which adds casts.
     fold : fold scale-and-shift into the layer before, at inference.
+    fuse : run element-wise kernels in a row as one, as compilers do.
 
     Returns
     -------
@@ -68,14 +71,18 @@ def lower(
     """
     layers, launches = workload.layers, _Launches()
     folded = set() if training or not fold else set(folded_layers(layers))
-    for position, layer in enumerate(layers):
-        if position in folded or (layer.op.loss and not training):
-            continue
-        if master_weights and layer.parameters:
-            launches.emit(position, (_cast_weights(layer.parameters),))
-        launches.emit(position, _forward_kernels(layer.op, layer.site(training=training)))
+    left_out = {position for position, layer in enumerate(layers) if layer.op.loss and not training} | folded
+    forward = [
+        () if position in left_out else _forward_kernels(layer.op, layer.site(training=training))
+        for position, layer in enumerate(layers)
+    ]
+    for position, kernels in enumerate(fuse_forward(layers, forward) if fuse else forward):
+        parameters = layers[position].parameters
+        if master_weights and parameters and position not in left_out:
+            launches.emit(position, (_cast_weights(parameters),))
+        launches.emit(position, kernels)
     if training:
-        _lower_backward(layers, launches, casts=master_weights)
+        _lower_backward(layers, launches, casts=master_weights, fuse=fuse)
     if training and optimizer:
         for position, layer in enumerate(layers):
             if layer.parameters:
@@ -83,20 +90,29 @@ def lower(
     return launches.pack()
 
 
-def _lower_backward(layers: tuple[Layer, ...], launches: _Launches, *, casts: bool) -> None:
-    """Gradients, last layer first; where an output has several readers, their gradients are added before it is used."""
+def _lower_backward(layers: tuple[Layer, ...], launches: _Launches, *, casts: bool, fuse: bool) -> None:
+    """Gradients, last layer first; where an output has several readers, their gradients are added before it is used.
+
+    The engine that walks the gradients adds them by itself, beside its calls.
+    """
     trained = _needs_gradient(layers)
     readers = _readers(layers)
+    backward = [
+        _backward_kernels(layer.op, layer.site(input_gradient=any(s >= 0 and trained[s] for s in layer.sources)))
+        if trained[position]
+        else ()
+        for position, layer in enumerate(layers)
+    ]
+    if fuse:
+        backward = fuse_backward(layers, backward)
     for position in reversed(range(len(layers))):
         if not trained[position]:
             continue
-        layer = layers[position]
         for _ in range(readers[position] - 1):
-            launches.emit(position, (_sum_kernel(elements(layer.output)),))
-        input_gradient = any(source >= 0 and trained[source] for source in layer.sources)
-        launches.emit(position, _backward_kernels(layer.op, layer.site(input_gradient=input_gradient)))
-        if casts and layer.parameters:
-            launches.emit(position, (_cast_gradients(layer.parameters),))
+            launches.emit(position, (_sum_kernel(elements(layers[position].output)),), call=False)
+        launches.emit(position, backward[position])
+        if casts and layers[position].parameters:
+            launches.emit(position, (_cast_gradients(layers[position].parameters),))
 
 
 def _readers(layers: tuple[Layer, ...]) -> list[int]:

@@ -27,6 +27,7 @@ from simulator.calibration.validation import Measurement, predict
 from simulator.device.device import load_device
 from simulator.device.framework import load_framework
 from simulator.op.kernel import OpClass, Phase, Role
+from simulator.op.kernels import at_batch
 
 DEVICE = "v100-pcie-16gb"
 
@@ -49,16 +50,15 @@ def groups(tmp_path: Path) -> dict[tuple[str, str], MeasuredKernels]:
     return {(group.op, group.phase): group for group in read_kernels(path)}
 
 
-def fixed(group: MeasuredKernels, number: int = 0) -> dict[str, object]:
-    """Counts of a kernel, which must not grow with the batch any more."""
-    columns = group.columns
-    for counts in (columns.flops, columns.read, columns.write, columns.gemm, columns.streamed):
-        assert not counts[..., 1, :].any()
+def counts_of(group: MeasuredKernels, number: int = 0) -> dict[str, object]:
+    """Counts of a kernel at its batch."""
+    columns, batch = group.columns, float(group.batch)
     moved = {
-        word: {Role(role).name: table[role, 0, number] for role in range(len(Role)) if table[role, 0, number]}
-        for word, table in (("read", columns.read), ("write", columns.write))
+        word: {Role(role).name: table[role, number] for role in range(len(Role)) if table[role, number]}
+        for word, table in (("read", at_batch(columns.read, batch)), ("write", at_batch(columns.write, batch)))
     }
-    return {"flops": columns.flops[0, number], "gemm": columns.gemm[:, 0, number].tolist(), **moved}
+    gemm = at_batch(columns.gemm, batch)[:, number].tolist()
+    return {"flops": at_batch(columns.flops, batch)[number], "gemm": gemm, **moved}
 
 
 def test_rows_are_grouped_with_their_times(groups: dict[tuple[str, str], MeasuredKernels]) -> None:
@@ -74,13 +74,13 @@ def test_rows_are_grouped_with_their_times(groups: dict[tuple[str, str], Measure
 def test_a_product_by_hand(groups: dict[tuple[str, str], MeasuredKernels]) -> None:
     group = groups["gemm", "forward"]
     # 8 x 32 by 32 x 16: 2 x 4096 FLOP; 256 activations and 512 weights in, 128 out.
-    assert fixed(group) == {
+    assert counts_of(group) == {
         "flops": 8192,
         "gemm": [8, 16, 32],
         "read": {"WEIGHT": 512, "ACTIVATION": 256},
         "write": {"ACTIVATION": 128},
     }
-    assert fixed(group, 1)["gemm"] == [1, 16, 32]
+    assert counts_of(group, 1)["gemm"] == [1, 16, 32]
     assert group.columns.op_class.tolist() == [OpClass.GEMM] * 2
 
 
@@ -88,21 +88,21 @@ def test_the_three_phases_of_a_convolution_by_hand(groups: dict[tuple[str, str],
     # Two images of 3 x 8 x 6 padded to the same size; 4 filters of 3 x 3 x 5 = 45: 96 positions, 2 x 96 x 4 x 45 FLOP.
     # Elements: 288 in, 384 out, 180 weights.
     flops = 2 * 96 * 4 * 45
-    assert fixed(groups["conv", "forward"]) == {
+    assert counts_of(groups["conv", "forward"]) == {
         "flops": flops,
         "gemm": [96, 4, 45],
         "read": {"WEIGHT": 180, "ACTIVATION": 288},
         "write": {"ACTIVATION": 384},
     }
     # The gradient of 4 channels, 15 taps each, makes 3 channels.
-    assert fixed(groups["conv", "input_gradient"]) == {
+    assert counts_of(groups["conv", "input_gradient"]) == {
         "flops": flops,
         "gemm": [96, 3, 60],
         "read": {"WEIGHT": 180, "GRADIENT": 384},
         "write": {"GRADIENT": 288},
     }
     # The sum runs over the positions of all images.
-    assert fixed(groups["conv", "weight_gradient"]) == {
+    assert counts_of(groups["conv", "weight_gradient"]) == {
         "flops": flops,
         "gemm": [4, 45, 96],
         "read": {"ACTIVATION": 288, "GRADIENT": 384},
@@ -114,7 +114,7 @@ def test_the_three_phases_of_a_convolution_by_hand(groups: dict[tuple[str, str],
 def test_a_strided_window_by_hand(groups: dict[tuple[str, str], MeasuredKernels]) -> None:
     # (8 + 2 - 3) // 2 + 1 = 4 by (6 + 2 - 3) // 2 + 1 = 3, two images: 24 positions.
     group = groups["conv", "forward"]
-    assert fixed(group, 1)["gemm"] == [24, 4, 27]
+    assert counts_of(group, 1)["gemm"] == [24, 4, 27]
     assert group.columns.window[:, 0].tolist() == [3, 5, 1, 1, 1, 1]
     assert group.columns.window[:, 1].tolist() == [3, 3, 2, 2, 1, 1]
 

@@ -19,16 +19,9 @@ from simulator.op.kernels import Columns, pack
 from simulator.op.linear import Linear
 from simulator.pipeline import Options, simulate, step_seconds
 from simulator.precision import get_precision
-from simulator.roofline.calibrated import (
-    CACHE_SPEEDUP,
-    WINOGRAD_EXPANSION,
-    WINOGRAD_REDUCTION,
-    calibrated_seconds,
-    class_efficiency,
-    convolution_efficiency,
-    is_depthwise,
-)
-from simulator.roofline.gemm import LEAST_DEPTH, MatrixRates, gemm_seconds
+from simulator.roofline.calibrated import CACHE_SPEEDUP, calibrated_seconds, class_efficiency
+from simulator.roofline.gemm import LARGEST_TILE, LEAST_DEPTH, MatrixRates, gemm_seconds
+from simulator.roofline.products import convolution_efficiency, is_depthwise
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.times import kernel_times
@@ -44,7 +37,7 @@ def device(*, units: int = 4, sustained: float = 1.0, cache_bytes: float = 0.0, 
     """1 TFLOP/s in lanes, 8 on tensor cores, 100 GB/s; every coefficient 1 but tiles and depth, which lose nothing."""
     shipped = load_device("v100")
     free = dict.fromkeys(shipped.kernel, 1.0) | dict.fromkeys(
-        ("vector_tile", "matrix_tile", "vector_depth", "matrix_depth", "cache", "winograd"), 0.0
+        ("vector_tile", "matrix_tile", "vector_depth", "matrix_depth", "weight_depth", "cache", "winograd"), 0.0
     )
     assert set(kernel) <= set(free)
     return replace(
@@ -144,9 +137,12 @@ def test_a_part_of_the_depth_is_not_too_short() -> None:
 
 
 def test_small_tiles_and_short_sums_lose_more() -> None:
-    # 32 x 32 at overhead 8: 1 + 8 x 64 / 1024 = 1.5 times; 16 x 64: 1 + 8 x 80 / 1024 is more.
+    # 32 x 32 moves 64 / 1024 operands a product, the largest tile, 256 x 128, 384 / 32768; 16 x 64 more, 80 / 1024.
     plain = 2 * 32 * 32 * 64 / 1e12
-    assert product(32, 32, 64, units=1, tile=8.0) == pytest.approx(1.5 * plain)
+    assert pytest.approx(384 / 32768) == LARGEST_TILE
+    assert product(32, 32, 64, units=1, tile=8.0) == pytest.approx((1 + 8 * (64 / 1024 - 384 / 32768)) * plain)
+    largest = 2 * 256 * 128 * 64 / 1e12
+    assert product(256, 128, 64, units=1, tile=8.0) == pytest.approx(largest)
     # 64 steps and 16 lost.
     assert product(32, 32, 64, units=1, depth=16.0) == pytest.approx(plain * 80 / 64)
 
@@ -244,36 +240,101 @@ def deep(**changes: int) -> Columns:
     return columns_of(convolution(channels=512, **changes), DEEP)
 
 
-def test_winograd_multiplies_a_quarter_and_moves_more() -> None:
-    direct, moved = seconds(deep(), device(units=1))
-    found, more = seconds(deep(), device(units=1, winograd=0.5))
-    # A quarter of the products at half the rate; transformed copies, 36 values for each 16, of 512 x 14 x 14 inputs and
-    # outputs are written and read: 4 bytes x 2 x 36 / 16 x 200,704 at 100 GB/s.
-    assert (WINOGRAD_REDUCTION, WINOGRAD_EXPANSION) == (4, 2.25)
-    assert found == pytest.approx(direct / 2)
-    assert more - moved == pytest.approx(4 * 2 * 2.25 * 200_704 / 1e11)
+def test_winograd_in_passes_multiplies_less_and_moves_more() -> None:
+    found, _ = seconds(deep(), device(units=1, convolution=0.1, winograd=0.5, fused_winograd=0.01, transform=0.25))
+    # 14 x 14 outputs are 4 x 4 tiles of 4 x 4: at each of 36 points a product 16 x 512 x 512, in tiles of 16 x 64 or 32
+    # rows that are half empty: as 36 x 16 x 512 x 512 for the first, at half of 1 TFLOP/s.
+    products_s = 2 * 36 * 16 * 512 * 512 / 0.5e12
+    # Its operands take less: 36 (16 x 512 + 512 x 512 + 16 x 512) values of 4 bytes at 100 GB/s.
+    transformed = 36 * (16 * 512 + 512 * 512 + 16 * 512)
+    assert products_s > 4 * transformed / 1e11
+    # Before and after, they and the 2 x 512 x 14 x 14 inputs and outputs pass at a quarter of the bandwidth.
+    passes_s = 4 * (transformed + 2 * 100_352) / 0.25e11
+    assert found == pytest.approx(products_s + passes_s)
+
+
+def wide(phase: Phase = Phase.FORWARD, kernel: int = 3) -> Columns:
+    """A convolution of many positions, whose weights are little beside them."""
+    return columns_of(convolution(kernel=kernel, channels=128), (128, 64, 64), phase)
+
+
+def test_fused_winograd_multiplies_four_ninths() -> None:
+    # 64 x 64 outputs are 1024 tiles of 2 x 2, each 16 products where 36 are direct.
+    direct, moved = seconds(wide(), device(units=1))
+    found, moved_too = seconds(wide(), device(units=1, winograd=0.01, fused_winograd=0.75))
+    assert found == pytest.approx(direct * 16 / 36 / 0.75)
+    assert moved_too == moved
+
+
+def test_the_gradient_of_the_weights_has_no_fused_winograd() -> None:
+    plain, quick = device(units=1), device(units=1, winograd=0.01, fused_winograd=1.0)
+    assert seconds(wide(Phase.INPUT_GRADIENT), quick)[0] < seconds(wide(Phase.INPUT_GRADIENT), plain)[0]
+    assert seconds(wide(Phase.WEIGHT_GRADIENT), quick) == seconds(wide(Phase.WEIGHT_GRADIENT), plain)
+    in_passes = device(units=1, winograd=1.0, fused_winograd=0.01)
+    assert seconds(wide(Phase.WEIGHT_GRADIENT), in_passes)[0] < seconds(wide(Phase.WEIGHT_GRADIENT), plain)[0]
+
+
+def test_winograd_serves_5x5_windows_in_passes() -> None:
+    # 64 points for 4 x 4 outputs, where 400 products are direct: 6.25 times fewer, at a tenth of the rate none.
+    direct, _ = seconds(wide(kernel=5), device(units=1))
+    assert seconds(wide(kernel=5), device(units=1, winograd=1.0))[0] < 0.5 * direct
+    assert seconds(wide(kernel=5), device(units=1, winograd=0.1)) == seconds(wide(kernel=5), device(units=1))
 
 
 @pytest.mark.parametrize(
-    "changes", [{"kernel": 5}, {"kernel": 1}, {"stride": 2}, {"dilation": 2}, {"groups": 2}], ids=str
+    "changes", [{"kernel": 7}, {"kernel": 1}, {"stride": 2}, {"dilation": 2}, {"groups": 512}], ids=str
 )
-def test_winograd_is_for_plain_3x3_convolutions_of_stride_1(changes: dict[str, int]) -> None:
+def test_winograd_is_for_plain_square_convolutions_of_stride_1(changes: dict[str, int]) -> None:
     assert seconds(deep(**changes), device(winograd=0.9)) == seconds(deep(**changes), device())
 
 
+def test_wide_groups_have_winograd_too() -> None:
+    # Two groups of 256: half of the products, four ninths of those by fused Winograd.
+    direct, _ = seconds(deep(groups=2), device(units=1))
+    found, _ = seconds(deep(groups=2), device(units=1, winograd=0.01, fused_winograd=0.75))
+    assert found < direct
+    assert found == pytest.approx(seconds(deep(), device(units=1, winograd=0.01, fused_winograd=0.75))[0] / 2)
+
+
 def test_winograd_is_not_taken_where_it_is_slower() -> None:
-    # A fifth of the rate at a quarter of the products; and a memory so slow that the copies cost more than they save.
-    assert seconds(deep(), device(winograd=0.2)) == seconds(deep(), device())
-    slow = Memory("hbm2", 1, "stack", 1e12, 1e9)
-    quick, direct = (replace(device(winograd=share), memory=slow) for share in (1.0, 0.0))
-    assert seconds(deep(), quick) == seconds(deep(), direct)
+    assert seconds(deep(), device(winograd=0.05, fused_winograd=0.05)) == seconds(deep(), device())
 
 
-def test_winograd_stays_off_tensor_cores() -> None:
+def test_half_width_tensor_cores_leave_winograd_nothing() -> None:
     assert seconds(deep(), device(winograd=0.9), "amp") == seconds(deep(), device(), "amp")
     no_cores = replace(device(), peak={"fp32": 1e12})
     lanes = replace(device(winograd=0.9), peak={"fp32": 1e12})
     assert seconds(deep(), lanes, "amp")[0] < seconds(deep(), no_cores, "amp")[0]
+
+
+def test_tf32_takes_winograd_in_lanes_where_it_is_faster() -> None:
+    # GeForce cards: tensor cores at tf32 are no faster than fp32 lanes, and Winograd multiplies less.
+    even, far = ({"fp32": 1e12, "tf32_tensor": rate} for rate in (1e12, 50e12))
+    quick, direct = (replace(device(units=1, winograd=share), peak=even) for share in (1.0, 0.0))
+    assert seconds(wide(), quick, "tf32")[0] < seconds(wide(), direct, "tf32")[0]
+    cores = replace(device(units=1, winograd=1.0), peak=far)
+    assert seconds(wide(), cores, "tf32") == seconds(wide(), replace(device(units=1), peak=far), "tf32")
+
+
+def test_lanes_do_not_cut_the_depth_of_a_convolution_but_for_its_weights_gradient() -> None:
+    # 7 x 7 outputs of 32 channels fill few of 64 units; as a plain product its depth is cut.
+    few, many = device(units=1), device(units=64)
+    assert seconds(columns_of(convolution(kernel=1, channels=32), (4096, 4, 4)), many)[0] == pytest.approx(
+        64 * seconds(columns_of(convolution(kernel=1, channels=32), (4096, 4, 4)), few)[0]
+    )
+    linear = columns_of(Linear(out=32, bias=False), (4096,))
+    assert seconds(linear, many)[0] < 16 * seconds(linear, few)[0]
+    deep_sum = columns_of(convolution(kernel=1, channels=32), (32, 128, 128), Phase.WEIGHT_GRADIENT)
+    assert seconds(deep_sum, many)[0] < 16 * seconds(deep_sum, few)[0]
+
+
+def test_a_convolution_that_tensor_cores_pad_stays_in_lanes() -> None:
+    # One channel is padded to eight: tensor cores of four times the lanes' rate take twice as long; of 16 times, half.
+    image = columns_of(convolution(channels=64), (1, 64, 64))
+    slow, fast = (replace(device(units=1), peak={"fp32": 1e12, "fp16_tensor": rate}) for rate in (4e12, 16e12))
+    lanes = seconds(image, device(units=1), "fp32")[0]
+    assert seconds(image, slow, "amp")[0] == lanes
+    assert seconds(image, fast, "amp")[0] == pytest.approx(lanes / 2)
 
 
 COPIES = Path(transposes=1.5)
@@ -282,18 +343,24 @@ COPIES = Path(transposes=1.5)
 def test_half_width_convolutions_on_tensor_cores_are_transposed() -> None:
     _, plain = seconds(deep(), device(), "amp")
     _, copied = seconds(deep(), device(), "amp", COPIES)
-    # 1.5 times: 2 bytes, read and written, of inputs and outputs.
-    assert copied - plain == pytest.approx(1.5 * 2 * 2 * 200_704 / 1e11)
+    # 1.5 times: read and written, of inputs and outputs, as slowly as values of 4 bytes.
+    assert copied - plain == pytest.approx(1.5 * 2 * 4 * 200_704 / 1e11)
 
 
-def test_nothing_else_is_transposed() -> None:
-    full = replace(device(), peak={"fp32": 1e12, "tf32_tensor": 4e12})
-    assert seconds(deep(), full, "tf32", COPIES) == seconds(deep(), full, "tf32")
+def test_nothing_but_convolutions_on_tensor_cores_is_transposed() -> None:
     assert seconds(deep(), device(), "fp32", COPIES) == seconds(deep(), device(), "fp32")
     lanes = replace(device(), peak={"fp32": 1e12})
     assert seconds(deep(), lanes, "amp", COPIES) == seconds(deep(), lanes, "amp")
     linear = columns_of(Linear(out=512, bias=False), (512,))
     assert seconds(linear, device(), "amp", COPIES) == seconds(linear, device(), "amp")
+
+
+def test_lanes_serve_where_copies_cost_more_than_tensor_cores_gain() -> None:
+    # GeForce at tf32: the lanes are as fast, and take the layout as it is.
+    even = replace(device(units=1), peak={"fp32": 1e12, "tf32_tensor": 1e12})
+    assert seconds(deep(), even, "tf32", COPIES) == seconds(deep(), even, "fp32")
+    fast = replace(device(units=1), peak={"fp32": 1e12, "tf32_tensor": 8e12})
+    assert seconds(deep(), fast, "tf32", COPIES)[0] < seconds(deep(), fast, "fp32")[0]
 
 
 def test_tensor_cores_take_operands_by_eights() -> None:
@@ -430,3 +497,34 @@ def test_a_gemm_kernel_of_one_sample_matches_its_product() -> None:
     on = device(units=8)
     found, _ = calibrated_seconds(pack([kernel]), on, FP32, 256.0, np.zeros(1), PLAIN)
     assert found.tolist() == [product(256, 1024, 512, units=8, bandwidth=1e11)]
+
+
+def test_desktop_hosts_issue_calls_faster() -> None:
+    kernels = lower(load_workload("lenet5"), training=True)
+    desktop = replace(device(desktop_host=0.5), profile=msgspec.structs.replace(device().profile, host="desktop"))
+    slow, fast = (kernel_times(kernels, on, 1.0, FP32, framework=software(1e-3)) for on in (device(), desktop))
+    last = slow.time_s[-3:].sum()
+    assert fast.time_s.sum() == pytest.approx(slow.time_s.sum() / 2, abs=last)
+
+
+def test_a_processor_takes_nothing_from_libraries_of_graphics_processors() -> None:
+    kernels = lower(load_workload("lenet5"), training=False)
+    odd = Framework("odd", (0.0,) * 4, 0.0, 0.0, Path(elementwise=3.0, convolution=0.1), PLAIN)
+    processor = replace(device(), kind="cpu")
+    for on, alike in ((processor, True), (device(), False)):
+        times = [kernel_times(kernels, on, 64.0, FP32, framework=framework) for framework in (odd, software(0.0))]
+        assert bool(times[0].time_s.sum() == times[1].time_s.sum()) is alike
+
+
+def test_slower_tensor_cores_wait_less_for_operands() -> None:
+    # V100 does 1024 FLOP a clock and unit; a card of half the rate at that clock loses half to small tiles.
+    linear = columns_of(Linear(out=64, bias=False), (4096,))
+    clocked = msgspec.structs.replace(device().profile, units=Units(count=1, clock="1 GHz"))
+    full, half = (
+        replace(device(matrix_tile=32.0), profile=clocked, peak={"fp32": 1e9, "fp16_tensor": rate})
+        for rate in (1024e9, 512e9)
+    )
+    free = {rate: 2 * 16 * 64 * 4096 / rate for rate in (1024e9, 512e9)}
+    operands = 80 / 1024 - LARGEST_TILE
+    assert seconds(linear, full, "amp")[0] == pytest.approx(free[1024e9] * (1 + 32 * operands))
+    assert seconds(linear, half, "amp")[0] == pytest.approx(free[512e9] * (1 + 16 * operands))

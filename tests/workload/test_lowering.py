@@ -78,6 +78,7 @@ def test_gradients_of_an_output_with_three_readers_are_added_twice() -> None:
     )
     kernels = lower(workload)
     sums = (op_class(kernels) == OpClass.ELEMENTWISE) & (kernels.phase == Phase.INPUT_GRADIENT)
+    assert not kernels.dispatch[sums].any()
     assert kernels.layer[sums].tolist() == [0, 0]
     assert kernels.flops[1, sums].tolist() == [32, 32]
     assert kernels.read[Role.GRADIENT, 1, sums].tolist() == [64, 64]

@@ -1,0 +1,82 @@
+"""How far predictions err where nothing was fitted: workloads, or devices, held out in turn.
+
+`python -m simulator.calibration.held_out tests/validation docs/accuracy/held_out.md` writes the table of both; each of
+the eight fits takes some minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from simulator.calibration.fit import Problem, Row, fit, predict_rows
+from simulator.calibration.profiles import problem
+from simulator.calibration.validation import Case, errors
+
+FOLDS = 4
+ROUNDS = 4
+"""Rounds of each fit; two more change its errors by less than a tenth of a percent."""
+
+LARGE = 16
+"""Batches from this on are mostly bound by the device, below by the host."""
+
+
+def held_out(whole: Problem, key: Callable[[Row], str]) -> list[Case]:
+    """Each row predicted by coefficients that were fitted without the rows, and kernels, of its quarter of the keys."""
+    names = sorted({key(row) for row in whole.rows})
+    cases = []
+    for fold in range(FOLDS):
+        without = set(names[fold::FOLDS])
+        train = [row for row in whole.rows if key(row) not in without]
+        kernels = [group for group in whole.kernels if group.device not in without]
+        test = [row for row in whole.rows if key(row) in without]
+        values = fit(Problem(train, kernels, whole.parameters), ROUNDS)
+        predicted = predict_rows(test, values)
+        cases += [Case(row.measured, float(seconds)) for row, seconds in zip(test, predicted, strict=True)]
+    return cases
+
+
+def is_transformer(case: Case) -> bool:
+    """Whether a case is of a language model, the set of NeuSight."""
+    return any(word in case.measured.workload for word in ("bert", "gpt", "opt"))
+
+
+def table(by_workload: Sequence[Case], by_device: Sequence[Case]) -> str:
+    """Markdown: errors of both, convolutional networks and transformers, large and small batches apart."""
+    lines = [
+        "| held out | networks | batch | cases | mean | median | bias | 90th pct | within 20 % |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for held, cases in (("workloads", by_workload), ("devices", by_device)):
+        for transformer in (False, True):
+            for large in (True, False):
+                chosen = [
+                    case
+                    for case in cases
+                    if is_transformer(case) is transformer and (case.measured.batch >= LARGE) is large
+                ]
+                found = errors(chosen, by_setting=True)
+                if found is None:
+                    continue
+                sizes = (found.mean, found.median, found.bias, found.percentile_90, found.within_20)
+                mean, median, bias, high, within = (f"{100 * size:.1f}%" for size in sizes)
+                kind, batch = "transformers" if transformer else "convolutional", ">= 16" if large else "< 16"
+                lines.append(
+                    f"| {held} | {kind} | {batch} | {found.cases} | {mean} | {median} | {bias} | {high} | {within} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Fit to the tables in the first folder, a quarter held out each time; write the table to the second path."""
+    whole = problem(Path(sys.argv[1]))
+    by_workload = held_out(whole, lambda row: row.measured.workload)
+    by_device = held_out(whole, lambda row: row.measured.device)
+    Path(sys.argv[2]).write_text(
+        "# Errors where nothing was fitted\n\n" + table(by_workload, by_device), encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()

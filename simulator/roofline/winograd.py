@@ -1,0 +1,108 @@
+"""Winograd's algorithm for convolutions: fewer multiplications, for transforms of tiles before and after."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from simulator.device.device import Device
+from simulator.op.kernel import OpClass, Phase
+from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
+from simulator.precision import Precision, Role
+from simulator.roofline.gemm import MatrixRates, gemm_seconds
+from simulator.roofline.products import KEPT, activations, channels, is_depthwise, select
+from simulator.roofline.rates import engine_peaks
+
+FUSED_TILE = 2
+"""F(2x2, 3x3) makes 16 products where 36 are direct. It fits one kernel, whose transforms stay on the chip."""
+
+TILE = 4
+"""F(4x4, 3x3) makes 36 products where 144 are direct, F(4x4, 5x5) 64 for 400. The transformed tiles and weights, one
+matrix a point, pass through memory. Source: Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR
+2016, sections 4 and 5."""
+
+WIDEST = 4
+"""Libraries have it for values of up to 4 bytes."""
+
+
+def winograd_seconds(
+    columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, bandwidth: float
+) -> FloatArray:
+    """Seconds of the faster of the two, infinite where neither applies; shape (kernels,) or (batches, kernels).
+
+    It runs in lanes: whether it beats tensor cores is the caller's to see.
+
+    bandwidth : of the main memory, sustained. [byte/s]
+    """
+    seconds = np.full(np.broadcast_shapes(np.shape(batch), (len(columns),)), np.inf)
+    which, part = _suited(columns)
+    if len(which) and device.kernel["winograd"] and precision.widths[Role.ACTIVATION] <= WIDEST:
+        whole = _in_passes(part, device, precision, batch, bandwidth)
+        seconds[..., which] = np.minimum(whole, _fused(part, device, precision, batch, bandwidth))
+    return seconds
+
+
+@lru_cache(maxsize=KEPT)
+def _suited(columns: Columns) -> tuple[IntArray, Columns]:
+    """Convolutions of 3 x 3 and 5 x 5 with stride 1, without dilation."""
+    kernel, stride, dilation = columns.window[0:2], columns.window[2:4], columns.window[4:6]
+    plain = (stride == 1).all(axis=0) & (dilation == 1).all(axis=0) & ~is_depthwise(columns)
+    side = (kernel[0] == kernel[1]) & ((kernel[0] == 3) | (kernel[0] == 5))
+    which = np.flatnonzero(plain & side & (columns.op_class == OpClass.CONVOLUTION))
+    return which, select(columns, which)
+
+
+def _tiles(columns: Columns, batch: FloatArray | float, side: int) -> FloatArray:
+    """Square tiles of the outputs, of an image taken as a square one: 7 x 7 has four of 4 x 4."""
+    weight_gradient = columns.phase == Phase.WEIGHT_GRADIENT
+    positions = np.where(weight_gradient, columns.gemm[2, 1], columns.gemm[0, 1])
+    tiles: FloatArray = batch * np.ceil(np.sqrt(positions) / side) ** 2
+    return tiles
+
+
+def _products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Sides m, n, k of the product at each point; the weights' gradient sums over tiles."""
+    inner, outer = channels(columns)
+    gradient = columns.phase == Phase.WEIGHT_GRADIENT
+    return np.where(gradient, inner, tiles), outer + 0 * tiles, np.where(gradient, tiles, inner)
+
+
+def _rates(device: Device, precision: Precision, bandwidth: float, efficiency: float, *, cut: bool) -> MatrixRates:
+    units = device.profile.units
+    lanes = engine_peaks(device, precision)[0] * device.sustained["vector"]
+    return MatrixRates(
+        flop_per_s=np.asarray(lanes * efficiency),
+        units=(units.count if units else None) or 1,
+        tile_overhead=np.asarray(device.kernel["vector_tile"]),
+        depth_overhead=np.asarray(device.kernel["vector_depth"]),
+        bandwidth_byte_per_s=bandwidth,
+        most_parts=8 if cut else 1,
+    )
+
+
+def _in_passes(
+    columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, bandwidth: float
+) -> FloatArray:
+    """Transforms, one product a point, and the transform back, each a pass over memory."""
+    tiles = _tiles(columns, batch, TILE)
+    m, n, k = _products(columns, tiles)
+    points = columns.groups * (TILE + columns.window[0] - 1) ** 2
+    width = precision.widths[Role.ACTIVATION]
+    transformed = width * points * (m * n + n * k + m * k)
+    plain = width * at_batch(activations(columns), batch)
+    rates = _rates(device, precision, bandwidth, device.kernel["winograd"], cut=True)
+    products_s = np.maximum(gemm_seconds(m, n, k, points, rates), transformed / (bandwidth * device.kernel["operand"]))
+    result: FloatArray = products_s + (plain + transformed) / (bandwidth * device.kernel["transform"])
+    return result
+
+
+def _fused(
+    columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, bandwidth: float
+) -> FloatArray:
+    """All in one kernel: forward and for the input's gradient, 3 x 3 only."""
+    m, n, k = _products(columns, _tiles(columns, batch, FUSED_TILE))
+    points = columns.groups * (FUSED_TILE + 3 - 1) ** 2
+    rates = _rates(device, precision, bandwidth, device.kernel["fused_winograd"], cut=False)
+    fits = (columns.window[0] == 3) & (columns.phase != Phase.WEIGHT_GRADIENT)
+    return np.where(fits, gemm_seconds(m, n, k, points, rates), np.inf)

@@ -1,0 +1,101 @@
+"""Fusion: element-wise kernels in a row that a compiler runs as one, so that what is between them stays on the chip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from simulator.op.base import elements
+from simulator.op.kernel import Affine, Kernel, OpClass, Role
+from simulator.workload.workload import Layer
+
+FUSED = (OpClass.ELEMENTWISE, OpClass.NORMALIZATION)
+"""Classes that XLA and TorchInductor fuse: loops over elements and reductions of rows, not calls of libraries."""
+
+Lowered = Sequence[tuple[Kernel, ...]]
+"""Kernels of each layer, in the order of the layers."""
+
+
+def fuse_forward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kernel, ...]]:
+    """Each layer's forward kernels, where the last one of a source runs in the first one of its first reader.
+
+    Worked example: convolution, batch normalisation, ReLU at inference: the normalisation reads and writes, the ReLU
+    reads and writes; fused, one kernel of the ReLU's layer reads and writes once.
+    """
+    fused = list(lowered)
+    readers = _readers(layers)
+    for position, layer in enumerate(layers):
+        for source in set(layer.sources):
+            if source < 0 or readers[source][0] != position or not _both(fused[source][-1:], fused[position][:1]):
+                continue
+            size = elements(layers[source].output)
+            kept = readers[source] != [position]
+            first = _joined(fused[source][-1], fused[position][0], (Role.ACTIVATION, size), kept)
+            fused[source] = fused[source][:-1]
+            fused[position] = (first, *fused[position][1:])
+    return fused
+
+
+def fuse_backward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kernel, ...]]:
+    """The same for gradients: a layer's last kernel runs in the first one of its only source.
+
+    The gradient between the two is still written where another kernel of the source reads it, as batch normalisation's
+    second pass does.
+    """
+    fused = list(lowered)
+    readers = _readers(layers)
+    for position in reversed(range(len(layers))):
+        layer = layers[position]
+        source = layer.sources[0]
+        alone = len(layer.sources) == 1 and source >= 0 and readers[source] == [position]
+        if not alone or not _both(fused[position][-1:], fused[source][:1]):
+            continue
+        kept = any(role is Role.GRADIENT for kernel in fused[source][1:] for role, _ in kernel.read)
+        size = elements(layers[source].output)
+        first = _joined(fused[position][-1], fused[source][0], (Role.GRADIENT, size), kept)
+        fused[position] = fused[position][:-1]
+        fused[source] = (first, *fused[source][1:])
+    return fused
+
+
+def _readers(layers: Sequence[Layer]) -> list[list[int]]:
+    """Which layers read each layer's output, in order."""
+    readers: list[list[int]] = [[] for _ in layers]
+    for position, layer in enumerate(layers):
+        for source in layer.sources:
+            if source >= 0:
+                readers[source].append(position)
+    return readers
+
+
+def _both(last: tuple[Kernel, ...], first: tuple[Kernel, ...]) -> bool:
+    return bool(last and first) and last[0].op_class in FUSED and first[0].op_class in FUSED
+
+
+@lru_cache(maxsize=4096)
+def _joined(producer: Kernel, consumer: Kernel, between: tuple[Role, int], kept: bool) -> Kernel:
+    """One kernel for two; the tensor between them, a role and its elements, is not read, and written only if kept."""
+    written = producer.write if kept else _without(producer.write, between)
+    return replace(
+        consumer,
+        flops=_sum(producer.flops, consumer.flops),
+        read=(*producer.read, *_without(consumer.read, between)),
+        write=(*written, *consumer.write),
+    )
+
+
+def _without(moved: tuple[tuple[Role, Affine], ...], between: tuple[Role, int]) -> tuple[tuple[Role, Affine], ...]:
+    """Tensors moved, less one: the last of its role, since what was joined before stands in front."""
+    role, size = between
+    left = list(moved)
+    for position in reversed(range(len(left))):
+        if left[position][0] is role:
+            count = left[position][1]
+            left[position] = (role, Affine(count.fixed, max(count.per_sample - size, 0.0)))
+            break
+    return tuple(left)
+
+
+def _sum(first: Affine, second: Affine) -> Affine:
+    return Affine(first.fixed + second.fixed, first.per_sample + second.per_sample)

@@ -1,0 +1,108 @@
+"""Fusion: which kernels a compiler runs as one, and what then stays on the chip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulator.op.kernel import OpClass, Phase, Role
+from simulator.op.kernels import Kernels
+from simulator.pipeline import Options, kernels_of
+from simulator.workload.lowering import lower
+from simulator.workload.reading import load_workload, read_workload
+from simulator.workload.workload import Workload
+
+SIZE = 2 * 4 * 4
+
+
+def net(*layers: Any) -> Workload:
+    return read_workload({"name": "n", "input": [2, 4, 4], "layers": list(layers)}, "n.yaml")
+
+
+def conv(name: str, **fields: Any) -> dict[str, Any]:
+    return {"conv": {"name": name, "out": 2, "kernel": 1, "bias": False} | fields}
+
+
+def moved(kernels: Kernels, role: Role, phase: Phase) -> list[tuple[str, int, int]]:
+    """(class, read, written) of a role for one sample, of each launch of a phase but products."""
+    found = []
+    for launch in range(len(kernels)):
+        op_class, column = OpClass(kernels.distinct.op_class[kernels.row[launch]]), kernels.row[launch]
+        if kernels.phase[launch] == phase and op_class is not OpClass.CONVOLUTION:
+            read, write = (table[role, 1, column] for table in (kernels.distinct.read, kernels.distinct.write))
+            found.append((op_class.name.lower(), int(read), int(write)))
+    return found
+
+
+BLOCK = (conv("c"), {"batch_norm": {"name": "n"}}, {"relu": {"name": "r"}})
+
+
+def test_a_chain_at_inference_reads_and_writes_once() -> None:
+    plain, fused = (lower(net(*BLOCK), training=False, fold=False, fuse=fuse) for fuse in (False, True))
+    assert moved(plain, Role.ACTIVATION, Phase.FORWARD) == [
+        ("normalization", SIZE, SIZE),
+        ("elementwise", SIZE, SIZE),
+    ]
+    assert moved(fused, Role.ACTIVATION, Phase.FORWARD) == [("elementwise", SIZE, SIZE)]
+    assert fused.distinct.flops.sum() == plain.distinct.flops.sum()
+
+
+def test_batch_statistics_stay_a_pass_of_their_own() -> None:
+    kernels = lower(net(*BLOCK), fuse=True)
+    assert moved(kernels, Role.ACTIVATION, Phase.FORWARD) == [("normalization", SIZE, 0), ("elementwise", SIZE, SIZE)]
+
+
+def test_both_branches_run_in_the_sum_that_joins_them() -> None:
+    layers = (
+        conv("a"),
+        {"batch_norm": {"name": "an"}},
+        conv("b", **{"from": "a"}),
+        {"batch_norm": {"name": "bn"}},
+        {"add": {"name": "sum", "from": ["an", "bn"]}},
+        {"relu": {"name": "r"}},
+    )
+    kernels = lower(net(*layers), training=False, fold=False, fuse=True)
+    assert moved(kernels, Role.ACTIVATION, Phase.FORWARD) == [("elementwise", 2 * SIZE, SIZE)]
+
+
+def test_what_others_read_too_is_written_still() -> None:
+    layers = (
+        conv("a"),
+        {"relu": {"name": "r"}},
+        {"sigmoid": {"name": "s"}},
+        {"conv": {"out": 2, "from": "r"} | {"kernel": 1}},
+    )
+    kernels = lower(net(*layers), training=False, fuse=True)
+    assert moved(kernels, Role.ACTIVATION, Phase.FORWARD) == [("elementwise", SIZE, 2 * SIZE)]
+
+
+def test_gradients_fuse_backwards() -> None:
+    # ReLU: output and gradient in, gradient out. The statistics' sums read gradient and input, then the gradient pass
+    # reads both again: fused, the ReLU's gradient is written for that pass, but not read by the sums.
+    plain, fused = (lower(net(*BLOCK, conv("d")), fuse=fuse) for fuse in (False, True))
+    vector = {Phase.INPUT_GRADIENT: [("elementwise", SIZE, SIZE), ("normalization", SIZE, SIZE)]}
+    assert moved(plain, Role.GRADIENT, Phase.INPUT_GRADIENT) == vector[Phase.INPUT_GRADIENT]
+    assert moved(plain, Role.GRADIENT, Phase.WEIGHT_GRADIENT) == [("normalization", SIZE, 0)]
+    assert moved(fused, Role.GRADIENT, Phase.INPUT_GRADIENT) == [("normalization", SIZE, SIZE)]
+    assert moved(fused, Role.GRADIENT, Phase.WEIGHT_GRADIENT) == [("normalization", SIZE, SIZE)]
+
+
+def test_libraries_calls_are_not_fused() -> None:
+    layers = (conv("a"), {"max_pool": {"kernel": 2}}, {"relu": {"name": "r"}}, {"linear": {"out": 3}})
+    plain, fused = (lower(net(*layers), training=False, fuse=fuse) for fuse in (False, True))
+    assert len(plain) == len(fused)
+
+
+def test_frameworks_that_compile_move_less() -> None:
+    workload = load_workload("resnet18")
+    eager, compiled = (
+        kernels_of(workload, Options(batch=8, framework=framework)) for framework in ("pytorch", "pytorch-compiled")
+    )
+    assert len(compiled) < len(eager)
+    for role in (Role.ACTIVATION, Role.GRADIENT):
+        assert compiled.read[role].sum() < eager.read[role].sum()
+    assert compiled.flops.sum() == eager.flops.sum()
+    bounds = [
+        kernels_of(workload, Options(fidelity="roofline", framework=framework))
+        for framework in ("pytorch", "pytorch-compiled")
+    ]
+    assert bounds[0] is bounds[1]
