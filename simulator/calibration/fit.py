@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from multiprocessing import Pool
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -164,6 +166,26 @@ def predict_kernels(group: MeasuredKernels, values: Values) -> FloatArray:
     return seconds
 
 
+class Fittable(Protocol):
+    """What `fit` needs of a problem."""
+
+    @property
+    def parameters(self) -> Sequence[Parameter]:
+        """What may move."""
+
+    @property
+    def size(self) -> int:
+        """Number of residuals."""
+
+    def values(self, logarithms: FloatArray) -> Values:
+        """Coefficients from the logarithms of their ratios to the starting values."""
+
+    def residuals(
+        self, logarithms: FloatArray, parameter: int | None = None, base: FloatArray | None = None
+    ) -> FloatArray:
+        """All residuals; with `parameter`, only those that it can touch need be anew, the rest is `base`."""
+
+
 @dataclass
 class Problem:
     """Rows, kernels and parameters; `residuals` are weighted robust logarithmic errors."""
@@ -197,12 +219,12 @@ class Problem:
         result = np.empty(self.size) if base is None else base.copy()
         touched = [number for number, row in enumerate(self.rows) if scope is None or _touches(scope, row)]
         predicted = predict_rows([self.rows[number] for number in touched], values)
-        result[touched] = _robust(np.log(predicted / self._measured[touched])) * self._row_weights[touched]
+        result[touched] = robust(np.log(predicted / self._measured[touched])) * self._row_weights[touched]
         start = len(self.rows)
         for group in self.kernels:
             if scope is None or _touches_device(scope, load_device(group.device)):
                 ratio = predict_kernels(group, values) / group.seconds
-                result[start : start + len(ratio)] = _robust(np.log(ratio)) * self._kernel_weight
+                result[start : start + len(ratio)] = robust(np.log(ratio)) * self._kernel_weight
             start += len(group.seconds)
         spread = np.array([p.spread for p in self.parameters])
         result[start:] = logarithms / spread * SCALE / np.sqrt(max(len(self.rows), 1))
@@ -214,7 +236,7 @@ class Problem:
         return len(self.rows) + sum(len(group.seconds) for group in self.kernels) + len(self.parameters)
 
 
-def _robust(errors: FloatArray) -> FloatArray:
+def robust(errors: FloatArray) -> FloatArray:
     """Signed roots of the soft-L1 loss: quadratic below `SCALE`, linear beyond."""
     loss = 2 * SCALE**2 * (np.sqrt(1 + (errors / SCALE) ** 2) - 1)
     result: FloatArray = np.sign(errors) * np.sqrt(loss)
@@ -229,15 +251,20 @@ def _touches_device(scope: str, device: Device) -> bool:
     return scope in (f"families/{device.kind}", f"families/{device.profile.family}")
 
 
-def fit(problem: Problem, rounds: int = 6) -> Values:
-    """Coefficients that make the residuals least, by Levenberg-Marquardt; the Jacobian's columns on all cores."""
+def fit(problem: Fittable, rounds: int = 6, processes: int = 1) -> Values:
+    """Coefficients that make the residuals least, by Levenberg-Marquardt.
+
+    processes : that share the columns of the Jacobian.
+    """
     logarithms = np.zeros(len(problem.parameters))
     residuals = problem.residuals(logarithms)
     damping = 1e-3
-    with Pool(initializer=_share, initargs=(problem,)) as pool:
+    _share(problem)
+    with Pool(processes, _share, (problem,)) if processes > 1 else nullcontext() as pool:
+        each = pool.map if pool else map
         for _ in range(rounds):
-            columns = pool.map(partial(_column, logarithms, residuals), range(len(logarithms)), chunksize=1)
-            jacobian = np.stack(columns, axis=1)
+            columns = each(partial(_column, logarithms, residuals), range(len(logarithms)))
+            jacobian = np.stack(list(columns), axis=1)
             normal = jacobian.T @ jacobian
             while damping < 1e3:
                 step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-9), -jacobian.T @ residuals)
@@ -255,11 +282,11 @@ def fit(problem: Problem, rounds: int = 6) -> Values:
     return problem.values(logarithms)
 
 
-_shared: list[Problem] = []
+_shared: list[Fittable] = []
 """The problem in a worker process."""
 
 
-def _share(problem: Problem) -> None:
+def _share(problem: Fittable) -> None:
     _shared[:] = [problem]
 
 

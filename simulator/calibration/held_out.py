@@ -6,6 +6,7 @@ the eight fits takes some minutes.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def held_out(whole: Problem, key: Callable[[Row], str]) -> list[Case]:
         train = [row for row in whole.rows if key(row) not in without]
         kernels = [group for group in whole.kernels if group.device not in without]
         test = [row for row in whole.rows if key(row) in without]
-        values = fit(Problem(train, kernels, whole.parameters), ROUNDS)
+        values = fit(Problem(train, kernels, whole.parameters), ROUNDS, os.cpu_count() or 1)
         predicted = predict_rows(test, values)
         cases += [Case(row.measured, float(seconds)) for row, seconds in zip(test, predicted, strict=True)]
     return cases

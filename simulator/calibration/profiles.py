@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -174,7 +175,7 @@ def problem(folder: Path) -> Problem:
 def main() -> None:
     """Fit to the tables in the folder given as the first argument, and write the coefficients."""
     folder = Path(sys.argv[1])
-    write(fit(problem(folder)))
+    write(fit(problem(folder), processes=os.cpu_count() or 1))
 
 
 if __name__ == "__main__":

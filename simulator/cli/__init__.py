@@ -15,6 +15,7 @@ COMMANDS = {
     "layers": "The table of layers: shapes, parameters, MACs, FLOPs, receptive fields; no device needed.",
     "workloads": "The workloads that ship with the program.",
     "devices": "The devices that ship with the program, or one of them with the source of each number.",
+    "calibrate": "This machine, measured, as a device of its own.",
     "validate": "Predictions against a table of measured step times.",
     "schema": "JSON Schema of device or workload files, for editors.",
 }

@@ -50,6 +50,10 @@ class Device:
     kernel : how kernels fall short of the sustained rates, by coefficient name.
     interval : where measured times lie, as factors of the prediction; empty where nothing was validated.
     launch_s : from one kernel's end to the next one's start. [s]
+    calls_s : processors: cost of a framework's call by phase (forward, input gradient, weight gradient, update),
+        where it was measured. [s]
+    step_s : processors: cost of a step beside its calls. [s]
+    cache_speedup : processors: measured bandwidth of the last-level cache over the main memory's; None where unknown.
     utilisation : fraction of peak that the napkin estimate assumes.
     provenance : key path -> source and grade.
     swapped_memory, overrides : what the user changed of the profile, as written.
@@ -65,6 +69,9 @@ class Device:
     kernel: Mapping[str, float]
     interval: Mapping[str, float]
     launch_s: float
+    calls_s: tuple[float, float, float, float] | None
+    step_s: float
+    cache_speedup: float | None
     utilisation: float
     provenance: Mapping[str, Provenance]
     profile: DeviceProfile
@@ -192,21 +199,40 @@ def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Devi
         provenance[path] = Provenance("assumption", "set by the user")
     peaks = msgspec.structs.asdict(profile.peak)
     cache = profile.cache.last_level if profile.cache else None
+    memory = _memory(profile.memory, where)
     return Device(
         name=profile.name,
         kind=profile.kind,
         description=profile.description,
         peak={key: parse(text, "FLOP/s", f"{where}: peak.{key}") for key, text in peaks.items() if text is not None},
-        memory=_memory(profile.memory, where),
+        memory=memory,
         cache_bytes=parse(cache, "byte", f"{where}: cache.last_level") if cache else 0.0,
         sustained=_section(values, "sustained"),
         kernel=_section(values, "kernel"),
         interval=_section(values, "interval"),
         launch_s=values["launch"],
+        calls_s=_calls(values),
+        step_s=values.get("calls.step", 0.0),
+        cache_speedup=_cache_speedup(profile, memory, where),
         utilisation=values["utilisation"],
         provenance=spread(provenance, profile),
         profile=profile,
     )
+
+
+def _calls(values: Mapping[str, float]) -> tuple[float, float, float, float] | None:
+    if "calls.forward" not in values:
+        return None
+    forward, backward, update = (values[f"calls.{phase}"] for phase in ("forward", "backward", "update"))
+    return forward, backward, backward, update
+
+
+def _cache_speedup(profile: DeviceProfile, memory: Memory, where: str) -> float | None:
+    """Of processors alone: graphics processors' coefficients are fitted with one speedup for all."""
+    if profile.kind != "cpu" or profile.cache is None or profile.cache.bandwidth is None:
+        return None
+    bandwidth = parse(profile.cache.bandwidth, "byte/s", f"{where}: cache.bandwidth")
+    return max(bandwidth / memory.bandwidth_byte_per_s, 1.0)
 
 
 def _section(values: Mapping[str, float], name: str) -> dict[str, float]:
@@ -246,6 +272,8 @@ def _given(rung: Coefficients, where: str) -> dict[str, float]:
         given["utilisation"] = rung.utilisation
     if rung.launch is not None:
         given["launch"] = parse(rung.launch, "s", f"{where}: launch", positive=False)
+    for key, text in msgspec.structs.asdict(rung.calls).items() if rung.calls else ():
+        given[f"calls.{key}"] = parse(text, "s", f"{where}: calls.{key}", positive=False)
     for name, section in (("sustained", rung.sustained), ("kernel", rung.kernel), ("interval", rung.interval)):
         for key, value in msgspec.structs.asdict(section).items() if section else ():
             if value is not None:
@@ -255,6 +283,8 @@ def _given(rung: Coefficients, where: str) -> dict[str, float]:
 
 def _memory(section: MemorySection, where: str) -> Memory:
     """Totals from the datasheet where it prints them, else count times one unit of the technology."""
+    if section.technology is None:
+        return _unnamed_memory(section, where)
     technology = load_memory(section.technology)
     counts = {"stack": section.stacks, "channel": section.channels, "chip": section.chips}
     written = [unit for unit, count in counts.items() if count is not None]
@@ -273,6 +303,15 @@ def _memory(section: MemorySection, where: str) -> Memory:
         capacity if section.capacity else capacity * units,
         bandwidth if section.bandwidth else bandwidth * units,
     )
+
+
+def _unnamed_memory(section: MemorySection, where: str) -> Memory:
+    """A memory of which only the totals are known, as a machine measures its own."""
+    if section.capacity is None or section.bandwidth is None:
+        raise InputError(f"{where}: memory: give `technology`, or both `capacity` and `bandwidth`")
+    capacity = parse(section.capacity, "byte", f"{where}: memory.capacity")
+    bandwidth = parse(section.bandwidth, "byte/s", f"{where}: memory.bandwidth")
+    return Memory("memory", 1, "system", capacity, bandwidth)
 
 
 __all__ = ["Device", "Memory", "Provenance", "leaves", "load_device", "load_memory", "read_profile"]

@@ -55,7 +55,9 @@ class Peak(Strict, frozen=True, kw_only=True):
 class MemorySection(Strict, frozen=True, kw_only=True):
     """The main memory: a technology, how much of it, and the totals where the datasheet prints them."""
 
-    technology: Annotated[str, Meta(description="a memory profile, such as 'hbm2'")]
+    technology: (
+        Annotated[str, Meta(description="a memory profile, such as 'hbm2'; left out where it is not known")] | None
+    ) = None
     stacks: Count | None = None
     channels: Count | None = None
     chips: Count | None = None
@@ -144,6 +146,32 @@ class KernelCoefficients(Strict, frozen=True, kw_only=True):
     desktop_host: (
         Annotated[float, Meta(gt=0, description="host time of a call in a desktop computer, of a server's")] | None
     ) = None
+    arithmetic: (
+        Annotated[float, Meta(gt=0, description="processors: element-wise functions, of the vector rate")] | None
+    ) = None
+    statistics: (
+        Annotated[float, Meta(gt=0, description="processors: statistics of batch normalisation, of the vector rate")]
+        | None
+    ) = None
+    sliding: Annotated[float, Meta(gt=0, description="processors: windows of pooling, of the vector rate")] | None = (
+        None
+    )
+    layout: (
+        Annotated[float, Meta(ge=0, description="processors: times a convolution's operands change layout")] | None
+    ) = None
+    packing: Annotated[float, Meta(ge=0, description="processors: times a GEMM's operands are packed")] | None = None
+    first_touch: (
+        Annotated[float, Meta(gt=0, description="processors: writing new pages, of the memory bandwidth")] | None
+    ) = None
+
+
+class Calls(Strict, frozen=True, kw_only=True):
+    """Processors: what a framework's call costs before its work begins, by phase, and a step once."""
+
+    forward: Time
+    backward: Time
+    update: Time
+    step: Time = "0 s"
 
 
 class IntervalSection(Strict, frozen=True, kw_only=True):
@@ -183,6 +211,7 @@ class Coefficients(Strict, frozen=True, kw_only=True):
     launch: (
         Annotated[str, Meta(description="time from one kernel's end to the next one's start, such as '4 us'")] | None
     ) = None
+    calls: Calls | None = None
     sources: list[Source] = []
 
 

@@ -208,8 +208,9 @@ def _used(simulation: Simulation) -> dict[str, str]:
     used["memory.capacity"] = binary_bytes(memory.capacity_bytes)
     if fidelity == Fidelity.NAPKIN:
         return used | {"utilisation": percent(device.utilisation)}
-    used["memory.technology"] = memory.technology
-    used[f"memory.{memory.unit}s"] = str(memory.count)
+    if device.profile.memory.technology is not None:
+        used["memory.technology"] = memory.technology
+        used[f"memory.{memory.unit}s"] = str(memory.count)
     used["memory.bandwidth"] = si(memory.bandwidth_byte_per_s, "B/s")
     if simulation.options.traffic == TrafficModel.CACHED or fidelity == Fidelity.CALIBRATED:
         used["cache.last_level"] = binary_bytes(device.cache_bytes)

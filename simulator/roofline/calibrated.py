@@ -51,7 +51,7 @@ def calibrated_seconds(
     """
     bandwidth = device.memory.bandwidth_byte_per_s * min(device.sustained["bandwidth"], 1.0)
     efficiency = np.minimum(device.sustained["bandwidth"] * class_efficiency(columns, device, precision), 1.0)
-    memory_s = _uncached(moved_bytes, device) / (device.memory.bandwidth_byte_per_s * efficiency)
+    memory_s = uncached_bytes(moved_bytes, device) / (device.memory.bandwidth_byte_per_s * efficiency)
     memory_s = memory_s * np.where(columns.engine == Engine.VECTOR, path.elementwise, 1.0)
     compute_s = at_batch(columns.flops, batch) / (engine_peaks(device, precision)[0] * device.sustained["vector"])
     matrix, part = matrix_part(columns)
@@ -95,8 +95,10 @@ def class_efficiency(columns: Columns, device: Device, precision: Precision) -> 
     return efficiency
 
 
-def _uncached(moved_bytes: FloatArray, device: Device) -> FloatArray:
-    """Traffic in units of main memory's: what the last kernel left in the cache comes `CACHE_SPEEDUP` times faster."""
+def uncached_bytes(moved_bytes: FloatArray, device: Device) -> FloatArray:
+    """Traffic in units of main memory's: what the last kernel left in the cache comes faster, by `CACHE_SPEEDUP` or
+    what the device knows.
+    """
     kept = np.minimum(moved_bytes, device.kernel["cache"] * device.cache_bytes)
-    result: FloatArray = moved_bytes - kept * (1 - 1 / CACHE_SPEEDUP)
+    result: FloatArray = moved_bytes - kept * (1 - 1 / (device.cache_speedup or CACHE_SPEEDUP))
     return result

@@ -12,6 +12,7 @@ from simulator.device.framework import Framework, Path
 from simulator.op.kernel import Engine, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels, at_batch
 from simulator.precision import Precision
+from simulator.roofline import processor
 from simulator.roofline.calibrated import calibrated_seconds
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity, engine_peaks
@@ -75,13 +76,14 @@ def kernel_times(
     flops = at_batch(columns.flops, batch)
     moved = traffic_bytes(columns, device, batch, precision, traffic)
     if fidelity is Fidelity.CALIBRATED:
-        path = framework.path(precision) if framework and device.kind != "cpu" else Path()
-        compute_s, memory_s = calibrated_seconds(columns, device, precision, batch, moved, path)
+        path = framework.path(precision) if framework and device.kind != processor.KIND else Path()
+        compute_s, memory_s, busy_s = _calibrated(columns, device, precision, batch, moved, path)
     else:
         vector, matrix = engine_peaks(device, precision)
         compute_s = flops / np.where(columns.engine == Engine.MATRIX, matrix, vector)
         memory_s = moved / device.memory.bandwidth_byte_per_s
-    busy_s = np.maximum(compute_s, memory_s)[..., kernels.row]
+        busy_s = np.maximum(compute_s, memory_s)
+    busy_s = busy_s[..., kernels.row]
     overhead_s = _overhead_seconds(kernels, device, busy_s, fidelity, framework)
     return Times(
         flops=flops[..., kernels.row],
@@ -101,7 +103,19 @@ def kernel_times(
 def busy_seconds(columns: Columns, device: Device, batch: FloatArray | float, precision: Precision) -> FloatArray:
     """Calibrated time of kernels run one by one, without any waiting, shape (kernels,). [s]"""
     moved = traffic_bytes(columns, device, batch, precision, TrafficModel.IDEAL)
-    return np.maximum(*calibrated_seconds(columns, device, precision, batch, moved, Path()))
+    return _calibrated(columns, device, precision, batch, moved, Path())[2]
+
+
+def _calibrated(
+    columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, moved: FloatArray, path: Path
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Seconds of computing, of moving data, and of both: the slower, and on a processor what overlaps with neither."""
+    compute_s, memory_s = calibrated_seconds(columns, device, precision, batch, moved, path)
+    if device.kind != processor.KIND:
+        return compute_s, memory_s, np.maximum(compute_s, memory_s)
+    compute_s = processor.arithmetic_seconds(columns, device, compute_s)
+    copies_s = processor.copy_seconds(columns, device, precision, batch)
+    return compute_s, memory_s + copies_s, np.maximum(compute_s, memory_s) + copies_s
 
 
 def _overhead_seconds(
@@ -110,6 +124,8 @@ def _overhead_seconds(
     """The device's own gap between launches, and its waiting for the host."""
     if fidelity is not Fidelity.CALIBRATED:
         return np.zeros_like(busy_s)
+    if device.calls_s is not None:
+        return processor.call_seconds(kernels, device, busy_s.shape)
     if framework is None:
         return np.full_like(busy_s, device.launch_s)
     dispatch_s = np.where(kernels.dispatch, np.array(framework.dispatch_s)[kernels.phase], 0.0)
