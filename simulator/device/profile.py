@@ -127,6 +127,7 @@ class KernelCoefficients(Strict, frozen=True, kw_only=True):
     weight_gradient: Annotated[float, Meta(gt=0, description="of the forward convolution's rate")] | None = None
     strided_gradient: Annotated[float, Meta(gt=0, description="input gradient with a stride, further")] | None = None
     grouped: Annotated[float, Meta(gt=0, description="narrow groups, of the GEMM rate")] | None = None
+    tensor_grouped: Annotated[float, Meta(gt=0, description="the same on tensor cores")] | None = None
     depthwise: Annotated[float, Meta(gt=0, description="one channel a group, of the vector rate")] | None = None
     depthwise_gradient: Annotated[float, Meta(gt=0, description="of the forward pass's rate")] | None = None
     operand: Annotated[float, Meta(gt=0, description="GEMM operands, of the sustained bandwidth")] | None = None

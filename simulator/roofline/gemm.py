@@ -62,7 +62,8 @@ def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray
     NVIDIA, "Matrix Multiplication Background", sections on tile and wave quantization.
     """
     shape = (-1, *([1] * np.ndim(m)))
-    rows, columns, parts = (axis.reshape(shape) for axis in (_ROWS, _COLUMNS, _PARTS))
+    worth_trying = np.max(rates.most_parts) >= _PARTS
+    rows, columns, parts = (axis[worth_trying].reshape(shape) for axis in (_ROWS, _COLUMNS, _PARTS))
     depth = np.ceil(k / parts)
     waves = np.ceil(np.ceil(m / rows) * np.ceil(n / columns) * groups * parts / rates.units)
     operands = np.maximum((rows + columns) / (rows * columns) - LARGEST_TILE, 0.0)

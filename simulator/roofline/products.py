@@ -172,7 +172,7 @@ def convolution_efficiency(columns: Columns, device: Device, *, tensor: bool) ->
         [coefficient["input_gradient"], coefficient["weight_gradient"]],
         1.0,
     )
-    grouped = np.where(columns.groups > 1, coefficient["grouped"], 1.0)
+    grouped = np.where(columns.groups > 1, coefficient["tensor_grouped" if tensor else "grouped"], 1.0)
     base = coefficient["tensor_convolution" if tensor else "convolution"]
     efficiency = base * by_phase * np.where(strided, coefficient["strided_gradient"], 1.0) * grouped
     result: FloatArray = np.where(columns.op_class == OpClass.CONVOLUTION, efficiency, 1.0)

@@ -129,7 +129,8 @@ def _overhead_seconds(
     if framework is None:
         return np.full_like(busy_s, device.launch_s)
     dispatch_s = np.where(kernels.dispatch, np.array(framework.dispatch_s)[kernels.phase], 0.0)
-    dispatch_s[:1] += framework.step_s
+    if device.kind != processor.KIND:  # copying a batch to a device and waiting for its answer
+        dispatch_s[:1] += framework.step_s
     dispatch_s *= device.host_scale
     gap_s = device.launch_s + np.where(kernels.dispatch, framework.helpers_s, 0.0)
     return gap_s + waiting_seconds(busy_s + gap_s, np.broadcast_to(dispatch_s, busy_s.shape))

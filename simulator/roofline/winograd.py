@@ -68,7 +68,7 @@ def _products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArr
     return np.where(gradient, inner, tiles), outer + 0 * tiles, np.where(gradient, tiles, inner)
 
 
-def _rates(device: Device, precision: Precision, bandwidth: float, efficiency: float, *, cut: bool) -> MatrixRates:
+def _rates(device: Device, precision: Precision, bandwidth: float, efficiency: float) -> MatrixRates:
     units = device.profile.units
     lanes = engine_peaks(device, precision)[0] * device.sustained["vector"]
     return MatrixRates(
@@ -77,7 +77,7 @@ def _rates(device: Device, precision: Precision, bandwidth: float, efficiency: f
         tile_overhead=np.asarray(device.kernel["vector_tile"]),
         depth_overhead=np.asarray(device.kernel["vector_depth"]),
         bandwidth_byte_per_s=bandwidth,
-        most_parts=8 if cut else 1,
+        most_parts=1,
     )
 
 
@@ -91,7 +91,7 @@ def _in_passes(
     width = precision.widths[Role.ACTIVATION]
     transformed = width * points * (m * n + n * k + m * k)
     plain = width * at_batch(activations(columns), batch)
-    rates = _rates(device, precision, bandwidth, device.kernel["winograd"], cut=True)
+    rates = _rates(device, precision, bandwidth, device.kernel["winograd"])
     products_s = np.maximum(gemm_seconds(m, n, k, points, rates), transformed / (bandwidth * device.kernel["operand"]))
     result: FloatArray = products_s + (plain + transformed) / (bandwidth * device.kernel["transform"])
     return result
@@ -103,6 +103,6 @@ def _fused(
     """All in one kernel: forward and for the input's gradient, 3 x 3 only."""
     m, n, k = _products(columns, _tiles(columns, batch, FUSED_TILE))
     points = columns.groups * (FUSED_TILE + 3 - 1) ** 2
-    rates = _rates(device, precision, bandwidth, device.kernel["fused_winograd"], cut=False)
+    rates = _rates(device, precision, bandwidth, device.kernel["fused_winograd"])
     fits = (columns.window[0] == 3) & (columns.phase != Phase.WEIGHT_GRADIENT)
     return np.where(fits, gemm_seconds(m, n, k, points, rates), np.inf)
