@@ -5,7 +5,7 @@
 #   make test PYTHON=python3.13     with that interpreter (after `make clean`)
 
 .DEFAULT_GOAL := help
-.PHONY: run gallery accuracy calibrate-profiles test lint format bench clean help
+.PHONY: run gallery accuracy held-out calibrate-profiles test lint format bench clean help
 
 ARGS ?=
 PYTHON ?=
@@ -61,6 +61,9 @@ gallery: $(RUN_STAMP) ## make the reports in reports/ again
 
 accuracy: $(RUN_STAMP) ## validate against the published measurements and draw docs/accuracy/ again
 	$(SIMULATE) validate tests/validation/networks.csv --out docs/accuracy
+
+held-out: $(RUN_STAMP) ## errors with workloads and devices held out of the fit; half an hour
+	.venv/bin/python -m simulator.calibration.held_out tests/validation docs/accuracy/held_out.md
 
 calibrate-profiles: $(RUN_STAMP) ## fit the coefficients in hardware_profiles/ to the published measurements again
 	.venv/bin/python -m simulator.calibration.profiles tests/validation

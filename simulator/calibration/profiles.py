@@ -80,8 +80,8 @@ FAMILIES: dict[str, dict[str, float]] = {
 """Starting fractions of peak, from GEMM and STREAM measurements of each family."""
 
 FAMILY_SPREAD = 0.1
-PROCESSOR_LAUNCH = (5e-6, 0.8)
-"""Start of a kernel's threads on a processor, whose families differ in it. [s]"""
+PROCESSOR_LAUNCH = (5e-6, 0.8, 10e-6)
+"""Start of a kernel's threads on a processor, whose families differ in it, and the most that is plausible. [s]"""
 
 MATRIX_TILES = {"ampere": (22, 0.3), "ada": (22, 0.3), "blackwell": (22, 0.3), "hopper": (11, 0.3)}
 """Tile overhead of tensor cores, of families whose operands reach further than Volta's."""

@@ -528,3 +528,13 @@ def test_slower_tensor_cores_wait_less_for_operands() -> None:
     operands = 80 / 1024 - LARGEST_TILE
     assert seconds(linear, full, "amp")[0] == pytest.approx(free[1024e9] * (1 + 32 * operands))
     assert seconds(linear, half, "amp")[0] == pytest.approx(free[512e9] * (1 + 16 * operands))
+
+
+def test_matrix_units_of_full_precision_serve_fp32() -> None:
+    # AMD's keep fp32 whole and libraries use them; NVIDIA's do not, and fp32 stays in lanes.
+    linear = columns_of(Linear(out=512, bias=False), (512,))
+    cores = replace(device(units=1), peak={"fp32": 1e12, "fp32_tensor": 2e12, "fp16_tensor": 8e12})
+    assert seconds(linear, cores)[0] == pytest.approx(seconds(linear, device(units=1))[0] / 2)
+    mi210 = load_device("mi210")
+    assert mi210.peak["fp32_tensor"] == pytest.approx(2 * mi210.peak["fp32"], rel=0.01)
+    assert "fp32_tensor" not in load_device("h100").peak
