@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.op.kernels import FloatArray
 
 TILES = ((256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128), (32, 32), (16, 64))
 """Sides of the output tiles that libraries have kernels for; the fastest for a product is taken, as they try to.
 Source: kernel names of cuBLAS and CUTLASS ("128x64_nn")."""
+
+NARROW_TILES = ((128, 8), (128, 16), (8, 128), (16, 128))
+"""Tiles of the kernels that tensor cores have for groups of a few channels."""
 
 SPLITS = (1, 2, 4, 8, 16, 32)
 """Into how many parts the depth may be cut, so that a small output with a deep sum still fills the device."""
@@ -21,8 +25,11 @@ LEAST_DEPTH = 64
 LARGEST_TILE = (256 + 128) / (256 * 128)
 """Operands moved for each product in the largest tile, which sustains the device's rate."""
 
-_ROWS, _COLUMNS, _PARTS = (
-    np.array(axis, dtype=float) for axis in zip(*((*tile, split) for tile in TILES for split in SPLITS), strict=True)
+_ROWS, _COLUMNS, _PARTS, _NARROW = (
+    np.array(axis, dtype=float)
+    for axis in zip(
+        *((*tile, split, tile in NARROW_TILES) for tile in (*TILES, *NARROW_TILES) for split in SPLITS), strict=True
+    )
 )
 
 
@@ -39,6 +46,7 @@ class MatrixRates:
     depth_overhead : steps of the sum lost to starting and ending a tile.
     bandwidth_byte_per_s : for the partial sums of a cut depth. [byte/s]
     most_parts : into how many parts the depth may be cut.
+    narrow : whether there are kernels of `NARROW_TILES`.
     """
 
     flop_per_s: FloatArray
@@ -47,6 +55,7 @@ class MatrixRates:
     depth_overhead: FloatArray
     bandwidth_byte_per_s: float
     most_parts: FloatArray | int = SPLITS[-1]
+    narrow: NDArray[np.bool_] | bool = False
 
 
 def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray, rates: MatrixRates) -> FloatArray:
@@ -62,14 +71,14 @@ def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray
     NVIDIA, "Matrix Multiplication Background", sections on tile and wave quantization.
     """
     shape = (-1, *([1] * np.ndim(m)))
-    worth_trying = np.max(rates.most_parts) >= _PARTS
-    rows, columns, parts = (axis[worth_trying].reshape(shape) for axis in (_ROWS, _COLUMNS, _PARTS))
+    worth_trying = (np.max(rates.most_parts) >= _PARTS) & (np.any(rates.narrow) >= _NARROW)
+    rows, columns, parts, narrow = (axis[worth_trying].reshape(shape) for axis in (_ROWS, _COLUMNS, _PARTS, _NARROW))
     depth = np.ceil(k / parts)
     waves = np.ceil(np.ceil(m / rows) * np.ceil(n / columns) * groups * parts / rates.units)
     operands = np.maximum((rows + columns) / (rows * columns) - LARGEST_TILE, 0.0)
     tile_rate = rates.flop_per_s / rates.units / (1 + rates.tile_overhead * operands)
     seconds = waves * (2 * rows * columns) * (depth + rates.depth_overhead) / tile_rate
     partial_sums = np.where(parts > 1, parts * m * n * groups * (2 * 4) / rates.bandwidth_byte_per_s, 0.0)
-    allowed = (parts == 1) | ((depth >= LEAST_DEPTH) & (parts <= rates.most_parts))
+    allowed = ((parts == 1) | ((depth >= LEAST_DEPTH) & (parts <= rates.most_parts))) & (rates.narrow >= narrow)
     best: FloatArray = np.where(allowed, seconds + partial_sums, np.inf).min(axis=0)
     return best

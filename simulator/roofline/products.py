@@ -57,6 +57,7 @@ def product_seconds(
         bandwidth_byte_per_s=bandwidth,
         # Implicit GEMM in lanes walks the whole depth in one block, but for the weights' gradient.
         most_parts=np.where(~convolution | weight_gradient | tensor, SPLITS[-1], 1),
+        narrow=convolution & (columns.groups > 1) & tensor,
     )
     seconds = gemm_seconds(m, n, k, columns.groups, rates)
     depthwise = is_depthwise(columns)

@@ -147,6 +147,14 @@ def test_small_tiles_and_short_sums_lose_more() -> None:
     assert product(32, 32, 64, units=1, depth=16.0) == pytest.approx(plain * 80 / 64)
 
 
+def test_narrow_tiles_serve_only_where_they_exist() -> None:
+    # 128 x 8 on one unit: a tile of its own size, or 128 x 32, of which a quarter is used.
+    plain = 2 * 128 * 8 * 64 / 1e12
+    sides = [np.array([side]) for side in (128.0, 8.0, 64.0, 1.0)]
+    both = [replace(rates(units=1), narrow=narrow) for narrow in (True, False)]
+    assert [float(gemm_seconds(*sides, given)[0]) for given in both] == pytest.approx([plain, 4 * plain])
+
+
 def test_products_broadcast_over_batches() -> None:
     m = np.array([[32.0, 64.0], [320.0, 640.0]])
     n, k, groups = (np.array([32.0, 48.0]), np.array([100.0, 200.0]), np.array([1.0, 3.0]))
