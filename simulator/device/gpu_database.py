@@ -39,6 +39,10 @@ GA100_FLOP_PER_UNIT_AND_CYCLE = 2048
 """The data-centre Ampere (A100, A30), known by its HBM."""
 
 
+DESKTOP = ("GeForce", "TITAN", "Radeon")
+"""Boards that sit in desktop computers."""
+
+
 def read_board(name: str) -> dict[str, Any]:
     """A profile's mapping, as a device file would hold it, for a board of the table.
 
@@ -87,6 +91,7 @@ def _profile(board: Any) -> dict[str, Any]:
         "kind": "gpu",
         "vendor": board.manufacturer,
         "description": f"{board.manufacturer} {board.name}, derived from a public table of boards",
+        "host": "desktop" if board.name.startswith(DESKTOP) else "server",
         "units": {"count": board.streaming_multiprocessors or max(board.shading_units // LANES_PER_COMPUTE_UNIT, 1)},
         "peak": peak | tensor,
         "memory": {
@@ -96,6 +101,8 @@ def _profile(board: Any) -> dict[str, Any]:
         },
         "sources": sources,
     }
+    if board.boost_clock_mhz:
+        profile["units"]["clock"] = f"{board.boost_clock_mhz:g} MHz"
     if board.l2_cache_mb:
         profile["cache"] = {"last_level": f"{board.l2_cache_mb:g} MiB"}
     return profile | ({"family": family} if family else {})
