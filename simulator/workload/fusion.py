@@ -24,7 +24,7 @@ def fuse_forward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kernel
     reads and writes; fused, one kernel of the ReLU's layer reads and writes once.
     """
     fused = list(lowered)
-    readers = _readers(layers)
+    readers = readers_of(layers)
     for position, layer in enumerate(layers):
         for source in set(layer.sources):
             if source < 0 or readers[source][0] != position or not _both(fused[source][-1:], fused[position][:1]):
@@ -44,7 +44,7 @@ def fuse_backward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kerne
     second pass does.
     """
     fused = list(lowered)
-    readers = _readers(layers)
+    readers = readers_of(layers)
     for position in reversed(range(len(layers))):
         layer = layers[position]
         source = layer.sources[0]
@@ -59,7 +59,7 @@ def fuse_backward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kerne
     return fused
 
 
-def _readers(layers: Sequence[Layer]) -> list[list[int]]:
+def readers_of(layers: Sequence[Layer]) -> list[list[int]]:
     """Which layers read each layer's output, in order."""
     readers: list[list[int]] = [[] for _ in layers]
     for position, layer in enumerate(layers):

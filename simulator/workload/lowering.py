@@ -11,7 +11,7 @@ from simulator.op.base import Op, Site, elements, elementwise
 from simulator.op.kernel import Kernel, Phase, Role
 from simulator.op.kernels import Kernels, pack
 from simulator.op.optimizer import Optimizer, cast_gradients, cast_weights
-from simulator.workload.fusion import fuse_backward, fuse_forward
+from simulator.workload.fusion import fuse_backward, fuse_forward, readers_of
 from simulator.workload.workload import Layer, Workload
 
 
@@ -96,7 +96,7 @@ def _lower_backward(layers: tuple[Layer, ...], launches: _Launches, *, casts: bo
     The engine that walks the gradients adds them by itself, beside its calls.
     """
     trained = _needs_gradient(layers)
-    readers = _readers(layers)
+    readers = readers_of(layers)
     backward = [
         _backward_kernels(layer.op, layer.site(input_gradient=any(s >= 0 and trained[s] for s in layer.sources)))
         if trained[position]
@@ -108,29 +108,19 @@ def _lower_backward(layers: tuple[Layer, ...], launches: _Launches, *, casts: bo
     for position in reversed(range(len(layers))):
         if not trained[position]:
             continue
-        for _ in range(readers[position] - 1):
+        for _ in range(len(readers[position]) - 1):
             launches.emit(position, (_sum_kernel(elements(layers[position].output)),), call=False)
         launches.emit(position, backward[position])
         if casts and layers[position].parameters:
             launches.emit(position, (_cast_gradients(layers[position].parameters),))
 
 
-def _readers(layers: tuple[Layer, ...]) -> list[int]:
-    """How many layers read each layer's output."""
-    readers = [0] * len(layers)
-    for layer in layers:
-        for source in layer.sources:
-            if source >= 0:
-                readers[source] += 1
-    return readers
-
-
 def folded_layers(layers: tuple[Layer, ...]) -> Iterator[int]:
     """Layers that vanish at inference: a scale and shift whose only source is a convolution read by nobody else."""
-    readers = _readers(layers)
+    readers = readers_of(layers)
     for position, layer in enumerate(layers):
         source = layer.sources[0]
-        if layer.op.folds and source >= 0 and layers[source].op.takes_fold and readers[source] == 1:
+        if layer.op.folds and source >= 0 and layers[source].op.takes_fold and len(readers[source]) == 1:
             yield position
 
 
