@@ -79,6 +79,12 @@ class Device:
     overrides: tuple[str, ...] = ()
 
     @property
+    def unit_count(self) -> int:
+        """Parallel units that work is dealt to; one where their number is unknown."""
+        units = self.profile.units
+        return (units.count if units else None) or 1
+
+    @property
     def host_scale(self) -> float:
         """Host time of a call, of a server's: desktop processors clock higher."""
         return self.kernel["desktop_host"] if self.profile.host == "desktop" else 1.0

@@ -48,10 +48,9 @@ def product_seconds(
     weight_gradient = convolution & (columns.phase == Phase.WEIGHT_GRADIENT)
     depth = device.kernel["matrix_depth" if tensor else "vector_depth"]
     rate = matrix * device.sustained["matrix"] if tensor else lanes
-    units = device.profile.units
     rates = MatrixRates(
         flop_per_s=rate * convolution_efficiency(columns, device, tensor=tensor),
-        units=(units.count if units else None) or 1,
+        units=device.unit_count,
         tile_overhead=np.asarray(_matrix_tile(device, matrix) if tensor else device.kernel["vector_tile"]),
         depth_overhead=np.where(weight_gradient, device.kernel["weight_depth"], depth),
         bandwidth_byte_per_s=bandwidth,
@@ -68,6 +67,7 @@ def product_seconds(
     return seconds
 
 
+@lru_cache(maxsize=KEPT)
 def _matrix_tile(device: Device, flop_per_s: float) -> float:
     """Tile overhead on tensor cores: the faster they are at a clock, the more they wait for their operands.
 

@@ -69,11 +69,10 @@ def _products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArr
 
 
 def _rates(device: Device, precision: Precision, bandwidth: float, efficiency: float) -> MatrixRates:
-    units = device.profile.units
     lanes = engine_peaks(device, precision)[0] * device.sustained["vector"]
     return MatrixRates(
         flop_per_s=np.asarray(lanes * efficiency),
-        units=(units.count if units else None) or 1,
+        units=device.unit_count,
         tile_overhead=np.asarray(device.kernel["vector_tile"]),
         depth_overhead=np.asarray(device.kernel["vector_depth"]),
         bandwidth_byte_per_s=bandwidth,
