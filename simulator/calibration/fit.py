@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 
 from simulator.calibration.kernels import MeasuredKernels
-from simulator.calibration.validation import Measurement, options_of, workload_of
-from simulator.device.device import Device, load_device
+from simulator.calibration.validation import Measurement, device_of, options_of, workload_of
+from simulator.device.device import Device
 from simulator.device.framework import Framework, load_framework
 from simulator.errors import SimulatorError
 from simulator.op.kernel import Phase
@@ -35,6 +35,11 @@ SCALE = 0.15
 
 STEP = 0.02
 """Step of the finite differences, in logarithms."""
+
+LEAST_GAIN = 1e-3
+"""Share of the sum of squares that a round must gain for another one."""
+
+MOST_DAMPING = 1e3
 
 KERNEL_WEIGHT = 0.3
 """All kernels together weigh this share of all networks together."""
@@ -75,7 +80,7 @@ def rows_of(measurements: Iterable[Measurement]) -> list[Row]:
         try:
             workload, options = workload_of(measured), options_of(measured)
             kernels = kernels_of(workload, options)
-            device = load_device(measured.device)
+            device = device_of(measured.device)
         except SimulatorError:
             continue
         rows.append(Row(measured, kernels, get_precision(measured.precision), device, _chosen(measured, kernels)))
@@ -160,10 +165,17 @@ def predict_rows(rows: Sequence[Row], values: Values) -> FloatArray:
 
 def predict_kernels(group: MeasuredKernels, values: Values) -> FloatArray:
     """Predicted time of each measured kernel, back to back on its device, shape (kernels,). [s]"""
-    device = device_with(load_device(group.device), values)
+    device = device_with(device_of(group.device), values)
     precision = get_precision(group.precision)
     seconds: FloatArray = busy_seconds(group.columns, device, float(group.batch), precision) + device.launch_s
     return seconds
+
+
+def values_at(parameters: Sequence[Parameter], logarithms: FloatArray) -> Values:
+    """Coefficients from the logarithms of their ratios to the starting values."""
+    return {
+        (p.scope, p.key): min(p.start * float(np.exp(x)), p.most) for p, x in zip(parameters, logarithms, strict=True)
+    }
 
 
 class Fittable(Protocol):
@@ -176,9 +188,6 @@ class Fittable(Protocol):
     @property
     def size(self) -> int:
         """Number of residuals."""
-
-    def values(self, logarithms: FloatArray) -> Values:
-        """Coefficients from the logarithms of their ratios to the starting values."""
 
     def residuals(
         self, logarithms: FloatArray, parameter: int | None = None, base: FloatArray | None = None
@@ -203,18 +212,11 @@ class Problem:
         self._measured = np.array([row.measured.step_s for row in self.rows])
         self._kernel_weight = np.sqrt(KERNEL_WEIGHT / max(sum(len(group.seconds) for group in self.kernels), 1))
 
-    def values(self, logarithms: FloatArray) -> Values:
-        """Coefficients from the logarithms of their ratios to the starting values."""
-        return {
-            (p.scope, p.key): min(p.start * float(np.exp(x)), p.most)
-            for p, x in zip(self.parameters, logarithms, strict=True)
-        }
-
     def residuals(
         self, logarithms: FloatArray, parameter: int | None = None, base: FloatArray | None = None
     ) -> FloatArray:
         """All residuals; with `parameter`, only the rows that it can touch are evaluated anew, the rest is `base`."""
-        values = self.values(logarithms)
+        values = values_at(self.parameters, logarithms)
         scope = None if parameter is None else self.parameters[parameter].scope
         result = np.empty(self.size) if base is None else base.copy()
         touched = [number for number, row in enumerate(self.rows) if scope is None or _touches(scope, row)]
@@ -222,7 +224,7 @@ class Problem:
         result[touched] = robust(np.log(predicted / self._measured[touched])) * self._row_weights[touched]
         start = len(self.rows)
         for group in self.kernels:
-            if scope is None or _touches_device(scope, load_device(group.device)):
+            if scope is None or _touches_device(scope, device_of(group.device)):
                 ratio = predict_kernels(group, values) / group.seconds
                 result[start : start + len(ratio)] = robust(np.log(ratio)) * self._kernel_weight
             start += len(group.seconds)
@@ -264,22 +266,29 @@ def fit(problem: Fittable, rounds: int = 6, processes: int = 1) -> Values:
         each = pool.map if pool else map
         for _ in range(rounds):
             columns = each(partial(_column, logarithms, residuals), range(len(logarithms)))
-            jacobian = np.stack(list(columns), axis=1)
-            normal = jacobian.T @ jacobian
-            while damping < 1e3:
-                step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-9), -jacobian.T @ residuals)
-                trial = logarithms + np.clip(step, -1, 1)
-                found = problem.residuals(trial)
-                if found @ found < residuals @ residuals:
-                    gained = 1 - (found @ found) / (residuals @ residuals)
-                    logarithms, residuals, damping = trial, found, damping / 3
-                    break
-                damping *= 4
-            else:
+            before = residuals @ residuals
+            found = _downhill(problem, logarithms, residuals, np.stack(list(columns), axis=1), damping)
+            if found is None:
                 break
-            if gained < 1e-3:
+            logarithms, residuals, damping = found
+            if 1 - (residuals @ residuals) / before < LEAST_GAIN:
                 break
-    return problem.values(logarithms)
+    return values_at(problem.parameters, logarithms)
+
+
+def _downhill(
+    problem: Fittable, logarithms: FloatArray, residuals: FloatArray, jacobian: FloatArray, damping: float
+) -> tuple[FloatArray, FloatArray, float] | None:
+    """The next logarithms, their residuals and damping; None where no step lowers the sum of squares."""
+    normal = jacobian.T @ jacobian
+    while damping < MOST_DAMPING:
+        step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-9), -jacobian.T @ residuals)
+        trial = logarithms + np.clip(step, -1, 1)
+        found = problem.residuals(trial)
+        if found @ found < residuals @ residuals:
+            return trial, found, damping / 3
+        damping *= 4
+    return None
 
 
 _shared: list[Fittable] = []

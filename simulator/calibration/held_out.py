@@ -9,18 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 from simulator.calibration.fit import Problem, Row, fit, predict_rows
 from simulator.calibration.profiles import problem
-from simulator.calibration.validation import Case, errors
+from simulator.calibration.validation import Case, Errors, by_batch, errors
 
 FOLDS = 4
 ROUNDS = 3
 """Rounds of each fit, half of a full one; the third lowers the sum of squares by a hundredth."""
-
-LARGE = 16
-"""Batches from this on are mostly bound by the device, below by the host."""
 
 
 def held_out(whole: Problem, key: Callable[[Row], str]) -> list[Case]:
@@ -49,24 +47,19 @@ def table(by_workload: Sequence[Case], by_device: Sequence[Case]) -> str:
         "| held out | networks | batch | cases | mean | median | bias | 90th pct | within 20 % |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for held, cases in (("workloads", by_workload), ("devices", by_device)):
-        for transformer in (False, True):
-            for large in (True, False):
-                chosen = [
-                    case
-                    for case in cases
-                    if is_transformer(case) is transformer and (case.measured.batch >= LARGE) is large
-                ]
-                found = errors(chosen, by_setting=True)
-                if found is None:
-                    continue
-                sizes = (found.mean, found.median, found.bias, found.percentile_90, found.within_20)
-                mean, median, bias, high, within = (f"{100 * size:.1f}%" for size in sizes)
-                kind, batch = "transformers" if transformer else "convolutional", ">= 16" if large else "< 16"
-                lines.append(
-                    f"| {held} | {kind} | {batch} | {found.cases} | {mean} | {median} | {bias} | {high} | {within} |"
-                )
+    kinds = ((False, "convolutional"), (True, "transformers"))
+    for (held, cases), (transformer, kind) in product((("workloads", by_workload), ("devices", by_device)), kinds):
+        chosen = by_batch(case for case in cases if is_transformer(case) is transformer)
+        for batch, group in zip((">= 16", "< 16"), chosen, strict=True):
+            found = errors(group, by_setting=True)
+            if found is not None:
+                lines.append(f"| {held} | {kind} | {batch} | {_cells(found)} |")
     return "\n".join(lines) + "\n"
+
+
+def _cells(found: Errors) -> str:
+    sizes = (found.mean, found.median, found.bias, found.percentile_90, found.within_20)
+    return " | ".join([str(found.cases), *(f"{100 * size:.1f}%" for size in sizes)])
 
 
 def main() -> None:

@@ -134,7 +134,7 @@ def predict(measured: Measurement) -> Case:
     try:
         if measured.devices > 1:
             raise UnsupportedError("a step on several devices is not modelled")
-        simulation = simulate(workload_of(measured), _device(measured.device), options_of(measured))
+        simulation = simulate(workload_of(measured), device_of(measured.device), options_of(measured))
         return _case(measured, simulation)
     except SimulatorError as error:
         return Case(measured, reason=str(error))
@@ -182,7 +182,20 @@ def _workload(name: str, input_size: str) -> Workload:
     return load_workload(name, request=Request(image_size=size) if width else Request(sequence=size))
 
 
-_device = lru_cache(maxsize=256)(load_device)
+device_of = lru_cache(maxsize=256)(load_device)
+"""A measured device by name, read once."""
+
+LARGE_BATCH = 16
+"""From here on a step is long enough that the device, not the host, decides; the two are judged apart."""
+
+
+def by_batch(cases: Iterable[Case]) -> tuple[list[Case], list[Case]]:
+    """Cases of large batches, and of small ones."""
+    large: list[Case] = []
+    small: list[Case] = []
+    for case in cases:
+        (large if case.measured.batch >= LARGE_BATCH else small).append(case)
+    return large, small
 
 
 def errors(cases: Iterable[Case], *, by_setting: bool = False) -> Errors | None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from simulator.calibration.validation import Case, Errors, errors, grouped
+from simulator.calibration.validation import Case, Errors, by_batch, errors, grouped
 from simulator.report.listing import Row, print_table
 from simulator.report.tables import markdown_table
 from simulator.units import duration
@@ -20,8 +20,6 @@ CASE_KEYS = (
     *("id", "workload", "device", "task", "precision", "batch", "measured_s"),
     *("predicted_s", "low_s", "high_s", "bound", "grade", "reason"),
 )
-LARGE_BATCH = 16
-"""From here on a step is long enough that the device, not the host, decides; the two are judged apart."""
 
 
 def validation_summary(cases: Sequence[Case]) -> dict[str, Any]:
@@ -43,8 +41,7 @@ def _statistics(cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def _splits(cases: Sequence[Case]) -> dict[str, Errors | None]:
-    large = [case for case in cases if case.measured.batch >= LARGE_BATCH]
-    small = [case for case in cases if case.measured.batch < LARGE_BATCH]
+    large, small = by_batch(cases)
     return {
         "by_row": errors(cases),
         "batch_16_and_more": errors(large, by_setting=True),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simulator.calibration.fit import SCALE, Parameter, Values, fit, robust
+from simulator.calibration.fit import SCALE, Parameter, Values, fit, robust, values_at
 from simulator.calibration.machine.layers import Timed
 from simulator.device.device import Device
 from simulator.op.kernels import FloatArray, pack
@@ -63,13 +63,6 @@ class LayerProblem:
         """Number of residuals."""
         return len(self.timed) + len(self.parameters)
 
-    def values(self, logarithms: FloatArray) -> Values:
-        """Coefficients from the logarithms of their ratios to the starting values."""
-        return {
-            (p.scope, p.key): min(p.start * float(np.exp(x)), p.most)
-            for p, x in zip(self.parameters, logarithms, strict=True)
-        }
-
     def predict(self, values: Values) -> FloatArray:
         """Time of each call, (calls,). [s]"""
         device = replace(
@@ -93,7 +86,7 @@ class LayerProblem:
         """All residuals: they are few, so that nothing is kept of `base`."""
         weight = 1 / np.sqrt(len(self.timed))
         held = logarithms / self._spread * SCALE * weight
-        return np.concatenate([robust(self.errors(self.values(logarithms))) * weight, held])
+        return np.concatenate([robust(self.errors(values_at(self.parameters, logarithms))) * weight, held])
 
 
 def fitted(device: Device, timed: Sequence[Timed], keys: Sequence[str] | None = None) -> tuple[dict[str, float], float]:
