@@ -109,7 +109,8 @@ def _chosen(measured: Measurement, kernels: Kernels) -> FloatArray:
 
 def device_with(device: Device, values: Values) -> Device:
     """A device whose kind's and family's coefficients are replaced; what its own file says stays."""
-    sustained, kernel, launch_s = dict(device.sustained), dict(device.kernel), device.launch_s
+    sustained, kernel = dict(device.sustained), dict(device.kernel)
+    launch_s, start_s = device.launch_s, device.start_s
     own = device.profile
     for scope in (f"families/{device.kind}", f"families/{own.family}"):
         for (where, key), value in values.items():
@@ -118,11 +119,13 @@ def device_with(device: Device, values: Values) -> Device:
             section, _, name = key.partition(".")
             if section == "launch" and own.launch is None:
                 launch_s = value
+            elif section == "start" and own.start is None:
+                start_s = value
             elif section == "sustained" and getattr(own.sustained, name, None) is None:
                 sustained[name] = value
             elif section == "kernel" and getattr(own.kernel, name, None) is None:
                 kernel[name] = value
-    return replace(device, sustained=sustained, kernel=kernel, launch_s=launch_s)
+    return replace(device, sustained=sustained, kernel=kernel, launch_s=launch_s, start_s=start_s)
 
 
 def framework_with(framework: Framework, values: Values) -> Framework:
@@ -139,9 +142,15 @@ def framework_with(framework: Framework, values: Values) -> Framework:
         )
         for which in ("plain", "mixed")
     }
+    keys = {"call": "call_s", "convolution": "convolution_s", "packing": "packing", "new_pages": "new_pages"}
+    calls = replace(
+        framework.processor,
+        **{field: given[f"processor.{key}"] for key, field in keys.items() if f"processor.{key}" in given},  # type: ignore[arg-type]
+    )
     step_s = given.get("dispatch.step", framework.step_s)
     helpers_s = given.get("dispatch.helpers", framework.helpers_s)
-    return replace(framework, dispatch_s=tuple(dispatch), step_s=step_s, helpers_s=helpers_s, **paths)  # type: ignore[arg-type]
+    timed = replace(framework, dispatch_s=tuple(dispatch), step_s=step_s, helpers_s=helpers_s, processor=calls)  # type: ignore[arg-type]
+    return replace(timed, **paths)
 
 
 def predict_rows(rows: Sequence[Row], values: Values) -> FloatArray:

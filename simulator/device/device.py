@@ -50,6 +50,7 @@ class Device:
     kernel : how kernels fall short of the sustained rates, by coefficient name.
     interval : where measured times lie, as factors of the prediction; empty where nothing was validated.
     launch_s : from one kernel's end to the next one's start. [s]
+    start_s : processors: starting and joining the thread of one core. [s]
     calls_s : processors: cost of a framework's call by phase (forward, input gradient, weight gradient, update),
         where it was measured. [s]
     step_s : processors: cost of a step beside its calls. [s]
@@ -69,6 +70,7 @@ class Device:
     kernel: Mapping[str, float]
     interval: Mapping[str, float]
     launch_s: float
+    start_s: float
     calls_s: tuple[float, float, float, float] | None
     step_s: float
     cache_speedup: float | None
@@ -217,6 +219,7 @@ def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Devi
         kernel=_section(values, "kernel"),
         interval=_section(values, "interval"),
         launch_s=values["launch"],
+        start_s=values.get("start", 0.0),
         calls_s=_calls(values),
         step_s=values.get("calls.step", 0.0),
         cache_speedup=_cache_speedup(profile, memory, where),
@@ -278,6 +281,8 @@ def _given(rung: Coefficients, where: str) -> dict[str, float]:
         given["utilisation"] = rung.utilisation
     if rung.launch is not None:
         given["launch"] = parse(rung.launch, "s", f"{where}: launch", positive=False)
+    if rung.start is not None:
+        given["start"] = parse(rung.start, "s", f"{where}: start", positive=False)
     for key, text in msgspec.structs.asdict(rung.calls).items() if rung.calls else ():
         given[f"calls.{key}"] = parse(text, "s", f"{where}: calls.{key}", positive=False)
     for name, section in (("sustained", rung.sustained), ("kernel", rung.kernel), ("interval", rung.interval)):

@@ -39,6 +39,23 @@ class Path(Strict, frozen=True, kw_only=True):
     casts: Annotated[bool, Meta(description="casts master weights again in each forward pass at inference")] = False
 
 
+class ProcessorSection(Strict, frozen=True, kw_only=True):
+    """What a framework's calls cost on a processor that did not measure them (`roofline/processor.py`)."""
+
+    call: Annotated[str, Meta(description="a forward call, one after the other; left out where calls queue")] | None = (
+        None
+    )
+    convolution: Annotated[str, Meta(description="further time of a call of the convolution library")] = "0 s"
+    layout: Annotated[float, Meta(ge=0, description="times a convolution's operands change layout at each call")] = 0.0
+    channels_last: Annotated[bool, Meta(description="activations keep the library's layout: only weights change")] = (
+        False
+    )
+    packing: Annotated[float, Meta(ge=0, description="times operands of a matrix product are packed")] = 0.0
+    new_pages: Annotated[
+        float, Meta(ge=0, description="large tensors are new pages, written at this share of the bandwidth; 0: kept")
+    ] = 0.0
+
+
 class FrameworkProfile(Strict, frozen=True, kw_only=True):
     """One framework: `hardware_profiles/frameworks/<name>.yaml`."""
 
@@ -48,7 +65,30 @@ class FrameworkProfile(Strict, frozen=True, kw_only=True):
     dispatch: Dispatch
     plain: Path = Path()
     mixed: Path = Path()
+    processor: ProcessorSection = ProcessorSection()
     sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProcessorCalls:
+    """What a framework's calls cost on a processor, in SI units.
+
+    Attributes
+    ----------
+    call_s : time of a forward call before its work begins; None where calls are queued, as on other devices. [s]
+    convolution_s : further time of a call of the convolution library. [s]
+    layout : times a convolution's operands change layout at each call.
+    channels_last : whether activations keep the library's layout, so that only weights change it.
+    packing : times operands of a matrix product are packed.
+    new_pages : share of the bandwidth at which large tensors, new from the system, are first written; 0 where kept.
+    """
+
+    call_s: float | None = None
+    convolution_s: float = 0.0
+    layout: float = 0.0
+    channels_last: bool = False
+    packing: float = 0.0
+    new_pages: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +101,7 @@ class Framework:
     step_s : host time before the first call of a step. [s]
     helpers_s : device time of the small kernels that a call launches beside its own (fills, layouts, scalings). [s]
     plain, mixed : how it runs kernels in one number format, and in mixed precision.
+    processor : what its calls cost on a processor.
     """
 
     name: str
@@ -69,6 +110,7 @@ class Framework:
     helpers_s: float
     plain: Path
     mixed: Path
+    processor: ProcessorCalls = ProcessorCalls()
 
     def path(self, precision: Precision) -> Path:
         """How it runs kernels at a precision."""
@@ -86,4 +128,16 @@ def load_framework(name: str) -> Framework:
         parse(text, "s", f"{path}: dispatch", positive=False) for text in msgspec.structs.astuple(profile.dispatch)
     )
     dispatch = (forward, backward, backward, update)
-    return Framework(profile.name, dispatch, step, helpers, profile.plain, profile.mixed)
+    calls = _processor_calls(profile.processor, f"{path}: processor")
+    return Framework(profile.name, dispatch, step, helpers, profile.plain, profile.mixed, calls)
+
+
+def _processor_calls(section: ProcessorSection, where: str) -> ProcessorCalls:
+    return ProcessorCalls(
+        parse(section.call, "s", f"{where}.call", positive=False) if section.call else None,
+        parse(section.convolution, "s", f"{where}.convolution", positive=False),
+        section.layout,
+        section.channels_last,
+        section.packing,
+        section.new_pages,
+    )

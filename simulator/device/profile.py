@@ -212,6 +212,9 @@ class Coefficients(Strict, frozen=True, kw_only=True):
     launch: (
         Annotated[str, Meta(description="time from one kernel's end to the next one's start, such as '4 us'")] | None
     ) = None
+    start: (
+        Annotated[str, Meta(description="processors: starting and joining one core's thread, such as '0.5 us'")] | None
+    ) = None
     calls: Calls | None = None
     sources: list[Source] = []
 

@@ -220,6 +220,8 @@ def _used(simulation: Simulation) -> dict[str, str]:
             f"sustained.{name}": percent(device.sustained[name]) for name in device.sustained if name not in unused
         }
         used["launch"] = duration(device.launch_s)
+        if device.start_s:
+            used["start"] = duration(device.start_s)
         used |= {f"kernel.{name}": f"{value:g}" for name, value in device.kernel.items()}
     return used
 

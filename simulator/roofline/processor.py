@@ -1,6 +1,7 @@
 """What a processor adds to the roofline: it is its own host, and its libraries and system move more than a kernel says.
 
 Each cause has a coefficient that `simulate calibrate` measures; a device whose profile lacks one is without the cause.
+A device that measured nothing takes from the framework's file (`processor`) what calls and libraries cost on any.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.device.device import Device
+from simulator.device.framework import Framework, ProcessorCalls
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, Kernels, at_batch
 from simulator.precision import Engine, Precision, Role
@@ -23,15 +26,54 @@ LARGEST_REUSED = 32 * 2**20
 that glibc's malloc moves itself to (mallopt(3), M_MMAP_THRESHOLD). [byte]"""
 
 
-def call_seconds(kernels: Kernels, device: Device, shape: tuple[int, ...]) -> FloatArray:
-    """What comes before each kernel on a processor that knows its `calls`: the call, the start of the threads. [s]
+NATIVE_INPUT = 20480
+"""Up to so many input elements, PyTorch gathers the windows of one sample itself and multiplies matrices, where there
+are no groups and the window is narrow: such convolutions never reach the convolution library. [elements]
+Source: aten/src/ATen/native/Convolution.cpp, `use_mkldnn`."""
 
-    Host and device are one, so that nothing runs ahead: a call's cost adds to its kernel's time and never hides. Other
-    processors keep the framework's queue, whose costs were fitted as such; MXNet's engine fills one on processors too.
+NATIVE_WINDOW = 3
+"""The widest such window."""
+
+
+def in_library(columns: Columns, batch: FloatArray | float) -> NDArray[np.bool_]:
+    """Which kernels run in the convolution library, (kernels,) or (batches, kernels)."""
+    inputs = at_batch(columns.read[Role.ACTIVATION], batch)
+    narrow = (columns.window[:2].min(axis=0) <= NATIVE_WINDOW) & (columns.groups <= 1)
+    native = narrow & (columns.phase == Phase.FORWARD) & (inputs <= NATIVE_INPUT) & (np.asarray(batch) <= 1)
+    result: NDArray[np.bool_] = (columns.op_class == OpClass.CONVOLUTION) & ~native
+    return result
+
+
+def start_seconds(device: Device) -> float:
+    """From one kernel to the next: its start, and the threads of all cores started and joined. [s]
+
+    A machine that measured its calls had its threads in them.
     """
-    calls_s = np.where(kernels.dispatch, np.array(device.calls_s)[kernels.phase], 0.0) + device.launch_s
-    calls_s[:1] += device.step_s
-    return np.broadcast_to(calls_s, shape)
+    threads = device.unit_count if device.kind == KIND and device.calls_s is None else 0
+    return device.launch_s + threads * device.start_s
+
+
+def call_seconds(
+    kernels: Kernels, device: Device, batch: FloatArray | float, framework: Framework | None
+) -> FloatArray | None:
+    """What comes before each kernel on a processor: the call, the start of the threads; None where calls queue. [s]
+
+    Host and device are one, so that nothing runs ahead: a call's cost adds to its kernel's time and never hides.
+    MXNet's engine fills a queue on processors too. A call of the convolution library describes the operation, looks it
+    up and copies its operands anew each time: 65 us on one thread for 16 channels of 4 x 4, where a linear layer takes
+    10 (PyTorch 2.13, oneDNN, Xeon with 2 cores).
+    """
+    if device.calls_s is not None:
+        calls_s = np.where(kernels.dispatch, np.array(device.calls_s)[kernels.phase], 0.0) + start_seconds(device)
+        calls_s[:1] += device.step_s
+        return calls_s
+    if device.kind != KIND or framework is None or framework.processor.call_s is None:
+        return None
+    by_phase = np.array([framework.processor.call_s, *framework.dispatch_s[1:]])[kernels.phase]
+    library_s = np.where(in_library(kernels.distinct, batch), framework.processor.convolution_s, 0.0)
+    calls_s = np.where(kernels.dispatch, by_phase + library_s[..., kernels.row], 0.0) * device.host_scale
+    result: FloatArray = calls_s + start_seconds(device)
+    return result
 
 
 def arithmetic_seconds(columns: Columns, device: Device, compute_s: FloatArray) -> FloatArray:
@@ -49,7 +91,9 @@ def arithmetic_seconds(columns: Columns, device: Device, compute_s: FloatArray) 
     return result
 
 
-def copy_seconds(columns: Columns, device: Device, precision: Precision, batch: FloatArray | float) -> FloatArray:
+def copy_seconds(
+    columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, calls: ProcessorCalls
+) -> FloatArray:
     """Seconds of what no kernel overlaps: operands copied into a library's own layout, and pages new from the system.
 
     A convolution library takes channels in blocks, so that operands in channels-first layout, weights too, are copied
@@ -57,23 +101,50 @@ def copy_seconds(columns: Columns, device: Device, precision: Precision, batch: 
     more is allocated from the system each time, which zeroes its pages as they are first written; so is its blocked
     copy. Element-wise functions of the forward pass are taken to work in place.
     """
-    convolution = columns.op_class == OpClass.CONVOLUTION
-    layout, packing = (device.kernel.get(name, 0.0) for name in ("layout", "packing"))
-    copies = np.where(convolution, layout, np.where(columns.engine == Engine.MATRIX, packing, 0.0))
-    copied = at_batch(_bytes(columns, precision, _OPERANDS, read_too=True), batch)
+    copies, weights_only = _layout_copies(columns, device, batch, calls)
+    activations = at_batch(_bytes(columns, precision, _OUTPUTS, read_too=True), batch)
+    weights = at_batch(_bytes(columns, precision, _WEIGHTS, read_too=True), batch)
+    copied = weights + (0.0 if weights_only else activations)
     bandwidth = device.memory.bandwidth_byte_per_s * device.sustained["bandwidth"]
     seconds: FloatArray = copies * uncached_bytes(2 * copied, device) / bandwidth
-    if "first_touch" in device.kernel:
-        in_place = (columns.op_class == OpClass.ELEMENTWISE) & (columns.phase == Phase.FORWARD)
-        written = at_batch(_bytes(columns, precision, _OUTPUTS, read_too=False), batch)
-        blocked = np.where(convolution, min(layout, 1.0), 0.0)
-        fresh = np.where((written >= LARGEST_REUSED) & ~in_place, written * (1 + blocked), 0.0)
-        seconds = seconds + fresh / (device.memory.bandwidth_byte_per_s * device.kernel["first_touch"])
-    return seconds
+    packing = _packing(columns, device, batch, calls)
+    seconds = seconds + packing * uncached_bytes(2 * (activations + weights), device) / bandwidth
+    new_pages = device.kernel.get("first_touch", calls.new_pages)
+    if not new_pages:
+        return seconds
+    in_place = (columns.op_class == OpClass.ELEMENTWISE) & (columns.phase == Phase.FORWARD)
+    written = at_batch(_bytes(columns, precision, _OUTPUTS, read_too=False), batch)
+    blocked = 0.0 if weights_only else np.minimum(copies, 1.0)
+    fresh = np.where((written >= LARGEST_REUSED) & ~in_place, written * (1 + blocked), 0.0)
+    fresh += np.where(weights >= LARGEST_REUSED, weights * copies, 0.0)
+    return seconds + fresh / (device.memory.bandwidth_byte_per_s * new_pages)
+
+
+def _layout_copies(
+    columns: Columns, device: Device, batch: FloatArray | float, calls: ProcessorCalls
+) -> tuple[FloatArray, bool]:
+    """Times that a convolution's operands change layout, and whether only the weights do.
+
+    TorchInductor keeps activations channels last, and without `freezing` copies the weights so at every call; oneDNN
+    then copies them into blocks. Weights of a 1 x 1 window are the same in both layouts, which leaves one copy.
+    """
+    if "layout" in device.kernel:
+        return np.where(columns.op_class == OpClass.CONVOLUTION, device.kernel["layout"], 0.0), False
+    window = columns.window[0] * columns.window[1]
+    copies = np.where((window > 1) | (not calls.channels_last), calls.layout, min(calls.layout, 1.0))
+    return np.where(in_library(columns, batch), copies, 0.0), calls.channels_last
+
+
+def _packing(columns: Columns, device: Device, batch: FloatArray | float, calls: ProcessorCalls) -> FloatArray:
+    """Times that a matrix library packs a product's operands; that of one row reads its weights once, as they are."""
+    product = (columns.engine == Engine.MATRIX) & (columns.op_class != OpClass.CONVOLUTION)
+    if "packing" in device.kernel:
+        return np.where(product, device.kernel["packing"], 0.0)
+    return np.where(product & (at_batch(columns.gemm[0], batch) > 1), calls.packing, 0.0)
 
 
 _OUTPUTS = (Role.ACTIVATION, Role.GRADIENT)
-_OPERANDS = (*_OUTPUTS, Role.WEIGHT, Role.WEIGHT_GRADIENT)
+_WEIGHTS = (Role.WEIGHT, Role.WEIGHT_GRADIENT)
 
 
 @lru_cache(maxsize=KEPT)

@@ -65,7 +65,12 @@ def result_grade(device: Device, precision: Precision, fidelity: Fidelity) -> Gr
     weakest = device.grade(hardware)
     if fidelity is Fidelity.ROOFLINE or weakest == "assumption":
         return weakest
-    fractions = [f"kernel.{name}" for name in device.kernel] + ["sustained.vector", "sustained.bandwidth", "launch"]
+    fractions = [f"kernel.{name}" for name in device.kernel] + [
+        "sustained.vector",
+        "sustained.bandwidth",
+        "launch",
+        "start",
+    ]
     return device.grade([*fractions, "sustained.matrix"] if matrix.endswith("_tensor") else fractions)
 
 

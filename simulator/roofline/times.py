@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 
 from simulator.device.device import Device
-from simulator.device.framework import Framework, Path
+from simulator.device.framework import Framework, Path, ProcessorCalls
 from simulator.op.kernel import Engine, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels, at_batch
 from simulator.precision import Precision
@@ -77,14 +77,19 @@ def kernel_times(
     moved = traffic_bytes(columns, device, batch, precision, traffic)
     if fidelity is Fidelity.CALIBRATED:
         path = framework.path(precision) if framework and device.kind != processor.KIND else Path()
-        compute_s, memory_s, busy_s = _calibrated(columns, device, precision, batch, moved, path)
+        # A machine that measured its calls measured its copies too.
+        calls = framework.processor if framework and device.calls_s is None else ProcessorCalls()
+        compute_s, memory_s, busy_s = _calibrated(columns, device, precision, batch, moved, (path, calls))
     else:
         vector, matrix = engine_peaks(device, precision)
         compute_s = flops / np.where(columns.engine == Engine.MATRIX, matrix, vector)
         memory_s = moved / device.memory.bandwidth_byte_per_s
         busy_s = np.maximum(compute_s, memory_s)
     busy_s = busy_s[..., kernels.row]
-    overhead_s = _overhead_seconds(kernels, device, busy_s, fidelity, framework)
+    if fidelity is Fidelity.CALIBRATED:
+        overhead_s = _overhead_seconds(kernels, device, batch, busy_s, framework)
+    else:
+        overhead_s = np.zeros_like(busy_s)
     return Times(
         flops=flops[..., kernels.row],
         traffic_bytes=moved[..., kernels.row],
@@ -103,36 +108,41 @@ def kernel_times(
 def busy_seconds(columns: Columns, device: Device, batch: FloatArray | float, precision: Precision) -> FloatArray:
     """Calibrated time of kernels run one by one, without any waiting, shape (kernels,). [s]"""
     moved = traffic_bytes(columns, device, batch, precision, TrafficModel.IDEAL)
-    return _calibrated(columns, device, precision, batch, moved, Path())[2]
+    return _calibrated(columns, device, precision, batch, moved, (Path(), ProcessorCalls()))[2]
 
 
 def _calibrated(
-    columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, moved: FloatArray, path: Path
+    columns: Columns,
+    device: Device,
+    precision: Precision,
+    batch: FloatArray | float,
+    moved: FloatArray,
+    software: tuple[Path, ProcessorCalls],
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Seconds of computing, of moving data, and of both: the slower, and on a processor what overlaps with neither."""
+    path, calls = software
     compute_s, memory_s = calibrated_seconds(columns, device, precision, batch, moved, path)
     if device.kind != processor.KIND:
         return compute_s, memory_s, np.maximum(compute_s, memory_s)
     compute_s = processor.arithmetic_seconds(columns, device, compute_s)
-    copies_s = processor.copy_seconds(columns, device, precision, batch)
+    copies_s = processor.copy_seconds(columns, device, precision, batch, calls)
     return compute_s, memory_s + copies_s, np.maximum(compute_s, memory_s) + copies_s
 
 
 def _overhead_seconds(
-    kernels: Kernels, device: Device, busy_s: FloatArray, fidelity: Fidelity, framework: Framework | None
+    kernels: Kernels, device: Device, batch: FloatArray | float, busy_s: FloatArray, framework: Framework | None
 ) -> FloatArray:
     """The device's own gap between launches, and its waiting for the host."""
-    if fidelity is not Fidelity.CALIBRATED:
-        return np.zeros_like(busy_s)
-    if device.calls_s is not None:
-        return processor.call_seconds(kernels, device, busy_s.shape)
+    calls_s = processor.call_seconds(kernels, device, batch, framework)
+    if calls_s is not None:
+        return np.broadcast_to(calls_s, busy_s.shape)
     if framework is None:
-        return np.full_like(busy_s, device.launch_s)
+        return np.full_like(busy_s, processor.start_seconds(device))
     dispatch_s = np.where(kernels.dispatch, np.array(framework.dispatch_s)[kernels.phase], 0.0)
     if device.kind != processor.KIND:  # copying a batch to a device and waiting for its answer
         dispatch_s[:1] += framework.step_s
     dispatch_s *= device.host_scale
-    gap_s = device.launch_s + np.where(kernels.dispatch, framework.helpers_s, 0.0)
+    gap_s = processor.start_seconds(device) + np.where(kernels.dispatch, framework.helpers_s, 0.0)
     return gap_s + waiting_seconds(busy_s + gap_s, np.broadcast_to(dispatch_s, busy_s.shape))
 
 

@@ -185,6 +185,15 @@ def test_values_reach_the_device_and_the_framework() -> None:
     assert (software.mixed.transposes, software.plain) == (0.5, pytorch.plain)
 
 
+def test_values_reach_a_processor_and_what_calls_cost_on_it() -> None:
+    processor = device_with(load_device("core-i9-10940x"), {("families/cpu", "start"): 2e-6})
+    assert processor.start_s == 2e-6
+    compiled, scope = load_framework("pytorch-compiled"), "frameworks/pytorch-compiled"
+    given = {(scope, "processor.convolution"): 7e-5, (scope, "processor.packing"): 0.25}
+    software = framework_with(compiled, given)
+    assert software.processor == replace(compiled.processor, convolution_s=7e-5, packing=0.25)
+
+
 TRUTH = ((ELEMENTWISE, 0.5), (FORWARD, 2e-5))
 
 

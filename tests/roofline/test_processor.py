@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from simulator.device.device import Device, load_device
-from simulator.device.framework import load_framework
+from simulator.device.framework import ProcessorCalls, load_framework
 from simulator.errors import InputError
 from simulator.op.activation import Gelu, Relu
 from simulator.op.base import Op, Shape, Site
@@ -82,7 +83,86 @@ def test_a_processor_that_does_not_know_its_calls_keeps_the_queue_and_copies_not
     shipped, mxnet = load_device("2x-xeon-platinum-8124m"), load_framework("mxnet")
     assert shipped.calls_s is None
     times = kernel_times(kernels, shipped, 1.0, FP32, framework=mxnet)
-    assert times.overhead_s[0] == pytest.approx(shipped.launch_s + mxnet.helpers_s + mxnet.dispatch_s[0])
+    start_s = shipped.launch_s + 36 * shipped.start_s
+    assert times.overhead_s[0] == pytest.approx(start_s + mxnet.helpers_s + mxnet.dispatch_s[0])
+
+
+@pytest.fixture
+def four_cores(tmp_path: Path) -> Device:
+    """A processor that did not measure its calls: 1 us a launch and 0.5 us for each of four threads."""
+    text = PROFILE.replace("units: {count: 1}", "units: {count: 4}").replace(
+        "launch: 1 us", "launch: 1 us\nstart: 0.5 us"
+    )
+    path = tmp_path / "four-cores.yaml"
+    path.write_text("\n".join(line for line in text.splitlines() if not line.startswith("calls")), encoding="utf-8")
+    return load_device(str(path))
+
+
+CALLS = ProcessorCalls(call_s=10e-6, convolution_s=50e-6, layout=2.0, channels_last=True, packing=0.5, new_pages=0.1)
+
+
+def one_by_one(op: Op, shape: Shape, device: Device, calls: ProcessorCalls, batch: int = 1) -> tuple[float, float]:
+    """Time before and within the first forward kernel of an operation under a framework. [s]"""
+    columns = pack(forward(op, shape))  # type: ignore[arg-type]
+    first = Kernels(columns, np.array([0]), np.array([0]), np.array([True]))
+    software = replace(load_framework("pytorch-compiled"), processor=calls)
+    times = kernel_times(first, device, float(batch), FP32, framework=software)
+    return float(times.overhead_s[0]), float((times.time_s - times.overhead_s)[0])
+
+
+def test_a_call_starts_all_threads_and_the_convolution_library_takes_longer(four_cores: Device) -> None:
+    # Launch 1 us, four threads of 0.5 us, the call's 10 us.
+    assert one_by_one(Relu(), (64, 56, 56), four_cores, CALLS)[0] == pytest.approx(13e-6)
+    wide = Convolution(out=64, kernel=3, padding=1)
+    assert one_by_one(wide, (64, 56, 56), four_cores, CALLS)[0] == pytest.approx(63e-6)
+    notebook = replace(
+        with_kernel(four_cores, desktop_host=0.5), profile=structs.replace(four_cores.profile, host="desktop")
+    )
+    assert one_by_one(wide, (64, 56, 56), notebook, CALLS)[0] == pytest.approx(3e-6 + 30e-6)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "channels", "groups", "batch", "library"),
+    [(1, 20, 1, 1, False), (1, 21, 1, 1, True), (1, 20, 1, 2, True), (3, 20, 2, 1, True), (5, 20, 1, 1, True)],
+)
+def test_small_convolutions_never_reach_the_library(
+    four_cores: Device, kernel: int, channels: int, groups: int, batch: int, library: bool
+) -> None:
+    # An image of 32 x 32: 20 channels are 20,480 values, 21 are more.
+    op = Convolution(out=2, kernel=kernel, padding=kernel // 2, groups=groups)
+    before, _ = one_by_one(op, (channels, 32, 32), four_cores, CALLS, batch)
+    assert before == pytest.approx(63e-6 if library else 13e-6)
+
+
+@pytest.mark.parametrize(("kernel", "copies"), [(1, 1), (3, 2)])
+def test_channels_last_copies_weights_alone_and_those_of_a_window_twice(
+    four_cores: Device, kernel: int, copies: int
+) -> None:
+    op = Convolution(out=64, kernel=kernel, padding=kernel // 2, bias=False)
+    (_, plain), (_, copied) = (one_by_one(op, (64, 56, 56), four_cores, c) for c in (ProcessorCalls(10e-6), CALLS))
+    assert copied - plain == pytest.approx(copies * 2 * 4 * 64 * 64 * kernel**2 / 10e9)
+
+
+def test_weights_of_32_mib_are_copied_into_new_pages(four_cores: Device) -> None:
+    op, shape = Convolution(out=1024, kernel=4, bias=False), (512, 4, 4)
+    kept = replace(CALLS, new_pages=0.0)
+    # 1024 x 512 x 4 x 4 values are 32 MiB: two copies, written at a tenth of 10 GB/s.
+    (_, before), (_, after) = (one_by_one(op, shape, four_cores, calls) for calls in (kept, CALLS))
+    assert after - before == pytest.approx(2 * 2**25 / 1e9)
+
+
+@pytest.mark.parametrize(("batch", "packed"), [(1, 0.0), (16, 0.5)])
+def test_a_product_of_one_row_is_not_packed(four_cores: Device, batch: int, packed: float) -> None:
+    linear, none = Linear(out=1000, bias=False), ProcessorCalls(10e-6)
+    (_, plain), (_, copied) = (one_by_one(linear, (512,), four_cores, calls, batch) for calls in (none, CALLS))
+    assert copied - plain == pytest.approx(packed * 2 * 4 * (16 * 512 + 512_000 + 16 * 1000) / 10e9)
+
+
+def test_what_a_machine_measured_overrides_the_framework(device: Device) -> None:
+    op = Convolution(out=64, kernel=3, padding=1)
+    with_calls, without = (one_by_one(op, (64, 56, 56), device, calls) for calls in (CALLS, ProcessorCalls()))
+    assert with_calls == without
+    assert with_calls[0] == pytest.approx(111e-6), "its launch, its call and its step"
 
 
 def test_functions_run_at_their_own_rate(device: Device) -> None:
