@@ -243,7 +243,8 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], canvas: Ca
     for label, text, box in zip(labels, texts, canvas.place(labels), strict=True):
         if box is not None:
             x, y = back.transform(((box.left + box.right) / 2, (box.bottom + box.top) / 2))
-            axes.text(x, y, text, fontsize=SMALL, ha="center", va="center_baseline", zorder=9, gid="name")
+            name = axes.text(x, y, text, fontsize=SMALL, ha="center", va="center_baseline", zorder=9, gid="name")
+            name.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})  # a leader passes behind it
             leaders.append(back.transform([(label.x, label.y), anchor(box, label.x, label.y)]))
     axes.add_collection(LineCollection(leaders, colors=INK, linewidths=0.6, alpha=0.7, zorder=5), autolim=False)
 

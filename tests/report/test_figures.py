@@ -63,7 +63,13 @@ def texts_of(figure: Figure) -> list[Any]:
 def drawn(figure: Figure) -> list[tuple[str, Box]]:
     """Upright texts and where they stand; tick labels beyond the limits exist but are not drawn."""
     figure.draw_without_rendering()
-    upright = [text for text in texts_of(figure) if text.get_rotation() in (0, 90)]
+    beyond = {
+        label
+        for axes in figure.axes
+        for label in axes.get_yticklabels()
+        if not min(axes.get_ylim()) <= label.get_position()[1] <= max(axes.get_ylim())
+    }
+    upright = [text for text in texts_of(figure) if text.get_rotation() in (0, 90) and text not in beyond]
     boxes = [text_box(figure, text) for text in upright]
     return [(text.get_text(), box) for text, box in zip(upright, boxes, strict=True) if in_view(text.axes, box)]
 
