@@ -23,6 +23,8 @@ class Role(IntEnum):
     """Labels, token numbers, positions of maxima."""
     MASK = 6
     """One flag an element."""
+    WIDE = 7
+    """Activations and their gradients that mixed precision keeps in full width."""
 
 
 class Engine(IntEnum):
@@ -57,7 +59,7 @@ class Precision:
 
 
 def _widths(compute: int, state: int) -> tuple[int, ...]:
-    return (compute, compute, compute, compute, state, INDEX_BYTES, MASK_BYTES)
+    return (compute, compute, compute, compute, state, INDEX_BYTES, MASK_BYTES, state)
 
 
 PRECISIONS: dict[str, Precision] = {

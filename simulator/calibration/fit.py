@@ -45,6 +45,11 @@ KERNEL_WEIGHT = 0.3
 """All kernels together weigh this share of all networks together."""
 
 
+CALL_S = 4e-6
+"""What a call of a library in a loop takes beside its kernel, as a framework's helpers do; DeepBench's smallest times
+are 6 to 11 us. [s]"""
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """A coefficient to fit: `scope` is a file of `hardware_profiles` ("families/gpu"), `key` its key path.
@@ -130,7 +135,12 @@ def device_with(device: Device, values: Values) -> Device:
 
 def framework_with(framework: Framework, values: Values) -> Framework:
     """A framework with its coefficients replaced."""
-    given = {key: value for (scope, key), value in values.items() if scope == f"frameworks/{framework.name}"}
+    own = f"frameworks/{framework.name}"
+    given = {
+        key: value
+        for (scope, key), value in values.items()
+        if scope == own or (scope == f"frameworks/{framework.like}" and key.startswith("dispatch"))
+    }
     dispatch = list(framework.dispatch_s)
     for phases, name in (((0,), "forward"), ((1, 2), "backward"), ((3,), "update")):
         for phase in phases:
@@ -176,7 +186,7 @@ def predict_kernels(group: MeasuredKernels, values: Values) -> FloatArray:
     """Predicted time of each measured kernel, back to back on its device, shape (kernels,). [s]"""
     device = device_with(device_of(group.device), values)
     precision = get_precision(group.precision)
-    seconds: FloatArray = busy_seconds(group.columns, device, float(group.batch), precision) + device.launch_s
+    seconds: FloatArray = busy_seconds(group.columns, device, float(group.batch), precision) + device.launch_s + CALL_S
     return seconds
 
 
@@ -255,7 +265,8 @@ def robust(errors: FloatArray) -> FloatArray:
 
 
 def _touches(scope: str, row: Row) -> bool:
-    return scope == f"frameworks/{row.measured.framework}" or _touches_device(scope, row.device)
+    software = load_framework(row.measured.framework)
+    return scope in (f"frameworks/{software.name}", f"frameworks/{software.like}") or _touches_device(scope, row.device)
 
 
 def _touches_device(scope: str, device: Device) -> bool:

@@ -15,19 +15,21 @@ from simulator.calibration.validation import read_measurements
 from simulator.errors import InputError
 
 KERNEL_COEFFICIENTS: dict[str, tuple[float, float]] = {
-    "vector_tile": (12, 0.15),
-    "matrix_tile": (55, 0.15),
-    "vector_depth": (12, 0.2),
-    "matrix_depth": (80, 0.2),
-    "weight_depth": (300, 0.3),
-    "winograd": (1.1, 0.15),
-    "fused_winograd": (0.6, 0.15),
-    "transform": (0.6, 0.15),
-    "convolution": (1.05, 0.15),
-    "tensor_convolution": (1.05, 0.2),
-    "input_gradient": (0.94, 0.1),
-    "weight_gradient": (0.85, 0.15),
-    "strided_gradient": (0.6, 0.15),
+    "vector_tile": (10, 0.15),
+    "matrix_tile": (47, 0.15),
+    "vector_depth": (18, 0.2),
+    "matrix_depth": (108, 0.2),
+    "weight_depth": (400, 0.3),
+    "tensor_weight_depth": (190, 0.3),
+    "winograd": (1.2, 0.15),
+    "fused_winograd": (0.93, 0.15),
+    "transform": (0.8, 0.15),
+    "convolution": (0.97, 0.15),
+    "tensor_convolution": (1.1, 0.2),
+    "input_gradient": (0.99, 0.1),
+    "weight_gradient": (1.0, 0.15),
+    "strided_gradient": (0.75, 0.15),
+    "scattered_write": (2.3, 0.3),
     "grouped": (0.6, 0.5),
     "tensor_grouped": (0.65, 0.05),
     "depthwise": (0.3, 0.6),
@@ -75,44 +77,60 @@ PROCESSOR_CALLS: dict[str, tuple[float, float]] = {
 }
 """What PyTorch's calls cost on a processor, from measurements of PyTorch 2.13 on two cores of a Xeon. [s]"""
 
-LAUNCH = (3e-6, 0.4)
+LAUNCH = (3e-6, 0.3)
 """Gap between back-to-back kernels, 2 to 5 us (gpu-benches). [s]"""
 
 FAMILIES: dict[str, dict[str, float]] = {
     "pascal": {"vector": 0.95, "bandwidth": 0.77},
     "volta": {"vector": 0.92, "matrix": 0.8, "bandwidth": 0.9},
     "turing": {"vector": 0.9, "matrix": 0.8, "bandwidth": 0.9},
-    "ampere": {"vector": 0.88, "matrix": 0.85, "bandwidth": 0.88},
+    "ampere": {"vector": 0.88, "matrix": 1.0, "bandwidth": 0.88},
     "hopper": {"vector": 0.75, "matrix": 0.8, "bandwidth": 0.85},
-    "ada": {"vector": 0.88, "matrix": 0.85, "bandwidth": 0.93},
-    "blackwell": {"vector": 0.9, "matrix": 0.8, "bandwidth": 0.88},
+    "ada": {"vector": 0.88, "matrix": 1.0, "bandwidth": 0.93},
+    "blackwell": {"vector": 0.9, "matrix": 1.0, "bandwidth": 0.88},
     "skylake": {"vector": 0.8, "bandwidth": 0.77},
     "alder-lake": {"vector": 0.7, "bandwidth": 0.75},
 }
-"""Starting fractions of peak, from GEMM and STREAM measurements of each family."""
+"""Starting fractions of peak, from GEMM and STREAM measurements of each family. Tensor cores keep 0.92 of their peak on
+an A100, beside what tiles, waves and depth lose; GeForce cards run a twelfth above their rated boost (from memory: RTX
+3090 at 1.85 of 1.695 GHz, 4090 at 2.7 of 2.52), so that the families which these stand for begin at one."""
 
 FAMILY_SPREAD = 0.1
 
 MATRIX_TILES = {"ampere": (22, 0.3), "ada": (22, 0.3), "blackwell": (22, 0.3), "hopper": (11, 0.3)}
 """Tile overhead of tensor cores, of families whose operands reach further than Volta's."""
 
+TENSOR_WEIGHT_DEPTHS = {"turing": (900, 0.3)}
+"""Depth that the weights' gradients of Turing's tensor cores lose, where DeepBench on a T4 puts it."""
+
 MOST_SUSTAINED = {"vector": 1.12, "matrix": 1.12, "bandwidth": 1.0}
 """Boards clock up to an eighth above their rated boost (GTX 1080 Ti: 12.1 of 11.3 TFLOP/s in DeepBench); memory not."""
 
+HELPERS = (3e-6, 1.0)
 FRAMEWORKS: dict[str, dict[str, tuple[float, float]]] = {
-    "pytorch": {"forward": (40e-6, 0.6), "backward": (90e-6, 0.6), "step": (1e-3, 0.7), "helpers": (2e-6, 0.4)},
-    "pytorch-compiled": {
-        "forward": (12e-6, 0.8),
-        "backward": (15e-6, 0.6),
+    "pytorch": {
+        "forward": (40e-6, 0.6),
+        "backward": (90e-6, 0.6),
+        "update": (20e-6, 0.6),
         "step": (1e-3, 0.7),
-        "helpers": (2e-6, 0.4),
+        "helpers": HELPERS,
     },
-    "tensorflow": {"forward": (12e-6, 0.8), "backward": (15e-6, 0.6), "step": (2e-3, 0.7), "helpers": (2e-6, 0.4)},
-    "tensorflow-xla": {"forward": (12e-6, 0.8), "backward": (15e-6, 0.6), "step": (2e-3, 0.7), "helpers": (2e-6, 0.4)},
-    "mxnet": {"forward": (20e-6, 0.8), "backward": (30e-6, 0.6), "step": (1e-4, 0.7), "helpers": (2e-6, 0.4)},
-    "torch7": {"forward": (10e-6, 0.8), "backward": (10e-6, 0.6), "step": (2e-4, 0.7), "helpers": (2e-6, 0.4)},
+    "pytorch-compiled": {"forward": (12e-6, 0.8), "step": (1e-3, 0.7), "helpers": HELPERS},
+    "tensorflow": {"forward": (12e-6, 0.8), "backward": (15e-6, 0.6), "step": (2e-3, 0.7), "helpers": HELPERS},
+    "tensorflow-xla": {"forward": (12e-6, 0.8), "backward": (15e-6, 0.6), "step": (2e-3, 0.7), "helpers": HELPERS},
+    "mxnet": {
+        "forward": (20e-6, 0.8),
+        "backward": (30e-6, 0.6),
+        "update": (60e-6, 0.8),
+        "step": (1e-4, 0.7),
+        "helpers": HELPERS,
+    },
+    "torch7": {"forward": (10e-6, 0.8), "backward": (10e-6, 0.6), "step": (2e-4, 0.7), "helpers": HELPERS},
 }
 """Dispatch costs. [s]"""
+
+WITHOUT_TRANSPOSES = ("torch7", "pytorch-compiled")
+"""TorchInductor keeps channels last; Torch7 ran before tensor cores."""
 
 
 def parameters() -> list[Parameter]:
@@ -128,25 +146,30 @@ def parameters() -> list[Parameter]:
         Parameter("frameworks/pytorch-compiled", f"processor.{key}", *value) for key, value in PROCESSOR_CALLS.items()
     ]
     found += [Parameter(f"families/{family}", "kernel.matrix_tile", *value) for family, value in MATRIX_TILES.items()]
+    found += [
+        Parameter(f"families/{family}", "kernel.tensor_weight_depth", *value)
+        for family, value in TENSOR_WEIGHT_DEPTHS.items()
+    ]
     for framework, dispatch in FRAMEWORKS.items():
         scope = f"frameworks/{framework}"
         found += [Parameter(scope, f"dispatch.{key}", *value) for key, value in dispatch.items()]
         found += _path_parameters(framework, scope)
+    found += [
+        Parameter("frameworks/pytorch-channels-last", f"mixed.{key}", 1.0, 0.2)
+        for key in ("elementwise", "convolution")
+    ]
     return found
 
 
 def _path_parameters(framework: str, scope: str) -> Iterable[Parameter]:
-    """PyTorch's plain path is the yardstick, so that its factors stay at one; Torch7 has no mixed precision.
-
-    TorchInductor keeps channels last, and needs no transposes.
-    """
+    """PyTorch's plain path is the yardstick, so that its factors stay at one; Torch7 has no mixed precision."""
     for path in ("plain", "mixed"):
         if (framework, path) == ("torch7", "mixed"):
             continue
         if (framework, path) != ("pytorch", "plain"):
             yield Parameter(scope, f"{path}.elementwise", 1.0, 0.2)
             yield Parameter(scope, f"{path}.convolution", 1.0, 0.2)
-        if framework not in ("torch7", "pytorch-compiled"):
+        if framework not in WITHOUT_TRANSPOSES:
             yield Parameter(scope, f"{path}.transposes", 0.3, 0.8)
 
 

@@ -1,6 +1,6 @@
 """Frameworks: what the software between a network and a device adds or takes away."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from simulator import catalog
 from simulator.device.profile import Source, Strict
-from simulator.errors import UnknownNameError
+from simulator.errors import InputError, UnknownNameError
 from simulator.precision import Precision
 from simulator.units import parse
 
@@ -34,8 +34,14 @@ class Path(Strict, frozen=True, kw_only=True):
     transposes: Annotated[
         float, Meta(ge=0, description="times a tensor-core convolution's operands are copied into channels-last layout")
     ] = 0.0
+    channels_last: Annotated[
+        bool, Meta(description="keeps tensors in the layout that tensor cores take, so that there are no transposes")
+    ] = False
     folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
     fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False
+    promotes: Annotated[
+        bool, Meta(description="keeps softmax, layer norms and what they are added to in full width in mixed precision")
+    ] = False
     casts: Annotated[bool, Meta(description="casts master weights again in each forward pass at inference")] = False
 
 
@@ -47,9 +53,6 @@ class ProcessorSection(Strict, frozen=True, kw_only=True):
     )
     convolution: Annotated[str, Meta(description="further time of a call of the convolution library")] = "0 s"
     layout: Annotated[float, Meta(ge=0, description="times a convolution's operands change layout at each call")] = 0.0
-    channels_last: Annotated[bool, Meta(description="activations keep the library's layout: only weights change")] = (
-        False
-    )
     packing: Annotated[float, Meta(ge=0, description="times operands of a matrix product are packed")] = 0.0
     new_pages: Annotated[
         float, Meta(ge=0, description="large tensors are new pages, written at this share of the bandwidth; 0: kept")
@@ -62,7 +65,8 @@ class FrameworkProfile(Strict, frozen=True, kw_only=True):
     name: str
     kind: Literal["framework"]
     description: str
-    dispatch: Dispatch
+    like: Annotated[str | None, Meta(description="the framework whose dispatch this one shares")] = None
+    dispatch: Dispatch | None = None
     plain: Path = Path()
     mixed: Path = Path()
     processor: ProcessorSection = ProcessorSection()
@@ -102,6 +106,7 @@ class Framework:
     helpers_s : device time of the small kernels that a call launches beside its own (fills, layouts, scalings). [s]
     plain, mixed : how it runs kernels in one number format, and in mixed precision.
     processor : what its calls cost on a processor.
+    like : the framework whose dispatch it shares.
     """
 
     name: str
@@ -111,6 +116,7 @@ class Framework:
     plain: Path
     mixed: Path
     processor: ProcessorCalls = ProcessorCalls()
+    like: str | None = None
 
     def path(self, precision: Precision) -> Path:
         """How it runs kernels at a precision."""
@@ -124,20 +130,29 @@ def load_framework(name: str) -> Framework:
     if path is None:
         raise UnknownNameError("framework", name, catalog.names(FOLDER))
     profile: FrameworkProfile = catalog.convert(catalog.read_yaml(path), FrameworkProfile, str(path))
+    if (profile.dispatch is None) == (profile.like is None):
+        raise InputError(f"{path}: give either dispatch or like, the framework whose dispatch it shares")
+    if profile.dispatch is None:
+        shared = load_framework(str(profile.like))
+        calls = replace(shared.processor, channels_last=profile.plain.channels_last)
+        return replace(
+            shared, name=profile.name, plain=profile.plain, mixed=profile.mixed, processor=calls, like=shared.name
+        )
     forward, backward, update, step, helpers = (
         parse(text, "s", f"{path}: dispatch", positive=False) for text in msgspec.structs.astuple(profile.dispatch)
     )
     dispatch = (forward, backward, backward, update)
-    calls = _processor_calls(profile.processor, f"{path}: processor")
+    calls = _processor_calls(profile, f"{path}: processor")
     return Framework(profile.name, dispatch, step, helpers, profile.plain, profile.mixed, calls)
 
 
-def _processor_calls(section: ProcessorSection, where: str) -> ProcessorCalls:
+def _processor_calls(profile: FrameworkProfile, where: str) -> ProcessorCalls:
+    section = profile.processor
     return ProcessorCalls(
         parse(section.call, "s", f"{where}.call", positive=False) if section.call else None,
         parse(section.convolution, "s", f"{where}.convolution", positive=False),
         section.layout,
-        section.channels_last,
+        profile.plain.channels_last,
         section.packing,
         section.new_pages,
     )

@@ -114,6 +114,7 @@ class KernelCoefficients(Strict, frozen=True, kw_only=True):
     weight_depth: (
         Annotated[float, Meta(ge=0, description="weight gradient: depth lost to starting and ending")] | None
     ) = None
+    tensor_weight_depth: Annotated[float, Meta(ge=0, description="the same on tensor cores")] | None = None
     winograd: Annotated[float, Meta(ge=0, description="Winograd's products, of the GEMM rate; 0: none")] | None = None
     fused_winograd: Annotated[float, Meta(gt=0, description="the same in one kernel with its transforms")] | None = None
     transform: Annotated[float, Meta(gt=0, description="Winograd's transforms, of the sustained bandwidth")] | None = (
@@ -126,6 +127,14 @@ class KernelCoefficients(Strict, frozen=True, kw_only=True):
     input_gradient: Annotated[float, Meta(gt=0, description="of the forward convolution's rate")] | None = None
     weight_gradient: Annotated[float, Meta(gt=0, description="of the forward convolution's rate")] | None = None
     strided_gradient: Annotated[float, Meta(gt=0, description="input gradient with a stride, further")] | None = None
+    scattered_write: (
+        Annotated[float, Meta(ge=0, description="input gradient with a stride: times its outputs pass memory besides")]
+        | None
+    ) = None
+    weight_channels: (
+        Annotated[float, Meta(ge=1, description="weight gradient on tensor cores: channels padded to a multiple")]
+        | None
+    ) = None
     grouped: Annotated[float, Meta(gt=0, description="narrow groups, of the GEMM rate")] | None = None
     tensor_grouped: Annotated[float, Meta(gt=0, description="the same on tensor cores")] | None = None
     depthwise: Annotated[float, Meta(gt=0, description="one channel a group, of the vector rate")] | None = None

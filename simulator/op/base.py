@@ -60,6 +60,11 @@ class Op(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     loss: ClassVar[bool] = False
     """Whether it belongs to training only."""
 
+    full_width: ClassVar[bool] = False
+    """Whether automatic mixed precision gives the output in full width, whatever the inputs are."""
+    computes_wide: ClassVar[bool] = False
+    """Whether automatic mixed precision casts the input to full width first."""
+
     def output_shape(self, inputs: Shapes) -> Shape:
         """Shape of the output; an `InputError` where the inputs do not fit."""
         return inputs[0]

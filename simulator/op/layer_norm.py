@@ -30,6 +30,8 @@ class RowNorm(Op, frozen=True):
     backward_flops: ClassVar[int] = 0
     gradient_flops: ClassVar[int] = 0
     saves_input: ClassVar[bool] = True
+    full_width: ClassVar[bool] = True
+    computes_wide: ClassVar[bool] = True
 
     def row(self, shape: Shape) -> int:
         """Elements normalised together."""

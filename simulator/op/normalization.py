@@ -69,6 +69,7 @@ class ChannelAffine(Op, frozen=True):
 
     folds: ClassVar[bool] = True
     saves_input: ClassVar[bool] = True
+    full_width: ClassVar[bool] = True
 
     def output_shape(self, inputs: Shapes) -> Shape:
         """The input's shape."""

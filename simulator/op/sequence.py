@@ -26,6 +26,8 @@ class Embedding(Op, frozen=True):
     features: int
     tied: bool = False
 
+    full_width: ClassVar[bool] = True
+
     def output_shape(self, inputs: Shapes) -> Shape:
         """(positions, features)."""
         if len(inputs[0]) != 1 or min(self.vocabulary, self.features) < 1:
@@ -68,6 +70,8 @@ class PositionEmbedding(Op, frozen=True):
 
     positions: int | None = None
 
+    full_width: ClassVar[bool] = True
+
     def output_shape(self, inputs: Shapes) -> Shape:
         """The input's shape."""
         if len(inputs[0]) != 2 or inputs[0][0] > (self.positions or inputs[0][0]):
@@ -101,6 +105,8 @@ class Tokens(Op, frozen=True):
     """
 
     prefix: int = 0
+
+    full_width: ClassVar[bool] = True
 
     def output_shape(self, inputs: Shapes) -> Shape:
         """(prefix + pixels, channels)."""

@@ -8,15 +8,19 @@ import numpy as np
 
 from simulator.device.device import Device
 from simulator.device.framework import Path
-from simulator.op.kernel import OpClass
+from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, at_batch
 from simulator.precision import Engine, Precision, Role
-from simulator.roofline.products import KEPT, activations, matrix_part, on_tensor_cores, product_seconds
+from simulator.roofline.products import (
+    HALF_WIDTH,
+    KEPT,
+    activations,
+    matrix_part,
+    on_tensor_cores,
+    product_seconds,
+)
 from simulator.roofline.rates import engine_peaks
 from simulator.roofline.winograd import winograd_seconds
-
-HALF_WIDTH = 2
-"""Bytes of a half-width value."""
 
 CACHE_SPEEDUP = 3.0
 """Bandwidth of a last-level cache over that of the main memory; 2.5 to 4 on V100, A100 and H100 (gpu-benches)."""
@@ -37,6 +41,10 @@ _CLASS_COEFFICIENT = {
 }
 
 
+_COMPILED = (OpClass.NORMALIZATION, OpClass.POOLING, OpClass.SOFTMAX, OpClass.COPY)
+_IS_COMPILED = np.array([op_class in _COMPILED for op_class in OpClass])
+
+
 def calibrated_seconds(
     columns: Columns,
     device: Device,
@@ -49,8 +57,10 @@ def calibrated_seconds(
 
     path : how the framework runs kernels at this precision.
     """
+    moved_bytes = moved_bytes - precision.widths[Role.ACTIVATION] * at_batch(_skipped(columns), batch)
     bandwidth = device.memory.bandwidth_byte_per_s * min(device.sustained["bandwidth"], 1.0)
-    efficiency = np.minimum(device.sustained["bandwidth"] * class_efficiency(columns, device, precision), 1.0)
+    of_class = class_efficiency(columns, device, precision, compiled=path.fuses)
+    efficiency = np.minimum(device.sustained["bandwidth"] * of_class, 1.0)
     memory_s = uncached_bytes(moved_bytes, device) / (device.memory.bandwidth_byte_per_s * efficiency)
     memory_s = memory_s * np.where(columns.engine == Engine.VECTOR, path.elementwise, 1.0)
     compute_s = at_batch(columns.flops, batch) / (engine_peaks(device, precision)[0] * device.sustained["vector"])
@@ -65,7 +75,8 @@ def calibrated_seconds(
     if not on_tensor_cores(device, precision):
         return compute_s, memory_s
     copies_s = path.transposes * _transposes(part, batch) / bandwidth
-    cores_s = product_seconds(part, device, precision, batch, bandwidth, tensor=True) / rate + copies_s
+    cores_s = product_seconds(part, device, precision, batch, bandwidth, tensor=True, channels_last=path.channels_last)
+    cores_s = cores_s / rate + copies_s
     slower = (part.op_class == OpClass.CONVOLUTION) & (
         np.maximum(lanes_s, moving_s) < np.maximum(cores_s, moving_s + copies_s)
     )
@@ -74,20 +85,40 @@ def calibrated_seconds(
     return compute_s, memory_s
 
 
+@lru_cache(maxsize=KEPT)
+def _skipped(columns: Columns) -> FloatArray:
+    """Inputs in rows that no window of a convolution meets, (2, kernels): half of them for 1 x 1 with a stride of 2.
+
+    Within a row, what lies between the windows comes with the same lines of the cache.
+    """
+    met = np.minimum(columns.window[0] / np.maximum(columns.window[2], 1), 1)
+    reads_inputs = (columns.op_class == OpClass.CONVOLUTION) & (columns.phase != Phase.INPUT_GRADIENT)
+    result: FloatArray = columns.read[Role.ACTIVATION] * np.where(reads_inputs, 1 - met, 0.0)
+    return result
+
+
 def _transposes(columns: Columns, batch: FloatArray | float) -> FloatArray:
     """Bytes of copying a convolution's activations into channels-last layout and back: each is read and written.
 
-    Tensor cores take no other layout; frameworks that keep channels first pay for it. Values go one by one, so that
-    narrow ones take as long as those of 4 bytes.
+    Tensor cores take no other layout; frameworks that keep channels first pay for it. A window of 1 x 1 without stride
+    is a plain product, which has kernels for either layout. Values go one by one, so that narrow ones take as long as
+    those of 4 bytes.
     """
     moved = 2 * 4 * at_batch(activations(columns), batch)
-    return np.where(columns.op_class == OpClass.CONVOLUTION, moved, 0.0)
+    windows = columns.window[:4].max(axis=0) > 1
+    return np.where((columns.op_class == OpClass.CONVOLUTION) & windows, moved, 0.0)
 
 
 @lru_cache(maxsize=KEPT)
-def class_efficiency(columns: Columns, device: Device, precision: Precision) -> FloatArray:
-    """Fraction of the sustained bandwidth that each kernel's class reaches."""
+def class_efficiency(columns: Columns, device: Device, precision: Precision, *, compiled: bool = False) -> FloatArray:
+    """Fraction of the sustained bandwidth that each kernel's class reaches.
+
+    compiled : whether a compiler writes the loops over elements and rows, which then read memory all alike; its sums
+        over an image, whose channels are last, are as slow as the libraries'.
+    """
     by_class = np.array([device.kernel[_CLASS_COEFFICIENT[op_class]] for op_class in OpClass])
+    if compiled:
+        by_class = np.where(_IS_COMPILED, device.kernel["elementwise"], by_class)
     efficiency: FloatArray = by_class[columns.op_class]
     if precision.widths[Role.ACTIVATION] <= HALF_WIDTH:
         half = device.kernel["half_width"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from simulator.op.kernels import FloatArray
+from simulator.op.kernels import FloatArray, IntArray
 
 TILES = ((256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128), (32, 32), (16, 64))
 """Sides of the output tiles that libraries have kernels for; the fastest for a product is taken, as they try to.
@@ -15,6 +15,35 @@ Source: kernel names of cuBLAS and CUTLASS ("128x64_nn")."""
 
 NARROW_TILES = ((128, 8), (128, 16), (8, 128), (16, 128))
 """Tiles of the kernels that tensor cores have for groups of a few channels."""
+
+
+class Tiling(IntEnum):
+    """Which family of kernels runs a product; each has tiles of its own."""
+
+    PRODUCT = 0
+    NARROW = 1
+    LANES = 2
+    LANES_WEIGHTS = 3
+    TENSOR = 4
+    TENSOR_INPUT = 5
+    WINOGRAD = 6
+
+
+TILINGS = {
+    Tiling.PRODUCT: TILES,
+    Tiling.NARROW: (*TILES, *NARROW_TILES),
+    Tiling.LANES: ((128, 128), (128, 64), (128, 32)),
+    Tiling.LANES_WEIGHTS: ((128, 128), (64, 128), (32, 128)),
+    Tiling.TENSOR: ((256, 128), (128, 128), (256, 64), (128, 64)),
+    Tiling.TENSOR_INPUT: ((256, 128), (128, 128), (256, 64)),
+    Tiling.WINOGRAD: ((128, 128), (128, 64)),
+}
+"""Tiles of each family: (positions, channels) of a convolution's output, (filters, places and channels) of its weights.
+
+Plain products are tuned for every shape, convolutions have a handful of kernels. Source: kernel names of cuDNN 7
+("scudnn_128x64_relu_interior_nn", "s884cudnn_fp16_256x64_ldg8"); for Winograd's products and the weights' gradient, the
+sides that DeepBench's times step by.
+"""
 
 SPLITS = (1, 2, 4, 8, 16, 32)
 """Into how many parts the depth may be cut, so that a small output with a deep sum still fills the device."""
@@ -25,12 +54,14 @@ LEAST_DEPTH = 64
 LARGEST_TILE = (256 + 128) / (256 * 128)
 """Operands moved for each product in the largest tile, which sustains the device's rate."""
 
-_ROWS, _COLUMNS, _PARTS, _NARROW = (
-    np.array(axis, dtype=float)
-    for axis in zip(
-        *((*tile, split, tile in NARROW_TILES) for tile in (*TILES, *NARROW_TILES) for split in SPLITS), strict=True
-    )
+_CANDIDATES = [(tile, parts) for tile in dict.fromkeys(sum(TILINGS.values(), ())) for parts in SPLITS]
+
+_ROWS, _COLUMNS, _PARTS = (
+    np.array(axis, dtype=float) for axis in zip(*((*tile, parts) for tile, parts in _CANDIDATES), strict=True)
 )
+
+_HAS = np.array([[tile in TILINGS[tiling] for tiling in Tiling] for tile, _ in _CANDIDATES])
+"""Whether a family has a candidate's tile, (candidates, families)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +77,7 @@ class MatrixRates:
     depth_overhead : steps of the sum lost to starting and ending a tile.
     bandwidth_byte_per_s : for the partial sums of a cut depth. [byte/s]
     most_parts : into how many parts the depth may be cut.
-    narrow : whether there are kernels of `NARROW_TILES`.
+    tiling : the family of kernels, a `Tiling`.
     """
 
     flop_per_s: FloatArray
@@ -54,8 +85,8 @@ class MatrixRates:
     tile_overhead: FloatArray
     depth_overhead: FloatArray
     bandwidth_byte_per_s: float
-    most_parts: FloatArray | int = SPLITS[-1]
-    narrow: NDArray[np.bool_] | bool = False
+    most_parts: IntArray | int = SPLITS[-1]
+    tiling: IntArray | int = Tiling.PRODUCT
 
 
 def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray, rates: MatrixRates) -> FloatArray:
@@ -71,14 +102,16 @@ def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray
     NVIDIA, "Matrix Multiplication Background", sections on tile and wave quantization.
     """
     shape = (-1, *([1] * np.ndim(m)))
-    worth_trying = (np.max(rates.most_parts) >= _PARTS) & (np.any(rates.narrow) >= _NARROW)
-    rows, columns, parts, narrow = (axis[worth_trying].reshape(shape) for axis in (_ROWS, _COLUMNS, _PARTS, _NARROW))
+    tiling = np.atleast_1d(rates.tiling)
+    worth_trying = (np.max(rates.most_parts) >= _PARTS) & _HAS[:, tiling].any(axis=1)
+    rows, columns, parts = (axis[worth_trying].reshape(shape) for axis in (_ROWS, _COLUMNS, _PARTS))
+    has = _HAS[worth_trying][:, tiling].reshape(-1, *([1] * (np.ndim(m) - 1)), len(tiling))
     depth = np.ceil(k / parts)
     waves = np.ceil(np.ceil(m / rows) * np.ceil(n / columns) * groups * parts / rates.units)
     operands = np.maximum((rows + columns) / (rows * columns) - LARGEST_TILE, 0.0)
     tile_rate = rates.flop_per_s / rates.units / (1 + rates.tile_overhead * operands)
     seconds = waves * (2 * rows * columns) * (depth + rates.depth_overhead) / tile_rate
     partial_sums = np.where(parts > 1, parts * m * n * groups * (2 * 4) / rates.bandwidth_byte_per_s, 0.0)
-    allowed = ((parts == 1) | ((depth >= LEAST_DEPTH) & (parts <= rates.most_parts))) & (rates.narrow >= narrow)
+    allowed = ((parts == 1) | ((depth >= LEAST_DEPTH) & (parts <= rates.most_parts))) & has
     best: FloatArray = np.where(allowed, seconds + partial_sums, np.inf).min(axis=0)
     return best

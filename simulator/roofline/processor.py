@@ -143,7 +143,7 @@ def _packing(columns: Columns, device: Device, batch: FloatArray | float, calls:
     return np.where(product & (at_batch(columns.gemm[0], batch) > 1), calls.packing, 0.0)
 
 
-_OUTPUTS = (Role.ACTIVATION, Role.GRADIENT)
+_OUTPUTS = (Role.ACTIVATION, Role.GRADIENT, Role.WIDE)
 _WEIGHTS = (Role.WEIGHT, Role.WEIGHT_GRADIENT)
 
 

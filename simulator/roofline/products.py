@@ -11,16 +11,35 @@ from simulator.device.device import Device
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
 from simulator.precision import Engine, Precision, Role
-from simulator.roofline.gemm import SPLITS, MatrixRates, gemm_seconds
+from simulator.roofline.gemm import SPLITS, MatrixRates, Tiling, gemm_seconds
 from simulator.roofline.rates import engine_peaks, peak_name
-from simulator.units import parse
+from simulator.units import FLOPS_PER_MAC, parse
 
 TENSOR_MULTIPLE = 8
 """Tensor cores take half-width operands by eights; other widths are padded. Source: NVIDIA, "Matrix Multiplication
 Background", requirements to use tensor cores."""
 
+OWN_GROUPS = (4, 8, 16, 32)
+"""Channels a group for which libraries have kernels of their own where channels are last; they wait for the memory
+alone. Inferred: timm's compiled RegNetY-600MF, of 16, leaves 2 ms for them on an RTX 4090, where moving them takes 7.
+"""
+
+GROUP_COLUMNS = 128
+"""Least columns of a tile for groups of other widths where channels are last. Inferred: timm's compiled RegNets reach
+14, 23 and 33 TFLOP/s with 24, 40 and 56 channels on an RTX 4090, in proportion, and 76 to 80 from 112 on."""
+
+INSTRUCTIONS = 2 * 10 / 6
+"""Lanes' time for each of the softmax's 6 operations a score: an exponential takes four instructions, the others one,
+and an instruction could have been a multiply-add of two operations."""
+
 TENSOR_FLOP = 1024
 """FLOP of a V100 multiprocessor's eight tensor cores in a clock. Source: NVIDIA V100 whitepaper, table 1."""
+
+GRAPHICS = "gpu"
+"""The kind of device whose libraries `TILINGS` describes."""
+
+HALF_WIDTH = 2
+"""Bytes of a half-width value."""
 
 KEPT = 64
 """What does not depend on the batch is kept for so many (network, device) pairs."""
@@ -34,37 +53,57 @@ def product_seconds(
     bandwidth: float,
     *,
     tensor: bool,
+    channels_last: bool = False,
 ) -> FloatArray:
     """Seconds that products compute on tensor cores or in lanes, shape (kernels,) or (batches, kernels).
 
     bandwidth : of the main memory, sustained. [byte/s]
+    channels_last : whether tensors are in the layout that tensor cores take.
     """
     vector, matrix = engine_peaks(device, precision)
     lanes = (vector if on_tensor_cores(device, precision) else matrix) * device.sustained["vector"]
     m, n, k = (at_batch(columns.gemm[side], batch) for side in range(3))
     if tensor:
-        n, k = _aligned(columns, n, k)
-    convolution = columns.op_class == OpClass.CONVOLUTION
-    weight_gradient = convolution & (columns.phase == Phase.WEIGHT_GRADIENT)
-    depth = device.kernel["matrix_depth" if tensor else "vector_depth"]
+        m, n, k = _aligned(columns, device, m, n, k)
+    if channels_last:
+        n = np.where(_is_grouped(columns) & (n < GROUP_COLUMNS), GROUP_COLUMNS, n)
     rate = matrix * device.sustained["matrix"] if tensor else lanes
     rates = MatrixRates(
         flop_per_s=rate * convolution_efficiency(columns, device, tensor=tensor),
         units=device.unit_count,
         tile_overhead=np.asarray(_matrix_tile(device, matrix) if tensor else device.kernel["vector_tile"]),
-        depth_overhead=np.where(weight_gradient, device.kernel["weight_depth"], depth),
+        depth_overhead=_depth_overhead(columns, device, tensor=tensor),
         bandwidth_byte_per_s=bandwidth,
-        # Implicit GEMM in lanes walks the whole depth in one block, but for the weights' gradient.
-        most_parts=np.where(~convolution | weight_gradient | tensor, SPLITS[-1], 1),
-        narrow=convolution & (columns.groups > 1) & tensor,
+        most_parts=_most_parts(columns, tensor=tensor),
+        tiling=_tiling(columns, device, precision, tensor=tensor),
     )
     seconds = gemm_seconds(m, n, k, columns.groups, rates)
+    if channels_last:
+        seconds = np.where(_has_own_kernel(columns), 0.0, seconds)
+    attention = columns.op_class == OpClass.ATTENTION
+    if attention.any():
+        seconds = seconds + np.where(attention, _softmax_seconds(columns, device, vector, batch), 0.0)
+    if not tensor and "scattered_write" in device.kernel:
+        scattered = precision.widths[Role.GRADIENT] * at_batch(_scattered(columns), batch)
+        seconds = seconds + device.kernel["scattered_write"] * scattered / bandwidth
     depthwise = is_depthwise(columns)
     if depthwise.any():
         depthwise_rate = vector * device.sustained["vector"] * device.kernel["depthwise"]
         by_phase = np.where(columns.phase == Phase.FORWARD, 1.0, device.kernel["depthwise_gradient"])
         seconds = np.where(depthwise, at_batch(columns.flops, batch) / (depthwise_rate * by_phase), seconds)
     return seconds
+
+
+def _softmax_seconds(columns: Columns, device: Device, flop_per_s: float, batch: FloatArray | float) -> FloatArray:
+    """Softmax inside fused attention, which stands between its two products: they wait for it.
+
+    Each operation is an instruction that could have been a multiply-add.
+    Source: Dao, "FlashAttention-2", 2023, arXiv 2307.08691, section 3.1 (non-matmul FLOPs cost 16 times as much).
+    """
+    m, n, k = (at_batch(columns.gemm[side], batch) for side in range(3))
+    others = at_batch(columns.flops, batch) - FLOPS_PER_MAC * m * n * k * columns.groups
+    result: FloatArray = INSTRUCTIONS * others / (flop_per_s * device.sustained["vector"])
+    return result
 
 
 @lru_cache(maxsize=KEPT)
@@ -79,6 +118,66 @@ def _matrix_tile(device: Device, flop_per_s: float) -> float:
         return device.kernel["matrix_tile"]
     clock_hz = parse(units.clock, "Hz", f"{device.name}: units.clock")
     return device.kernel["matrix_tile"] * flop_per_s / (units.count * clock_hz * TENSOR_FLOP)
+
+
+@lru_cache(maxsize=KEPT)
+def _tiling(columns: Columns, device: Device, precision: Precision, *, tensor: bool) -> IntArray:
+    """Family of kernels of each product: graphics processors' libraries have a few tiles for convolutions.
+
+    Those for narrow groups are for half-width values: ResNeXts at tf32 take 1.2 to 1.6 times as long on an A100 as with
+    them.
+    """
+    tiling: IntArray = np.full(len(columns), Tiling.PRODUCT)
+    if device.kind == GRAPHICS and tensor:
+        tiling = np.where(columns.phase == Phase.INPUT_GRADIENT, Tiling.TENSOR_INPUT, Tiling.TENSOR)
+    elif device.kind == GRAPHICS:
+        tiling = np.where(columns.phase == Phase.WEIGHT_GRADIENT, Tiling.LANES_WEIGHTS, Tiling.LANES)
+    if tensor and precision.widths[Role.ACTIVATION] <= HALF_WIDTH:
+        tiling = np.where(columns.groups > 1, Tiling.NARROW, tiling)
+    result: IntArray = np.where(columns.op_class == OpClass.CONVOLUTION, tiling, Tiling.PRODUCT)
+    return result
+
+
+@lru_cache(maxsize=KEPT)
+def _depth_overhead(columns: Columns, device: Device, *, tensor: bool) -> FloatArray:
+    """Steps of each product's sum lost to starting and ending a tile.
+
+    The gradient of the weights has a deep sum and a small output, which blocks add up between them. On tensor cores
+    cuDNN's kernels for Turing lose more than those for Volta: 2048 x 512 channels over 392 positions take 76 us on a T4
+    and 17 us on a V100, which multiplies 2.6 times as fast.
+    """
+    coefficient = device.kernel
+    usual = coefficient["matrix_depth" if tensor else "vector_depth"]
+    own = coefficient["weight_depth"]
+    if tensor:
+        own = coefficient.get("tensor_weight_depth", own)
+    gradient = (columns.op_class == OpClass.CONVOLUTION) & (columns.phase == Phase.WEIGHT_GRADIENT)
+    attention = columns.op_class == OpClass.ATTENTION
+    return np.select([gradient, attention], [own, 0.0], usual)
+
+
+@lru_cache(maxsize=KEPT)
+def _most_parts(columns: Columns, *, tensor: bool) -> IntArray:
+    """Into how many parts each product's depth may be cut.
+
+    Implicit GEMM in lanes walks the whole depth in one block, but for the weights' gradient; on tensor cores, the input
+    gradient does: on a V100, 512 x 7 x 7 with a window of 3 x 3 takes the same 134 us for 8 images and for 16.
+    """
+    whole = columns.phase == Phase.INPUT_GRADIENT if tensor else columns.phase != Phase.WEIGHT_GRADIENT
+    result: IntArray = np.where((columns.op_class == OpClass.CONVOLUTION) & whole, 1, SPLITS[-1])
+    return result
+
+
+@lru_cache(maxsize=KEPT)
+def _scattered(columns: Columns) -> FloatArray:
+    """Outputs of input gradients with a stride, (2, kernels), which lanes write more than once. [elements]
+
+    They are set to zero, and those that a window meets are then written one by one: with a stride of 2, single values
+    in every other place of every other row.
+    """
+    strided = (columns.window[2] > 1) & (columns.op_class == OpClass.CONVOLUTION)
+    result: FloatArray = columns.write[Role.GRADIENT] * (strided & (columns.phase == Phase.INPUT_GRADIENT))
+    return result
 
 
 def on_tensor_cores(device: Device, precision: Precision) -> bool:
@@ -131,21 +230,46 @@ def channels(columns: Columns) -> tuple[FloatArray, FloatArray]:
     return np.where(weight_gradient, m, k / area), np.where(weight_gradient, n / area, n)
 
 
-def _aligned(columns: Columns, n: FloatArray, k: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Sides n and k as tensor cores take them.
+def _aligned(
+    columns: Columns, device: Device, m: FloatArray, n: FloatArray, k: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Sides m, n and k as tensor cores take them.
 
-    A convolution pads the channels under each place of its window: 12 x 3 x 3 becomes 16 x 3 x 3.
+    A convolution pads the channels under each place of its window: 12 x 3 x 3 becomes 16 x 3 x 3. The gradient of its
+    weights pads them, and the filters, to whole tiles where the device's `weight_channels` says so: cuDNN's kernels for
+    Turing take 128, so that on a T4 64 x 64 channels run at a quarter of the rate of 128 x 128, at every window.
     """
     convolution = columns.op_class == OpClass.CONVOLUTION
     area = np.where(convolution, columns.window[0] * columns.window[1], 1.0)
     weight_gradient = columns.phase == Phase.WEIGHT_GRADIENT
-    return _rounded(n, np.where(weight_gradient, area, 1.0)), _rounded(k, np.where(weight_gradient, 1.0, area))
+    least = np.where(
+        convolution & weight_gradient & (columns.groups == 1), device.kernel.get("weight_channels", 1.0), 1.0
+    )
+    return (
+        _rounded(m, least),
+        _rounded(n, np.where(weight_gradient, area, 1.0) * np.maximum(least, TENSOR_MULTIPLE)),
+        _rounded(k, np.where(weight_gradient, 1.0, area) * TENSOR_MULTIPLE),
+    )
 
 
-def _rounded(side: FloatArray, places: FloatArray) -> FloatArray:
-    multiple = places * TENSOR_MULTIPLE
+def _rounded(side: FloatArray, multiple: FloatArray) -> FloatArray:
     result: FloatArray = np.ceil(side / multiple) * multiple
     return result
+
+
+@lru_cache(maxsize=KEPT)
+def _is_grouped(columns: Columns) -> NDArray[np.bool_]:
+    grouped: NDArray[np.bool_] = (columns.op_class == OpClass.CONVOLUTION) & (columns.groups > 1)
+    return grouped
+
+
+@lru_cache(maxsize=KEPT)
+def _has_own_kernel(columns: Columns) -> NDArray[np.bool_]:
+    """Grouped convolutions of `OWN_GROUPS`."""
+    own = _is_grouped(columns)
+    for side in channels(columns):
+        own = own & np.isin(side, OWN_GROUPS)
+    return own
 
 
 @lru_cache(maxsize=KEPT)

@@ -10,7 +10,7 @@ from simulator.device.device import Device
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
 from simulator.precision import Precision, Role
-from simulator.roofline.gemm import MatrixRates, gemm_seconds
+from simulator.roofline.gemm import MatrixRates, Tiling, gemm_seconds
 from simulator.roofline.products import KEPT, activations, channels, is_depthwise, select
 from simulator.roofline.rates import engine_peaks
 
@@ -21,6 +21,14 @@ TILE = 4
 """F(4x4, 3x3) makes 36 products where 144 are direct, F(4x4, 5x5) 64 for 400. The transformed tiles and weights, one
 matrix a point, pass through memory. Source: Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR
 2016, sections 4 and 5."""
+
+FUSED_BLOCK = (8, 16)
+"""Outputs that a block of the fused kernel makes of an image: 4 x 8 tiles, whose rest is idle at the borders: a map of
+7 x 7 wastes five eighths. Source: cuDNN's kernel name, "winograd_128x128_ldg1_ldg4_relu_tile148t_nt"."""
+
+IMAGES = 16
+"""Passes, but for the weights' gradient, take so many images at a time. Inferred: in DeepBench eight images take 0.7 to
+0.9 of the time of 16 on a V100 and a T4, and half for the weights' gradient, at maps of 7 x 7 to 56 x 56."""
 
 WIDEST = 4
 """Libraries have it for values of up to 4 bytes."""
@@ -53,11 +61,26 @@ def _suited(columns: Columns) -> tuple[IntArray, Columns]:
     return which, select(columns, which)
 
 
-def _tiles(columns: Columns, batch: FloatArray | float, side: int) -> FloatArray:
-    """Square tiles of the outputs, of an image taken as a square one: 7 x 7 has four of 4 x 4."""
+def _side(columns: Columns) -> FloatArray:
+    """Side of the output, of an image taken as a square one."""
     weight_gradient = columns.phase == Phase.WEIGHT_GRADIENT
-    positions = np.where(weight_gradient, columns.gemm[2, 1], columns.gemm[0, 1])
-    tiles: FloatArray = batch * np.ceil(np.sqrt(positions) / side) ** 2
+    side: FloatArray = np.sqrt(np.where(weight_gradient, columns.gemm[2, 1], columns.gemm[0, 1]))
+    return side
+
+
+def _tiles(columns: Columns, batch: FloatArray | float) -> FloatArray:
+    """Square tiles of the outputs: 7 x 7 has four of 4 x 4."""
+    weight_gradient = columns.phase == Phase.WEIGHT_GRADIENT
+    images = np.where(weight_gradient, batch, np.maximum(batch, IMAGES))
+    tiles: FloatArray = images * np.ceil(_side(columns) / TILE) ** 2
+    return tiles
+
+
+def _fused_tiles(columns: Columns, batch: FloatArray | float) -> FloatArray:
+    """Square tiles of the outputs in whole blocks: 14 x 14 has two of 8 x 16, with 32 tiles each."""
+    height, width = FUSED_BLOCK
+    blocks = np.ceil(_side(columns) / height) * np.ceil(_side(columns) / width)
+    tiles: FloatArray = batch * blocks * (height * width / FUSED_TILE**2)
     return tiles
 
 
@@ -68,8 +91,9 @@ def _products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArr
     return np.where(gradient, inner, tiles), outer + 0 * tiles, np.where(gradient, tiles, inner)
 
 
-def _rates(device: Device, precision: Precision, bandwidth: float, efficiency: float) -> MatrixRates:
+def _rates(device: Device, precision: Precision, bandwidth: float, tiling: Tiling) -> MatrixRates:
     lanes = engine_peaks(device, precision)[0] * device.sustained["vector"]
+    efficiency = device.kernel["winograd" if tiling is Tiling.WINOGRAD else "fused_winograd"]
     return MatrixRates(
         flop_per_s=np.asarray(lanes * efficiency),
         units=device.unit_count,
@@ -77,6 +101,7 @@ def _rates(device: Device, precision: Precision, bandwidth: float, efficiency: f
         depth_overhead=np.asarray(device.kernel["vector_depth"]),
         bandwidth_byte_per_s=bandwidth,
         most_parts=1,
+        tiling=tiling,
     )
 
 
@@ -84,13 +109,13 @@ def _in_passes(
     columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, bandwidth: float
 ) -> FloatArray:
     """Transforms, one product a point, and the transform back, each a pass over memory."""
-    tiles = _tiles(columns, batch, TILE)
+    tiles = _tiles(columns, batch)
     m, n, k = _products(columns, tiles)
     points = columns.groups * (TILE + columns.window[0] - 1) ** 2
     width = precision.widths[Role.ACTIVATION]
     transformed = width * points * (m * n + n * k + m * k)
     plain = width * at_batch(activations(columns), batch)
-    rates = _rates(device, precision, bandwidth, device.kernel["winograd"])
+    rates = _rates(device, precision, bandwidth, Tiling.WINOGRAD)
     products_s = np.maximum(gemm_seconds(m, n, k, points, rates), transformed / (bandwidth * device.kernel["operand"]))
     result: FloatArray = products_s + (plain + transformed) / (bandwidth * device.kernel["transform"])
     return result
@@ -100,8 +125,8 @@ def _fused(
     columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, bandwidth: float
 ) -> FloatArray:
     """All in one kernel: forward and for the input's gradient, 3 x 3 only."""
-    m, n, k = _products(columns, _tiles(columns, batch, FUSED_TILE))
+    m, n, k = _products(columns, _fused_tiles(columns, batch))
     points = columns.groups * (FUSED_TILE + 3 - 1) ** 2
-    rates = _rates(device, precision, bandwidth, device.kernel["fused_winograd"])
+    rates = _rates(device, precision, bandwidth, Tiling.PRODUCT)
     fits = (columns.window[0] == 3) & (columns.phase != Phase.WEIGHT_GRADIENT)
     return np.where(fits, gemm_seconds(m, n, k, points, rates), np.inf)

@@ -10,8 +10,11 @@ from simulator.op.base import elements
 from simulator.op.kernel import Affine, Kernel, OpClass, Role
 from simulator.workload.workload import Layer
 
-FUSED = (OpClass.ELEMENTWISE, OpClass.NORMALIZATION)
+FUSED = (OpClass.ELEMENTWISE, OpClass.NORMALIZATION, OpClass.COPY)
 """Classes that XLA and TorchInductor fuse: loops over elements and reductions of rows, not calls of libraries."""
+
+LAST = (*FUSED, OpClass.POOLING, OpClass.REDUCTION, OpClass.SOFTMAX)
+"""Classes that can take in what comes before them, but read more than one element for each that they write."""
 
 Lowered = Sequence[tuple[Kernel, ...]]
 """Kernels of each layer, in the order of the layers."""
@@ -29,9 +32,8 @@ def fuse_forward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kernel
         for source in set(layer.sources):
             if source < 0 or readers[source][0] != position or not _both(fused[source][-1:], fused[position][:1]):
                 continue
-            size = elements(layers[source].output)
-            kept = readers[source] != [position]
-            first = _joined(fused[source][-1], fused[position][0], (Role.ACTIVATION, size), kept)
+            between = _between(fused[source][-1], Role.ACTIVATION, elements(layers[source].output))
+            first = _joined(fused[source][-1], fused[position][0], between, readers[source] != [position])
             fused[source] = fused[source][:-1]
             fused[position] = (first, *fused[position][1:])
     return fused
@@ -51,9 +53,9 @@ def fuse_backward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kerne
         alone = len(layer.sources) == 1 and source >= 0 and readers[source] == [position]
         if not alone or not _both(fused[position][-1:], fused[source][:1]):
             continue
-        kept = any(role is Role.GRADIENT for kernel in fused[source][1:] for role, _ in kernel.read)
-        size = elements(layers[source].output)
-        first = _joined(fused[position][-1], fused[source][0], (Role.GRADIENT, size), kept)
+        between = _between(fused[position][-1], Role.GRADIENT, elements(layers[source].output))
+        kept = any(role is between[0] for kernel in fused[source][1:] for role, _ in kernel.read)
+        first = _joined(fused[position][-1], fused[source][0], between, kept)
         fused[position] = fused[position][:-1]
         fused[source] = (first, *fused[source][1:])
     return fused
@@ -70,7 +72,12 @@ def readers_of(layers: Sequence[Layer]) -> list[list[int]]:
 
 
 def _both(last: tuple[Kernel, ...], first: tuple[Kernel, ...]) -> bool:
-    return bool(last and first) and last[0].op_class in FUSED and first[0].op_class in FUSED
+    return bool(last and first) and last[0].op_class in FUSED and first[0].op_class in LAST
+
+
+def _between(producer: Kernel, narrow: Role, size: int) -> tuple[Role, int]:
+    """What a kernel hands on: mixed precision may keep it in full width."""
+    return Role.WIDE if any(role is Role.WIDE for role, _ in producer.write) else narrow, size
 
 
 @lru_cache(maxsize=4096)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from simulator.op.base import Op, Site, elements, elementwise
-from simulator.op.kernel import Kernel, Phase, Role
+from simulator.op.kernel import Engine, Kernel, Phase, Role
 from simulator.op.kernels import Kernels, pack
 from simulator.op.optimizer import Optimizer, cast_gradients, cast_weights
-from simulator.workload.fusion import fuse_backward, fuse_forward, readers_of
+from simulator.workload.autocast import cast_backward, cast_forward, wide_outputs
+from simulator.workload.fusion import Lowered, fuse_backward, fuse_forward, readers_of
 from simulator.workload.workload import Layer, Workload
 
 
@@ -54,6 +55,7 @@ def lower(
     master_weights: bool = False,
     fold: bool = True,
     fuse: bool = False,
+    autocast: bool = False,
 ) -> Kernels:
     """Kernels of one step in launch order: forward, backward, update; kept, so that a second call costs nothing.
 
@@ -64,6 +66,7 @@ def lower(
     master_weights : whether the optimizer's weights are wider than the kernels' (mixed precision), which adds casts.
     fold : fold scale-and-shift into the layer before, at inference.
     fuse : run element-wise kernels in a row as one, as compilers do.
+    autocast : keep in full width what `autocast.py` says, with casts between.
 
     Returns
     -------
@@ -72,17 +75,21 @@ def lower(
     layers, launches = workload.layers, _Launches()
     folded = set() if training or not fold else set(folded_layers(layers))
     left_out = {position for position, layer in enumerate(layers) if layer.op.loss and not training} | folded
-    forward = [
+    forward: Lowered = [
         () if position in left_out else _forward_kernels(layer.op, layer.site(training=training))
         for position, layer in enumerate(layers)
     ]
-    for position, kernels in enumerate(fuse_forward(layers, forward) if fuse else forward):
-        parameters = layers[position].parameters
-        if master_weights and parameters and position not in left_out:
-            launches.emit(position, (_cast_weights(parameters),))
+    wide = wide_outputs(layers, forward) if autocast else None
+    if wide:
+        forward = cast_forward(layers, forward, wide, fuse=fuse)
+    if fuse:
+        forward = fuse_forward(layers, forward)
+    for position, kernels in enumerate(forward):
+        if master_weights and position not in left_out and _is_product(layers[position]):
+            launches.emit(position, (_cast_weights(layers[position].parameters),))
         launches.emit(position, kernels)
     if training:
-        _lower_backward(layers, launches, casts=master_weights, fuse=fuse)
+        _lower_backward(layers, launches, casts=master_weights, fuse=fuse, wide=wide)
     if training and optimizer:
         for position, layer in enumerate(layers):
             if layer.parameters:
@@ -90,28 +97,33 @@ def lower(
     return launches.pack()
 
 
-def _lower_backward(layers: tuple[Layer, ...], launches: _Launches, *, casts: bool, fuse: bool) -> None:
+def _lower_backward(
+    layers: tuple[Layer, ...], launches: _Launches, *, casts: bool, fuse: bool, wide: Sequence[bool] | None
+) -> None:
     """Gradients, last layer first; where an output has several readers, their gradients are added before it is used.
 
     The engine that walks the gradients adds them by itself, beside its calls.
     """
     trained = _needs_gradient(layers)
     readers = readers_of(layers)
-    backward = [
+    backward: Lowered = [
         _backward_kernels(layer.op, layer.site(input_gradient=any(s >= 0 and trained[s] for s in layer.sources)))
         if trained[position]
         else ()
         for position, layer in enumerate(layers)
     ]
+    if wide:
+        backward = cast_backward(layers, backward, wide, fuse=fuse)
     if fuse:
         backward = fuse_backward(layers, backward)
     for position in reversed(range(len(layers))):
         if not trained[position]:
             continue
         for _ in range(len(readers[position]) - 1):
-            launches.emit(position, (_sum_kernel(elements(layers[position].output)),), call=False)
+            role = Role.WIDE if wide and wide[position] else Role.GRADIENT
+            launches.emit(position, (_sum_kernel(elements(layers[position].output), role),), call=False)
         launches.emit(position, backward[position])
-        if casts and layers[position].parameters:
+        if casts and _is_product(layers[position]):
             launches.emit(position, (_cast_gradients(layers[position].parameters),))
 
 
@@ -131,6 +143,12 @@ def _needs_gradient(layers: tuple[Layer, ...]) -> list[bool]:
         trains = layer.parameters > 0 or bool(layer.op.parameter_sizes(layer.inputs))
         needed.append(trains or any(source >= 0 and needed[source] for source in layer.sources))
     return needed
+
+
+def _is_product(layer: Layer) -> bool:
+    """Whether its parameters are operands of a product, which mixed precision takes narrow; others stay as they are."""
+    kernels = _forward_kernels(layer.op, layer.site(training=True))
+    return layer.parameters > 0 and any(kernel.engine is Engine.MATRIX for kernel in kernels)
 
 
 @lru_cache(maxsize=4096)
@@ -153,5 +171,5 @@ def _update(optimizer: Optimizer, parameters: int, master_weights: bool) -> Kern
 
 
 @lru_cache
-def _sum_kernel(size: int) -> Kernel:
-    return elementwise(Phase.INPUT_GRADIENT, size, {Role.GRADIENT: 2 * size}, {Role.GRADIENT: size})
+def _sum_kernel(size: int, role: Role) -> Kernel:
+    return elementwise(Phase.INPUT_GRADIENT, size, {role: 2 * size}, {role: size})

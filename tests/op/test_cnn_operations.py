@@ -22,7 +22,7 @@ from simulator.op.resample import TransposedConvolution, Upsample
 from simulator.op.stochastic_depth import DropPath
 
 F, IG, P, _ = Phase  # forward, input gradient, gradient of parameters
-W, A, G, WG, _, INDEX, _ = Role
+W, A, G, WG, _, INDEX, *_ = Role
 
 Expected = tuple[Phase, float | Affine, dict[Role, float | Affine], dict[Role, float | Affine]]
 

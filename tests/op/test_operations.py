@@ -26,7 +26,7 @@ from simulator.op.pooling import AveragePool, GlobalPool, MaxPool
 from simulator.op.unknown import Unknown
 
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE = Phase
-W, A, G, WG, STATE, INDEX, MASK = Role
+W, A, G, WG, STATE, INDEX, MASK, *_ = Role
 
 Expected = tuple[Phase, float | Affine, dict[Role, float | Affine], dict[Role, float | Affine]]
 

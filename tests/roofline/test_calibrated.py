@@ -14,13 +14,14 @@ from simulator.device.profile import Units
 from simulator.errors import UnknownNameError
 from simulator.op.base import Op, Shape, Site
 from simulator.op.convolution import Convolution
+from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.op.kernels import Columns, pack
 from simulator.op.linear import Linear
 from simulator.pipeline import Options, simulate, step_seconds
 from simulator.precision import get_precision
 from simulator.roofline.calibrated import CACHE_SPEEDUP, calibrated_seconds, class_efficiency
-from simulator.roofline.gemm import LARGEST_TILE, LEAST_DEPTH, MatrixRates, gemm_seconds
+from simulator.roofline.gemm import LARGEST_TILE, LEAST_DEPTH, MatrixRates, Tiling, gemm_seconds
 from simulator.roofline.products import convolution_efficiency, is_depthwise
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity
@@ -37,7 +38,11 @@ def device(*, units: int = 4, sustained: float = 1.0, cache_bytes: float = 0.0, 
     """1 TFLOP/s in lanes, 8 on tensor cores, 100 GB/s; every coefficient 1 but tiles and depth, which lose nothing."""
     shipped = load_device("v100")
     free = dict.fromkeys(shipped.kernel, 1.0) | dict.fromkeys(
-        ("vector_tile", "matrix_tile", "vector_depth", "matrix_depth", "weight_depth", "cache", "winograd"), 0.0
+        (
+            *("vector_tile", "matrix_tile", "vector_depth", "matrix_depth", "weight_depth", "tensor_weight_depth"),
+            *("scattered_write", "cache", "winograd"),
+        ),
+        0.0,
     )
     assert set(kernel) <= set(free)
     return replace(
@@ -151,8 +156,33 @@ def test_narrow_tiles_serve_only_where_they_exist() -> None:
     # 128 x 8 on one unit: a tile of its own size, or 128 x 32, of which a quarter is used.
     plain = 2 * 128 * 8 * 64 / 1e12
     sides = [np.array([side]) for side in (128.0, 8.0, 64.0, 1.0)]
-    both = [replace(rates(units=1), narrow=narrow) for narrow in (True, False)]
+    both = [replace(rates(units=1), tiling=tiling) for tiling in (Tiling.NARROW, Tiling.PRODUCT)]
     assert [float(gemm_seconds(*sides, given)[0]) for given in both] == pytest.approx([plain, 4 * plain])
+
+
+def test_each_family_of_kernels_has_tiles_of_its_own() -> None:
+    # 64 x 64 on one unit: as it is for a plain product; 128 x 64 or 64 x 128 for most convolutions, 128 x 128 or
+    # 256 x 64 for the input gradient on tensor cores.
+    sides = [np.array([side]) for side in (64.0, 64.0, 64.0, 1.0)]
+    plain = 2 * 64 * 64 * 64 / 1e12
+    times = {tiling: float(gemm_seconds(*sides, replace(rates(units=1), tiling=tiling))[0]) for tiling in Tiling}
+    twice = (Tiling.LANES, Tiling.LANES_WEIGHTS, Tiling.TENSOR, Tiling.WINOGRAD)
+    assert times[Tiling.PRODUCT] == times[Tiling.NARROW] == pytest.approx(plain)
+    assert [times[tiling] for tiling in twice] == pytest.approx([2 * plain] * 4)
+    assert times[Tiling.TENSOR_INPUT] == pytest.approx(4 * plain)
+
+
+def test_families_can_be_mixed_in_one_call() -> None:
+    sides = [np.array([side, side]) for side in (64.0, 64.0, 64.0, 1.0)]
+    mixed = replace(rates(units=1), tiling=np.array([Tiling.PRODUCT, Tiling.LANES]))
+    assert gemm_seconds(*sides, mixed).tolist() == pytest.approx([2 * 64**3 / 1e12, 4 * 64**3 / 1e12])
+
+
+def test_processors_have_every_tile_for_convolutions() -> None:
+    # 16 positions of 32 channels: 128 x 32 on a graphics processor, 32 x 32 or 16 x 64 on another.
+    narrow = columns_of(convolution(kernel=1, channels=32), (32, 4, 4))
+    assert seconds(narrow, device(units=1))[0] == pytest.approx(2 * 128 * 32 * 32 / 1e12)
+    assert seconds(narrow, replace(device(units=1), kind="cpu"))[0] == pytest.approx(2 * 32 * 32 * 32 / 1e12)
 
 
 def test_products_broadcast_over_batches() -> None:
@@ -249,12 +279,12 @@ def deep(**changes: int) -> Columns:
 
 
 def test_winograd_in_passes_multiplies_less_and_moves_more() -> None:
-    found, _ = seconds(deep(), device(units=1, convolution=0.1, winograd=0.5, fused_winograd=0.01, transform=0.25))
-    # 14 x 14 outputs are 4 x 4 tiles of 4 x 4: at each of 36 points a product 16 x 512 x 512, in tiles of 16 x 64 or 32
-    # rows that are half empty: as 36 x 16 x 512 x 512 for the first, at half of 1 TFLOP/s.
-    products_s = 2 * 36 * 16 * 512 * 512 / 0.5e12
-    # Its operands take less: 36 (16 x 512 + 512 x 512 + 16 x 512) values of 4 bytes at 100 GB/s.
-    transformed = 36 * (16 * 512 + 512 * 512 + 16 * 512)
+    found, _ = seconds(deep(), device(units=1, convolution=0.01, winograd=0.5, fused_winograd=0.01, transform=0.25))
+    # 14 x 14 outputs are 4 x 4 tiles of 4 x 4, and 16 images go at a time: at each of 36 points a product
+    # 256 x 512 x 512, at half of 1 TFLOP/s.
+    products_s = 2 * 36 * 256 * 512 * 512 / 0.5e12
+    # Its operands take less: 36 (256 x 512 + 512 x 512 + 256 x 512) values of 4 bytes at 100 GB/s.
+    transformed = 36 * (256 * 512 + 512 * 512 + 256 * 512)
     assert products_s > 4 * transformed / 1e11
     # Before and after, they and the 2 x 512 x 14 x 14 inputs and outputs pass at a quarter of the bandwidth.
     passes_s = 4 * (transformed + 2 * 100_352) / 0.25e11
@@ -274,6 +304,13 @@ def test_fused_winograd_multiplies_four_ninths() -> None:
     assert moved_too == moved
 
 
+def test_fused_winograd_makes_whole_blocks_of_outputs() -> None:
+    # 14 x 14 outputs are two blocks of 8 x 16, 64 tiles of 2 x 2, where 49 would do: 16 products 64 x 512 x 512, which
+    # a tile of 64 x 64 divides.
+    found, _ = seconds(deep(), device(units=1, winograd=0.01, fused_winograd=1.0))
+    assert found == pytest.approx(2 * 16 * 64 * 512 * 512 / 1e12)
+
+
 def test_the_gradient_of_the_weights_has_no_fused_winograd() -> None:
     plain, quick = device(units=1), device(units=1, winograd=0.01, fused_winograd=1.0)
     assert seconds(wide(Phase.INPUT_GRADIENT), quick)[0] < seconds(wide(Phase.INPUT_GRADIENT), plain)[0]
@@ -284,9 +321,12 @@ def test_the_gradient_of_the_weights_has_no_fused_winograd() -> None:
 
 def test_winograd_serves_5x5_windows_in_passes() -> None:
     # 64 points for 4 x 4 outputs, where 400 products are direct: 6.25 times fewer, at a tenth of the rate none.
-    direct, _ = seconds(wide(kernel=5), device(units=1))
-    assert seconds(wide(kernel=5), device(units=1, winograd=1.0))[0] < 0.5 * direct
-    assert seconds(wide(kernel=5), device(units=1, winograd=0.1)) == seconds(wide(kernel=5), device(units=1))
+    # One image would be taken as 16 but for the gradient of the weights.
+    weights = wide(Phase.WEIGHT_GRADIENT, kernel=5)
+    direct, _ = seconds(weights, device(units=1))
+    assert seconds(weights, device(units=1, winograd=1.0))[0] < 0.5 * direct
+    assert seconds(weights, device(units=1, winograd=0.1)) == seconds(weights, device(units=1))
+    assert seconds(wide(kernel=5), device(units=1, winograd=1.0)) == seconds(wide(kernel=5), device(units=1))
 
 
 @pytest.mark.parametrize(
@@ -336,6 +376,53 @@ def test_lanes_do_not_cut_the_depth_of_a_convolution_but_for_its_weights_gradien
     assert seconds(deep_sum, many)[0] < 16 * seconds(deep_sum, few)[0]
 
 
+def test_tensor_cores_do_not_cut_the_depth_of_an_input_gradient() -> None:
+    # 16 positions of 32 channels are one tile, for whose 4096 steps 63 of 64 units wait; forward they share them.
+    few, many = device(units=1), device(units=64)
+    gradient = columns_of(convolution(kernel=1, channels=4096), (32, 4, 4), Phase.INPUT_GRADIENT)
+    assert seconds(gradient, many, "amp")[0] == pytest.approx(64 * seconds(gradient, few, "amp")[0])
+    forward = columns_of(convolution(kernel=1, channels=32), (4096, 4, 4))
+    assert seconds(forward, many, "amp")[0] < 16 * seconds(forward, few, "amp")[0]
+
+
+def test_an_input_gradient_with_a_stride_is_written_more_than_once_in_lanes() -> None:
+    # 16 x 32 x 32 gradients of 4 bytes, 2.5 times more, at 100 GB/s.
+    def difference(stride: int, precision: str) -> float:
+        columns = columns_of(convolution(stride=stride), IMAGE, Phase.INPUT_GRADIENT)
+        once_s, more_s = (seconds(columns, device(scattered_write=times), precision)[0] for times in (0.0, 2.5))
+        return more_s - once_s
+
+    assert difference(2, "fp32") == pytest.approx(2.5 * 4 * 16 * 32 * 32 / 1e11)
+    assert difference(1, "fp32") == difference(2, "amp") == 0
+
+
+def test_the_weights_gradient_loses_more_steps_of_its_sum_on_tensor_cores() -> None:
+    # 1024 positions, and 256 steps lost in lanes, 512 on tensor cores.
+    weights = columns_of(convolution(channels=128), (128, 32, 32), Phase.WEIGHT_GRADIENT)
+    lossy = {"weight_depth": 256.0, "tensor_weight_depth": 512.0}
+    for precision, factor in (("fp32", 1.25), ("amp", 1.5)):
+        plain_s, found = (seconds(weights, device(units=1, **lost), precision)[0] for lost in ({}, lossy))
+        assert found == pytest.approx(factor * plain_s), precision
+    # A device that does not tell them apart loses as much in both.
+    one = device(units=1, weight_depth=256.0)
+    one = replace(one, kernel={key: value for key, value in one.kernel.items() if key != "tensor_weight_depth"})
+    assert seconds(weights, one, "amp")[0] == pytest.approx(1.25 * seconds(weights, device(units=1), "amp")[0])
+
+
+def test_the_weights_gradient_takes_whole_tiles_of_channels_where_a_device_says_so() -> None:
+    # 64 x 64 channels as 128 x 128 at each of the nine places, four times the products; forward nothing changes.
+    plain = device(units=1)
+    padded = replace(plain, kernel={**plain.kernel, "weight_channels": 128.0})
+
+    def product_s(on: Device, channels: int, phase: Phase) -> float:
+        return seconds(columns_of(convolution(channels=channels), (channels, 32, 32), phase), on, "amp")[0]
+
+    small, large = (product_s(padded, channels, Phase.WEIGHT_GRADIENT) for channels in (64, 128))
+    assert small == large == product_s(plain, 128, Phase.WEIGHT_GRADIENT)
+    assert product_s(plain, 64, Phase.WEIGHT_GRADIENT) < large
+    assert product_s(padded, 64, Phase.FORWARD) == product_s(plain, 64, Phase.FORWARD)
+
+
 def test_a_convolution_that_tensor_cores_pad_stays_in_lanes() -> None:
     # One channel is padded to eight: tensor cores of four times the lanes' rate take twice as long; of 16 times, half.
     image = columns_of(convolution(channels=64), (1, 64, 64))
@@ -356,11 +443,53 @@ def test_half_width_convolutions_on_tensor_cores_are_transposed() -> None:
 
 
 def test_nothing_but_convolutions_on_tensor_cores_is_transposed() -> None:
+    pointwise, strided = (columns_of(convolution(kernel=1, stride=stride, channels=512), IMAGE) for stride in (1, 2))
+    assert seconds(pointwise, device(), "amp", COPIES) == seconds(pointwise, device(), "amp")
+    assert seconds(strided, device(), "amp", COPIES) > seconds(strided, device(), "amp")
     assert seconds(deep(), device(), "fp32", COPIES) == seconds(deep(), device(), "fp32")
     lanes = replace(device(), peak={"fp32": 1e12})
     assert seconds(deep(), lanes, "amp", COPIES) == seconds(deep(), lanes, "amp")
     linear = columns_of(Linear(out=512, bias=False), (512,))
     assert seconds(linear, device(), "amp", COPIES) == seconds(linear, device(), "amp")
+
+
+def test_narrow_groups_have_kernels_for_half_width_values_alone() -> None:
+    # Four groups of 16 channels, 1024 positions, a unit of 8 TFLOP/s, lanes too slow to serve: 16 columns, or 64.
+    groups = columns_of(convolution(groups=4, channels=64), (64, 32, 32))
+    on = replace(device(units=1), peak={"fp32": 1e9, "fp16_tensor": 8e12, "tf32_tensor": 8e12})
+    assert seconds(groups, on, "amp")[0] == pytest.approx(4 * 2 * 1024 * 16 * 9 * 16 / 8e12)
+    assert seconds(groups, on, "tf32")[0] == pytest.approx(4 * 2 * 1024 * 64 * 9 * 16 / 8e12)
+
+
+CHANNELS_LAST = Path(channels_last=True)
+
+
+def test_channels_last_groups_of_a_power_of_two_wait_for_memory_alone() -> None:
+    narrow = columns_of(convolution(groups=4, channels=64), (64, 32, 32))
+    assert seconds(narrow, device(), "amp")[0] > 0
+    assert seconds(narrow, device(), "amp", CHANNELS_LAST) == (0.0, seconds(narrow, device(), "amp")[1])
+    assert seconds(narrow, device(), "fp32", CHANNELS_LAST) == seconds(narrow, device(), "fp32")
+
+
+def test_channels_last_groups_of_other_widths_take_128_columns() -> None:
+    # Two groups of 24 channels: 1024 positions x 128 columns x 9 x 24, twice, on one unit of 8 TFLOP/s.
+    groups = columns_of(convolution(groups=2, channels=48), (48, 32, 32))
+    assert seconds(groups, device(units=1), "amp", CHANNELS_LAST)[0] == pytest.approx(
+        2 * 2 * 1024 * 128 * 9 * 24 / 8e12
+    )
+    # Wider ones, and plain convolutions, as ever.
+    wide = columns_of(convolution(groups=2, channels=256), (256, 32, 32))
+    for columns in (wide, deep()):
+        assert seconds(columns, device(), "amp", CHANNELS_LAST) == seconds(columns, device(), "amp")
+
+
+def test_the_softmax_of_fused_attention_stands_between_its_products() -> None:
+    # 128 queries, 128 keys, two products of depth 64, in one tile of one unit; then 128 x 128 scores, each 5 operations
+    # and a scale, an exponential of four instructions among them: 10 instructions where 2 FLOP each could have been.
+    attention = columns_of(FusedAttention(heads=1), (128, 3 * 64))
+    on = device(units=1, matrix_depth=1000.0)
+    products, softmax = 2 * 128 * 128 * 128 / 8e12, 20 * 128 * 128 / 1e12
+    assert seconds(attention, on, "amp")[0] == pytest.approx(products + softmax)
 
 
 def test_lanes_serve_where_copies_cost_more_than_tensor_cores_gain() -> None:
@@ -387,6 +516,18 @@ def copy_of(count: float, op_class: OpClass = OpClass.ELEMENTWISE) -> Columns:
     """A kernel that reads and writes so many elements."""
     moved = ((Role.ACTIVATION, each(count)),)
     return pack([Kernel(op_class, Phase.FORWARD, each(count), moved, moved)])
+
+
+def test_rows_between_the_windows_are_not_read() -> None:
+    def moved_s(kernel: int, phase: Phase) -> float:
+        return seconds(columns_of(convolution(kernel=kernel, stride=2), IMAGE, phase), device())[1]
+
+    # 1 x 1 with a stride of 2: half of 16 x 32 x 32 inputs, 16 x 16 weights, 16 x 16 x 16 outputs; 4 bytes, 100 GB/s.
+    assert moved_s(1, Phase.FORWARD) == pytest.approx(4 * (8192 + 256 + 4096) / 1e11)
+    assert moved_s(1, Phase.WEIGHT_GRADIENT) == pytest.approx(4 * (8192 + 256 + 4096) / 1e11)
+    # Windows of 3 x 3 meet every row; a gradient is written in all of them.
+    assert moved_s(3, Phase.FORWARD) == pytest.approx(4 * (16_384 + 9 * 256 + 4096) / 1e11)
+    assert moved_s(1, Phase.INPUT_GRADIENT) == pytest.approx(4 * (16_384 + 256 + 4096) / 1e11)
 
 
 def test_what_is_in_the_cache_comes_faster() -> None:
@@ -418,6 +559,15 @@ def test_half_width_values_use_the_lanes_bandwidth_less() -> None:
     assert class_efficiency(copy_of(1e6), on, FP32).tolist() == [0.8]
     assert class_efficiency(copy_of(1e6), on, AMP).tolist() == [0.4]
     assert class_efficiency(columns_of(Linear(out=4), (8,)), on, AMP).tolist() == [0.6]
+
+
+def test_the_loops_that_a_compiler_writes_read_memory_alike_but_for_sums() -> None:
+    on = device(elementwise=0.8, pooling=0.3, softmax=0.4, normalization=0.5, copy=0.6, reduction=0.2)
+    for name in ("ELEMENTWISE", "POOLING", "SOFTMAX", "NORMALIZATION", "COPY"):
+        assert class_efficiency(copy_of(1e6, OpClass[name]), on, FP32, compiled=True).tolist() == [0.8], name
+    assert class_efficiency(copy_of(1e6, OpClass.REDUCTION), on, FP32, compiled=True).tolist() == [0.2]
+    pooled = copy_of(1e6, OpClass.POOLING)
+    assert seconds(pooled, on, path=Path(fuses=True))[1] == pytest.approx(seconds(pooled, on)[1] * 0.3 / 0.8)
 
 
 def test_a_framework_that_fuses_moves_less_in_lanes_and_nothing_less_in_products() -> None:

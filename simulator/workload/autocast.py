@@ -1,0 +1,127 @@
+"""Automatic mixed precision: which tensors stay in full width, and the casts between them and the narrow ones.
+
+Products of matrices take and give narrow values. Softmax and the normalisations of rows compute in full width, and what
+is combined with full-width values or parameters becomes full: the residual stream of a transformer is, that of a
+convolutional network is not. Source: PyTorch, "Automatic Mixed Precision package", lists of autocast operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from simulator.op.base import elements
+from simulator.op.kernel import Affine, Engine, Kernel, OpClass, Phase, Role, each, once
+from simulator.workload.fusion import Lowered
+from simulator.workload.workload import Layer
+
+Moved = tuple[tuple[Role, Affine], ...]
+
+NARROW = (Role.ACTIVATION, Role.GRADIENT)
+
+
+def wide_outputs(layers: Sequence[Layer], forward: Lowered) -> list[bool]:
+    """Whether each layer's output is in full width."""
+    wide: list[bool] = []
+    for layer, kernels in zip(layers, forward, strict=True):
+        given = any(source >= 0 and wide[source] for source in layer.sources)
+        wide.append(not _narrow(kernels) and (layer.op.full_width or given))
+    return wide
+
+
+def cast_forward(layers: Sequence[Layer], forward: Lowered, wide: Sequence[bool], *, fuse: bool) -> Lowered:
+    """Each layer's forward kernels with the casts before them.
+
+    Worked example: linear, layer normalisation, linear. The first product's narrow result is cast (2 bytes read, 4
+    written), normalised (4 and 4) and cast back (4 and 2): 20 bytes an element where narrow ones alone would move 4.
+
+    fuse : whether a compiler joins casts with what comes before or after them.
+    """
+    result: list[tuple[Kernel, ...]] = []
+    for position, (layer, kernels) in enumerate(zip(layers, forward, strict=True)):
+        given = _wide_sources(layer, wide)
+        if not kernels:
+            result.append(kernels)
+        elif wide[position]:
+            share = _share(layer, given)
+            casts: tuple[Kernel, ...] = ()
+            if layer.op.computes_wide and not fuse and not given:
+                share = 1.0
+                casts = (_cast(Phase.FORWARD, elements(layer.inputs[0]), Role.ACTIVATION, Role.WIDE),)
+            result.append((*casts, *(_widened(kernel, share, 1.0) for kernel in kernels)))
+        else:
+            sizes = [elements(layers[source].output) for source in given]
+            casts = tuple(_cast(Phase.FORWARD, size, Role.WIDE, Role.ACTIVATION) for size in sizes)
+            result.append((*casts, *(kernels if fuse else _softmax_wide(kernels))))
+    return result
+
+
+def cast_backward(layers: Sequence[Layer], backward: Lowered, wide: Sequence[bool], *, fuse: bool) -> Lowered:
+    """Each layer's backward kernels with the casts that mirror those of the forward pass."""
+    result: list[tuple[Kernel, ...]] = []
+    for position, (layer, kernels) in enumerate(zip(layers, backward, strict=True)):
+        given = _wide_sources(layer, wide)
+        if wide[position]:
+            narrow = [source for source in dict.fromkeys(layer.sources) if source >= 0 and source not in given]
+            sizes = [elements(layers[source].output) for source in narrow]
+            casts = tuple(_cast(Phase.INPUT_GRADIENT, size, Role.WIDE, Role.GRADIENT) for size in sizes)
+            result.append((*(_widened(kernel, 1.0, 1.0) for kernel in kernels), *casts))
+        else:
+            sizes = [elements(layers[source].output) for source in given] if kernels else []
+            casts = tuple(_cast(Phase.INPUT_GRADIENT, size, Role.GRADIENT, Role.WIDE) for size in sizes)
+            result.append((*(kernels if fuse else _softmax_wide(kernels)), *casts))
+    return result
+
+
+def _narrow(kernels: tuple[Kernel, ...]) -> bool:
+    """Whether a layer computes products of matrices."""
+    return any(kernel.engine is Engine.MATRIX for kernel in kernels)
+
+
+def _wide_sources(layer: Layer, wide: Sequence[bool]) -> list[int]:
+    return [source for source in dict.fromkeys(layer.sources) if source >= 0 and wide[source]]
+
+
+def _share(layer: Layer, given: Sequence[int]) -> float:
+    """Share of a layer's inputs that are in full width."""
+    sizes = [(source in given, elements(shape)) for source, shape in zip(layer.sources, layer.inputs, strict=True)]
+    return sum(size for is_wide, size in sizes if is_wide) / max(sum(size for _, size in sizes), 1)
+
+
+@lru_cache(maxsize=4096)
+def _softmax_wide(kernels: tuple[Kernel, ...]) -> tuple[Kernel, ...]:
+    """Softmax inside a layer, with a cast on either side."""
+    result: list[Kernel] = []
+    for kernel in kernels:
+        if kernel.op_class is not OpClass.SOFTMAX:
+            result.append(kernel)
+            continue
+        role = Role.ACTIVATION if kernel.phase is Phase.FORWARD else Role.GRADIENT
+        size = next(count.per_sample for moved, count in kernel.write if moved is role)
+        into, out = _cast(kernel.phase, size, role, Role.WIDE), _cast(kernel.phase, size, Role.WIDE, role)
+        result += [into, _widened(kernel, 1.0, 1.0), out]
+    return tuple(result)
+
+
+@lru_cache(maxsize=4096)
+def _cast(phase: Phase, size: float, source: Role, target: Role) -> Kernel:
+    return Kernel(OpClass.ELEMENTWISE, phase, once(0), ((source, each(size)),), ((target, each(size)),))
+
+
+@lru_cache(maxsize=4096)
+def _widened(kernel: Kernel, read: float, written: float) -> Kernel:
+    """A kernel that reads and writes shares of its narrow tensors in full width."""
+    return replace(kernel, read=_shared(kernel.read, read), write=_shared(kernel.write, written))
+
+
+def _shared(moved: Moved, share: float) -> Moved:
+    result: list[tuple[Role, Affine]] = []
+    for role, count in moved:
+        if role not in NARROW or not share:
+            result.append((role, count))
+            continue
+        result.append((Role.WIDE, Affine(count.fixed * share, count.per_sample * share)))
+        if share < 1:
+            result.append((role, Affine(count.fixed * (1 - share), count.per_sample * (1 - share))))
+    return tuple(result)
