@@ -159,8 +159,8 @@ def framework_with(framework: Framework, values: Values) -> Framework:
     )
     step_s = given.get("dispatch.step", framework.step_s)
     helpers_s = given.get("dispatch.helpers", framework.helpers_s)
-    timed = replace(framework, dispatch_s=tuple(dispatch), step_s=step_s, helpers_s=helpers_s, processor=calls)  # type: ignore[arg-type]
-    return replace(timed, **paths)
+    timed = {"dispatch_s": tuple(dispatch), "step_s": step_s, "helpers_s": helpers_s, "processor": calls}
+    return replace(framework, **timed, **paths)  # type: ignore[arg-type]
 
 
 def predict_rows(rows: Sequence[Row], values: Values) -> FloatArray:

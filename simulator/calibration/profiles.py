@@ -97,11 +97,15 @@ an A100, beside what tiles, waves and depth lose; GeForce cards run a twelfth ab
 
 FAMILY_SPREAD = 0.1
 
-MATRIX_TILES = {"ampere": (22, 0.3), "ada": (22, 0.3), "blackwell": (22, 0.3), "hopper": (11, 0.3)}
-"""Tile overhead of tensor cores, of families whose operands reach further than Volta's."""
-
-TENSOR_WEIGHT_DEPTHS = {"turing": (900, 0.3)}
-"""Depth that the weights' gradients of Turing's tensor cores lose, where DeepBench on a T4 puts it."""
+FAMILY_KERNELS: dict[tuple[str, str], tuple[float, float]] = {
+    ("ampere", "matrix_tile"): (22, 0.3),
+    ("ada", "matrix_tile"): (22, 0.3),
+    ("blackwell", "matrix_tile"): (22, 0.3),
+    ("hopper", "matrix_tile"): (11, 0.3),
+    ("turing", "tensor_weight_depth"): (900, 0.3),
+}
+"""Coefficients of single families: the tile overhead of those whose operands reach further than Volta's; the depth that
+weights' gradients lose on Turing's tensor cores, where DeepBench on a T4 puts it."""
 
 MOST_SUSTAINED = {"vector": 1.12, "matrix": 1.12, "bandwidth": 1.0}
 """Boards clock up to an eighth above their rated boost (GTX 1080 Ti: 12.1 of 11.3 TFLOP/s in DeepBench); memory not."""
@@ -126,11 +130,15 @@ FRAMEWORKS: dict[str, dict[str, tuple[float, float]]] = {
         "helpers": HELPERS,
     },
     "torch7": {"forward": (10e-6, 0.8), "backward": (10e-6, 0.6), "step": (2e-4, 0.7), "helpers": HELPERS},
+    "pytorch-channels-last": {},
 }
-"""Dispatch costs. [s]"""
+"""Dispatch costs of each framework, none where it shares another's. [s]"""
 
-WITHOUT_TRANSPOSES = ("torch7", "pytorch-compiled")
-"""TorchInductor keeps channels last; Torch7 ran before tensor cores."""
+PATHS = {"torch7": ("plain",), "pytorch-channels-last": ("mixed",)}
+"""The paths to fit where not both are: Torch7 has no mixed precision, the other was measured in nothing else."""
+
+WITHOUT_TRANSPOSES = ("torch7", "pytorch-compiled", "pytorch-channels-last")
+"""Frameworks that keep channels last; and Torch7, which ran before tensor cores."""
 
 
 def parameters() -> list[Parameter]:
@@ -145,32 +153,25 @@ def parameters() -> list[Parameter]:
     found += [
         Parameter("frameworks/pytorch-compiled", f"processor.{key}", *value) for key, value in PROCESSOR_CALLS.items()
     ]
-    found += [Parameter(f"families/{family}", "kernel.matrix_tile", *value) for family, value in MATRIX_TILES.items()]
     found += [
-        Parameter(f"families/{family}", "kernel.tensor_weight_depth", *value)
-        for family, value in TENSOR_WEIGHT_DEPTHS.items()
+        Parameter(f"families/{family}", f"kernel.{key}", *value) for (family, key), value in FAMILY_KERNELS.items()
     ]
     for framework, dispatch in FRAMEWORKS.items():
         scope = f"frameworks/{framework}"
         found += [Parameter(scope, f"dispatch.{key}", *value) for key, value in dispatch.items()]
-        found += _path_parameters(framework, scope)
-    found += [
-        Parameter("frameworks/pytorch-channels-last", f"mixed.{key}", 1.0, 0.2)
-        for key in ("elementwise", "convolution")
-    ]
+        for path in PATHS.get(framework, ("plain", "mixed")):
+            found += _path_parameters(framework, path)
     return found
 
 
-def _path_parameters(framework: str, scope: str) -> Iterable[Parameter]:
-    """PyTorch's plain path is the yardstick, so that its factors stay at one; Torch7 has no mixed precision."""
-    for path in ("plain", "mixed"):
-        if (framework, path) == ("torch7", "mixed"):
-            continue
-        if (framework, path) != ("pytorch", "plain"):
-            yield Parameter(scope, f"{path}.elementwise", 1.0, 0.2)
-            yield Parameter(scope, f"{path}.convolution", 1.0, 0.2)
-        if framework not in WITHOUT_TRANSPOSES:
-            yield Parameter(scope, f"{path}.transposes", 0.3, 0.8)
+def _path_parameters(framework: str, path: str) -> Iterable[Parameter]:
+    """PyTorch's plain path is the yardstick, so that its factors stay at one."""
+    scope = f"frameworks/{framework}"
+    if (framework, path) != ("pytorch", "plain"):
+        yield Parameter(scope, f"{path}.elementwise", 1.0, 0.2)
+        yield Parameter(scope, f"{path}.convolution", 1.0, 0.2)
+    if framework not in WITHOUT_TRANSPOSES:
+        yield Parameter(scope, f"{path}.transposes", 0.3, 0.8)
 
 
 def rewrite(text: str, key: str, value: float) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from simulator.op.attention import SOFTMAX_FLOPS, Attention, Geometry
 from simulator.op.base import Site, operation
-from simulator.op.kernel import Affine, Gemm, Kernel, OpClass, Phase, Role, each, once
+from simulator.op.kernel import Affine, Gemm, Kernel, Moved, OpClass, Phase, Role, each, once
 from simulator.units import FLOPS_PER_MAC
 
 GRADIENT_FLOPS = 5
@@ -71,9 +71,6 @@ class FusedAttention(Attention, frozen=True):
     def saved(self, site: Site) -> tuple[tuple[Role, Affine], ...]:
         """The logarithm of each row's sum."""
         return ((Role.ACTIVATION, each(_rows(self.geometry(site.inputs)))),)
-
-
-Moved = tuple[tuple[Role, Affine], ...]
 
 
 def _kernel(phase: Phase, view: Gemm, vector_flops: int, read: Moved, write: Moved) -> Kernel:

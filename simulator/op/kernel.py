@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from simulator.precision import Engine, Role
 
-__all__ = ["Affine", "Engine", "Gemm", "Kernel", "OpClass", "Phase", "Role", "Window", "each", "once"]
+__all__ = ["Affine", "Engine", "Gemm", "Kernel", "Moved", "OpClass", "Phase", "Role", "Window", "each", "once"]
 
 
 class Phase(IntEnum):
@@ -54,6 +54,10 @@ def each(count: float) -> Affine:
     return Affine(0, count)
 
 
+Moved = tuple[tuple[Role, Affine], ...]
+"""Tensors that a kernel reads or writes, each once. [elements]"""
+
+
 class Gemm(NamedTuple):
     """`groups` independent products of an (m x k) by a (k x n) matrix; MACs = m * n * k * groups."""
 
@@ -87,8 +91,8 @@ class Kernel:
     op_class: OpClass
     phase: Phase
     flops: Affine
-    read: tuple[tuple[Role, Affine], ...]
-    write: tuple[tuple[Role, Affine], ...]
+    read: Moved
+    write: Moved
     gemm: Gemm | None = None
     window: Window = Window()
     streamed: Affine = Affine(0, 0)

@@ -79,7 +79,7 @@ def product_seconds(
     )
     seconds = gemm_seconds(m, n, k, columns.groups, rates)
     if channels_last:
-        seconds = np.where(_has_own_kernel(columns), 0.0, seconds)
+        seconds = np.where(_in_groups_of(columns, OWN_GROUPS), 0.0, seconds)
     attention = columns.op_class == OpClass.ATTENTION
     if attention.any():
         seconds = seconds + np.where(attention, _softmax_seconds(columns, device, vector, batch), 0.0)
@@ -264,23 +264,17 @@ def _is_grouped(columns: Columns) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=KEPT)
-def _has_own_kernel(columns: Columns) -> NDArray[np.bool_]:
-    """Grouped convolutions of `OWN_GROUPS`."""
-    own = _is_grouped(columns)
+def _in_groups_of(columns: Columns, widths: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Grouped convolutions whose groups take and yield one of some numbers of channels."""
+    found = _is_grouped(columns)
     for side in channels(columns):
-        own = own & np.isin(side, OWN_GROUPS)
-    return own
+        found = found & np.isin(side, widths)
+    return found
 
 
-@lru_cache(maxsize=KEPT)
 def is_depthwise(columns: Columns) -> NDArray[np.bool_]:
     """Convolutions with one channel a group: no product of matrices is left, so they run on the vector lanes."""
-    convolution = columns.op_class == OpClass.CONVOLUTION
-    single = np.ones(len(columns), dtype=bool)
-    for side in channels(columns):
-        single &= side == 1
-    result: NDArray[np.bool_] = convolution & single & (columns.groups > 1)
-    return result
+    return _in_groups_of(columns, (1,))
 
 
 @lru_cache(maxsize=KEPT)

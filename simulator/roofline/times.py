@@ -80,15 +80,13 @@ def kernel_times(
         # A machine that measured its calls measured its copies too.
         calls = framework.processor if framework and device.calls_s is None else ProcessorCalls()
         compute_s, memory_s, busy_s = _calibrated(columns, device, precision, batch, moved, (path, calls))
+        busy_s = busy_s[..., kernels.row]
+        overhead_s = _overhead_seconds(kernels, device, batch, busy_s, framework)
     else:
         vector, matrix = engine_peaks(device, precision)
         compute_s = flops / np.where(columns.engine == Engine.MATRIX, matrix, vector)
         memory_s = moved / device.memory.bandwidth_byte_per_s
-        busy_s = np.maximum(compute_s, memory_s)
-    busy_s = busy_s[..., kernels.row]
-    if fidelity is Fidelity.CALIBRATED:
-        overhead_s = _overhead_seconds(kernels, device, batch, busy_s, framework)
-    else:
+        busy_s = np.maximum(compute_s, memory_s)[..., kernels.row]
         overhead_s = np.zeros_like(busy_s)
     return Times(
         flops=flops[..., kernels.row],

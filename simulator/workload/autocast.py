@@ -12,21 +12,18 @@ from dataclasses import replace
 from functools import lru_cache
 
 from simulator.op.base import elements
-from simulator.op.kernel import Affine, Engine, Kernel, OpClass, Phase, Role, each, once
+from simulator.op.kernel import Affine, Kernel, Moved, OpClass, Phase, Role, each, once
 from simulator.workload.fusion import Lowered
 from simulator.workload.workload import Layer
-
-Moved = tuple[tuple[Role, Affine], ...]
 
 NARROW = (Role.ACTIVATION, Role.GRADIENT)
 
 
-def wide_outputs(layers: Sequence[Layer], forward: Lowered) -> list[bool]:
-    """Whether each layer's output is in full width."""
+def wide_outputs(layers: Sequence[Layer], products: Sequence[bool]) -> list[bool]:
+    """Whether each layer's output is in full width; `products` says which layers compute products of matrices."""
     wide: list[bool] = []
-    for layer, kernels in zip(layers, forward, strict=True):
-        given = any(source >= 0 and wide[source] for source in layer.sources)
-        wide.append(not _narrow(kernels) and (layer.op.full_width or given))
+    for layer, product in zip(layers, products, strict=True):
+        wide.append(not product and (layer.op.full_width or bool(_wide_sources(layer, wide))))
     return wide
 
 
@@ -49,10 +46,9 @@ def cast_forward(layers: Sequence[Layer], forward: Lowered, wide: Sequence[bool]
             if layer.op.computes_wide and not fuse and not given:
                 share = 1.0
                 casts = (_cast(Phase.FORWARD, elements(layer.inputs[0]), Role.ACTIVATION, Role.WIDE),)
-            result.append((*casts, *(_widened(kernel, share, 1.0) for kernel in kernels)))
+            result.append((*casts, *(_widened(kernel, share) for kernel in kernels)))
         else:
-            sizes = [elements(layers[source].output) for source in given]
-            casts = tuple(_cast(Phase.FORWARD, size, Role.WIDE, Role.ACTIVATION) for size in sizes)
+            casts = _casts(layers, given, Phase.FORWARD, Role.WIDE, Role.ACTIVATION)
             result.append((*casts, *(kernels if fuse else _softmax_wide(kernels))))
     return result
 
@@ -64,19 +60,12 @@ def cast_backward(layers: Sequence[Layer], backward: Lowered, wide: Sequence[boo
         given = _wide_sources(layer, wide)
         if wide[position]:
             narrow = [source for source in dict.fromkeys(layer.sources) if source >= 0 and source not in given]
-            sizes = [elements(layers[source].output) for source in narrow]
-            casts = tuple(_cast(Phase.INPUT_GRADIENT, size, Role.WIDE, Role.GRADIENT) for size in sizes)
-            result.append((*(_widened(kernel, 1.0, 1.0) for kernel in kernels), *casts))
+            casts = _casts(layers, narrow, Phase.INPUT_GRADIENT, Role.WIDE, Role.GRADIENT)
+            result.append((*(_widened(kernel) for kernel in kernels), *casts))
         else:
-            sizes = [elements(layers[source].output) for source in given] if kernels else []
-            casts = tuple(_cast(Phase.INPUT_GRADIENT, size, Role.GRADIENT, Role.WIDE) for size in sizes)
+            casts = _casts(layers, given if kernels else [], Phase.INPUT_GRADIENT, Role.GRADIENT, Role.WIDE)
             result.append((*(kernels if fuse else _softmax_wide(kernels)), *casts))
     return result
-
-
-def _narrow(kernels: tuple[Kernel, ...]) -> bool:
-    """Whether a layer computes products of matrices."""
-    return any(kernel.engine is Engine.MATRIX for kernel in kernels)
 
 
 def _wide_sources(layer: Layer, wide: Sequence[bool]) -> list[int]:
@@ -100,8 +89,15 @@ def _softmax_wide(kernels: tuple[Kernel, ...]) -> tuple[Kernel, ...]:
         role = Role.ACTIVATION if kernel.phase is Phase.FORWARD else Role.GRADIENT
         size = next(count.per_sample for moved, count in kernel.write if moved is role)
         into, out = _cast(kernel.phase, size, role, Role.WIDE), _cast(kernel.phase, size, Role.WIDE, role)
-        result += [into, _widened(kernel, 1.0, 1.0), out]
+        result += [into, _widened(kernel), out]
     return tuple(result)
+
+
+def _casts(
+    layers: Sequence[Layer], positions: Sequence[int], phase: Phase, source: Role, target: Role
+) -> tuple[Kernel, ...]:
+    """A cast of the output, or its gradient, of each of some layers."""
+    return tuple(_cast(phase, elements(layers[position].output), source, target) for position in positions)
 
 
 @lru_cache(maxsize=4096)
@@ -110,9 +106,9 @@ def _cast(phase: Phase, size: float, source: Role, target: Role) -> Kernel:
 
 
 @lru_cache(maxsize=4096)
-def _widened(kernel: Kernel, read: float, written: float) -> Kernel:
-    """A kernel that reads and writes shares of its narrow tensors in full width."""
-    return replace(kernel, read=_shared(kernel.read, read), write=_shared(kernel.write, written))
+def _widened(kernel: Kernel, share: float = 1.0) -> Kernel:
+    """A kernel that writes its narrow tensors in full width, and reads a share of them so."""
+    return replace(kernel, read=_shared(kernel.read, share), write=_shared(kernel.write, 1.0))
 
 
 def _shared(moved: Moved, share: float) -> Moved:

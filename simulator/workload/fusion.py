@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from simulator.op.base import elements
-from simulator.op.kernel import Affine, Kernel, OpClass, Role
+from simulator.op.kernel import Affine, Kernel, Moved, OpClass, Role
 from simulator.workload.workload import Layer
 
 FUSED = (OpClass.ELEMENTWISE, OpClass.NORMALIZATION, OpClass.COPY)
@@ -92,7 +92,7 @@ def _joined(producer: Kernel, consumer: Kernel, between: tuple[Role, int], kept:
     )
 
 
-def _without(moved: tuple[tuple[Role, Affine], ...], between: tuple[Role, int]) -> tuple[tuple[Role, Affine], ...]:
+def _without(moved: Moved, between: tuple[Role, int]) -> Moved:
     """Tensors moved, less one: the last of its role, since what was joined before stands in front."""
     role, size = between
     left = list(moved)

@@ -79,17 +79,22 @@ def lower(
         () if position in left_out else _forward_kernels(layer.op, layer.site(training=training))
         for position, layer in enumerate(layers)
     ]
-    wide = wide_outputs(layers, forward) if autocast else None
+    products = [any(kernel.engine is Engine.MATRIX for kernel in kernels) for kernels in forward]
+    # Mixed precision takes a product's parameters narrow; others stay as they are.
+    cast = [
+        master_weights and product and layer.parameters > 0 for layer, product in zip(layers, products, strict=True)
+    ]
+    wide = wide_outputs(layers, products) if autocast else None
     if wide:
         forward = cast_forward(layers, forward, wide, fuse=fuse)
     if fuse:
         forward = fuse_forward(layers, forward)
     for position, kernels in enumerate(forward):
-        if master_weights and position not in left_out and _is_product(layers[position]):
+        if cast[position]:
             launches.emit(position, (_cast_weights(layers[position].parameters),))
         launches.emit(position, kernels)
     if training:
-        _lower_backward(layers, launches, casts=master_weights, fuse=fuse, wide=wide)
+        _lower_backward(layers, launches, cast=cast, fuse=fuse, wide=wide)
     if training and optimizer:
         for position, layer in enumerate(layers):
             if layer.parameters:
@@ -98,7 +103,7 @@ def lower(
 
 
 def _lower_backward(
-    layers: tuple[Layer, ...], launches: _Launches, *, casts: bool, fuse: bool, wide: Sequence[bool] | None
+    layers: tuple[Layer, ...], launches: _Launches, *, cast: Sequence[bool], fuse: bool, wide: Sequence[bool] | None
 ) -> None:
     """Gradients, last layer first; where an output has several readers, their gradients are added before it is used.
 
@@ -119,11 +124,11 @@ def _lower_backward(
     for position in reversed(range(len(layers))):
         if not trained[position]:
             continue
+        role = Role.WIDE if wide and wide[position] else Role.GRADIENT
         for _ in range(len(readers[position]) - 1):
-            role = Role.WIDE if wide and wide[position] else Role.GRADIENT
             launches.emit(position, (_sum_kernel(elements(layers[position].output), role),), call=False)
         launches.emit(position, backward[position])
-        if casts and _is_product(layers[position]):
+        if cast[position]:
             launches.emit(position, (_cast_gradients(layers[position].parameters),))
 
 
@@ -143,12 +148,6 @@ def _needs_gradient(layers: tuple[Layer, ...]) -> list[bool]:
         trains = layer.parameters > 0 or bool(layer.op.parameter_sizes(layer.inputs))
         needed.append(trains or any(source >= 0 and needed[source] for source in layer.sources))
     return needed
-
-
-def _is_product(layer: Layer) -> bool:
-    """Whether its parameters are operands of a product, which mixed precision takes narrow; others stay as they are."""
-    kernels = _forward_kernels(layer.op, layer.site(training=True))
-    return layer.parameters > 0 and any(kernel.engine is Engine.MATRIX for kernel in kernels)
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.calibration.fit import predict_kernels
 from simulator.calibration.kernels import read_kernels
-from simulator.calibration.validation import Case, errors, grouped, predict, read_measurements
+from simulator.calibration.validation import Case, by_batch, errors, grouped, predict, read_measurements
 
 HERE = Path(__file__).parent
 BASELINE = HERE / "baseline.json"
@@ -27,10 +27,7 @@ def found(cases: list[Case]) -> dict[str, float]:
     result: dict[str, float] = {}
     for key in ("task", "precision", "device"):
         for name, group in grouped(cases, key).items():
-            for label, chosen in (
-                ("batch >= 16", [case for case in group if case.measured.batch >= 16]),
-                ("batch < 16", [case for case in group if case.measured.batch < 16]),
-            ):
+            for label, chosen in zip(("batch >= 16", "batch < 16"), by_batch(group), strict=True):
                 statistics = errors(chosen, by_setting=True)
                 if statistics is not None:
                     result[f"{key} {name}, {label}"] = round(statistics.mean, 4)
