@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from simulator import catalog
+from simulator.errors import InputError
 from simulator.op.base import elements
 from simulator.op.kernel import Engine, Phase
 from simulator.op.kernels import Kernels
 from simulator.workload.importers import Request
 from simulator.workload.lowering import lower
-from simulator.workload.reading import load_workload
+from simulator.workload.reading import load_workload, read_workload
 from simulator.workload.workload import INPUT, Workload
 
 TRUTH = Path(__file__).parents[2] / ".." / "shared" / "facts" / "layer_truth"
@@ -24,6 +25,10 @@ TRUTH = Path(__file__).parents[2] / ".." / "shared" / "facts" / "layer_truth"
 # operators recorded while torchvision 0.29.1 and timm 1.0.31 ran the networks without data (batch 1, evaluation).
 NETWORKS: dict[str, tuple[int, int]] = {
     "alexnet": (60_965_224, 724_406_816),  # BVLC Caffe, bvlc_alexnet deploy.prototxt
+    # By hand: convolutions of 54, 26 and three times 12 positions a side, 6400 x 4096, 4096 x 4096 and 4096 x 1000.
+    "alexnet_mxnet": (50_844_008, 1_009_945_728),
+    # torchvision's, and 128 channels more in the fourth convolution, 13 x 13 positions.
+    "alexnet_tensorflow": (61_838_248, 838_788_800),
     "alexnet_torchvision": (61_100_840, 714_188_480),
     "convnext_base": (88_591_464, 15_354_729_472),
     "convnext_large": (197_767_336, 34_361_433_600),
@@ -175,6 +180,21 @@ def test_every_convolutional_workload_is_in_the_tables() -> None:
     known = {name: catalog.read_yaml(catalog.find("workloads", name)) for name in catalog.names("workloads")}
     found = {name for name, content in known.items() if content.get("family") in families}
     assert found | {"lenet5"} == set(NETWORKS) | set(REGNETS)
+
+
+def test_a_one_column_alexnet_has_five_widths() -> None:
+    with pytest.raises(InputError, match="widths are those of 5 convolutions, found 2"):
+        read_workload(
+            {
+                "name": "x",
+                "family": "alexnet",
+                "variant": "torchvision",
+                "widths": [64, 192],
+                "input": [3, 224, 224],
+                "dataset": "imagenet",
+            },
+            "x.yaml",
+        )
 
 
 def test_resnet200_is_resnet152_and_sixteen_blocks_more() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+from simulator.errors import InputError
 from simulator.op.activation import Dropout, Relu
+from simulator.op.base import Op
 from simulator.op.combine import Flatten
 from simulator.op.convolution import Convolution
 from simulator.op.linear import Linear
@@ -14,35 +17,50 @@ from simulator.workload.families import family
 from simulator.workload.families.blocks import classifier
 from simulator.workload.workload import Network
 
+WINDOWS = ((11, 4, 2, True), (5, 1, 2, True), (3, 1, 1, False), (3, 1, 1, False), (3, 1, 1, True))
+"""Kernel, stride and padding of the one-column convolutions; whether pooling follows."""
+
 GRID = (6, 6)
 """What torchvision's linear layers read: conv5 of a 224 x 224 image; other sizes are averaged to it."""
 
 
 @family("alexnet")
-def alexnet(net: Network, *, variant: Literal["caffe", "torchvision"] = "caffe", classes: int = 1000) -> None:
+def alexnet(
+    net: Network,
+    *,
+    variant: Literal["caffe", "torchvision", "mxnet"] = "caffe",
+    widths: Sequence[int] = (64, 192, 384, 256, 256),
+    classes: int = 1000,
+) -> None:
     """Five convolutions and three linear layers.
 
     `caffe`: the published network, the two GPUs' halves as groups, local response normalisation after conv1 and conv2.
-    `torchvision`: the one-column successor without groups or normalisation.
-    Sources: Krizhevsky, Sutskever, Hinton, NIPS 2012; Krizhevsky, "One weird trick", 2014, arXiv 1404.5997.
+    `torchvision`: the one-column successor without groups or normalisation, its convolutions' `widths` to choose.
+    `mxnet`: the published widths in one column, normalised after pooling, without padding of the image.
+    Sources: Krizhevsky, Sutskever, Hinton, NIPS 2012; Krizhevsky, "One weird trick", 2014, arXiv 1404.5997; Apache
+    MXNet, example/image-classification/symbols/alexnet.py.
     """
-    if variant == "caffe":
-        _published(net, classes)
+    if variant == "torchvision":
+        _one_column(net, widths, classes)
     else:
-        _one_column(net, classes)
+        _published(net, classes, one_column=variant == "mxnet")
 
 
-def _published(net: Network, classes: int) -> None:
+def _published(net: Network, classes: int, *, one_column: bool) -> None:
     for number, (out, kernel, stride, padding, groups) in enumerate(
         ((96, 11, 4, 0, 1), (256, 5, 1, 2, 2), (384, 3, 1, 1, 1), (384, 3, 1, 1, 2), (256, 3, 1, 1, 2)), start=1
     ):
-        convolution = Convolution(out=out, kernel=kernel, stride=stride, padding=padding, groups=groups)
+        columns = 1 if one_column else groups
+        convolution = Convolution(out=out, kernel=kernel, stride=stride, padding=padding, groups=columns)
         net.add(convolution, name=f"conv{number}")
         net.add(Relu(), name=f"relu{number}")
+        after: list[tuple[Op, str]] = []
         if number <= 2:
-            net.add(LocalResponseNorm(size=5), name=f"norm{number}")
+            after.append((LocalResponseNorm(size=5), f"norm{number}"))
         if number in (1, 2, 5):
-            net.add(MaxPool(kernel=3, stride=2, ceil=True), name=f"pool{number}")
+            after.append((MaxPool(kernel=3, stride=2, ceil=not one_column), f"pool{number}"))
+        for op, name in reversed(after) if one_column else after:
+            net.add(op, name=name)
     net.add(Flatten(), name="flatten")
     for number in (6, 7):
         net.add(Linear(out=4096), name=f"fc{number}")
@@ -51,15 +69,11 @@ def _published(net: Network, classes: int) -> None:
     classifier(net, classes, "fc8")
 
 
-def _one_column(net: Network, classes: int) -> None:
+def _one_column(net: Network, widths: Sequence[int], classes: int) -> None:
+    if len(widths) != len(WINDOWS):
+        raise InputError(f"alexnet: widths are those of {len(WINDOWS)} convolutions, found {len(widths)}")
     position = 0
-    for out, kernel, stride, padding, pool in (
-        (64, 11, 4, 2, True),
-        (192, 5, 1, 2, True),
-        (384, 3, 1, 1, False),
-        (256, 3, 1, 1, False),
-        (256, 3, 1, 1, True),
-    ):
+    for out, (kernel, stride, padding, pool) in zip(widths, WINDOWS, strict=True):
         net.add(Convolution(out=out, kernel=kernel, stride=stride, padding=padding), name=f"features.{position}")
         net.add(Relu(), name=f"features.{position + 1}")
         position += 2
