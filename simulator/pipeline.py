@@ -184,7 +184,8 @@ def kernels_of(workload: Workload, options: Options) -> Kernels:
     element-wise operations are fused where the framework compiles them.
     """
     precision = get_precision(options.precision)
-    path = load_framework(options.framework).path(precision)
+    framework = load_framework(options.framework)
+    path = framework.path(precision)
     training, calibrated = options.task == "train", options.fidelity == Fidelity.CALIBRATED
     return lower(
         workload,
@@ -194,6 +195,7 @@ def kernels_of(workload: Workload, options: Options) -> Kernels:
         fold=path.folds or not calibrated,
         fuse=path.fuses and calibrated,
         autocast=path.promotes and calibrated and precision.master_weights,
+        eager_attention=framework.eager_attention and calibrated,
     )
 
 

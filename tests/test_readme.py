@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from simulator import Options, load_device, load_workload, simulate
-from simulator.catalog import parse_yaml
+from simulator.catalog import convert, parse_yaml
 from simulator.cli import main
+from simulator.device.framework import FrameworkProfile, load_framework
 from simulator.workload.reading import read_workload
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +74,12 @@ def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", EXTENDING, re.DOTALL))
 def test_an_example_file_of_the_guide_is_read(block: str, tmp_path: Path) -> None:
     content = parse_yaml(block, "example")
-    if "kind" in content:
+    if content.get("kind") == "framework":
+        profile = convert(content, FrameworkProfile, "example")
+        shipped = load_framework(profile.name)
+        assert profile.release is not None
+        assert (shipped.release_of, shipped.mixed.odd_groups) == (profile.release.of, profile.mixed.odd_groups)
+    elif "kind" in content:
         path = tmp_path / "my-gpu.yaml"
         path.write_text(block, encoding="utf-8")
         assert load_device(str(path)).peak["fp32"] == 35.6e12

@@ -135,12 +135,7 @@ def device_with(device: Device, values: Values) -> Device:
 
 def framework_with(framework: Framework, values: Values) -> Framework:
     """A framework with its coefficients replaced."""
-    own = f"frameworks/{framework.name}"
-    given = {
-        key: value
-        for (scope, key), value in values.items()
-        if scope == own or (scope == f"frameworks/{framework.like}" and key.startswith("dispatch"))
-    }
+    given = {key: value for (scope, key), value in values.items() if scope == f"frameworks/{framework.origin.get(key)}"}
     dispatch = list(framework.dispatch_s)
     for phases, name in (((0,), "forward"), ((1, 2), "backward"), ((3,), "update")):
         for phase in phases:
@@ -224,7 +219,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Weigh each (device, workload, framework) alike, and the kernels as `KERNEL_WEIGHT` of the networks."""
-        settings = [(*row.measured.setting, row.measured.framework) for row in self.rows]
+        settings = [(*row.measured.setting, load_framework(row.measured.framework).release_of) for row in self.rows]
         counts = Counter(settings)
         weights = np.array([1 / counts[setting] for setting in settings])
         self._row_weights = np.sqrt(weights / weights.sum())
@@ -266,7 +261,7 @@ def robust(errors: FloatArray) -> FloatArray:
 
 def _touches(scope: str, row: Row) -> bool:
     software = load_framework(row.measured.framework)
-    return scope in (f"frameworks/{software.name}", f"frameworks/{software.like}") or _touches_device(scope, row.device)
+    return scope in {f"frameworks/{name}" for name in software.origin.values()} or _touches_device(scope, row.device)
 
 
 def _touches_device(scope: str, device: Device) -> bool:

@@ -12,6 +12,7 @@ from simulator import catalog
 from simulator.calibration.fit import Parameter, Problem, Values, fit, rows_of
 from simulator.calibration.kernels import read_kernels
 from simulator.calibration.validation import read_measurements
+from simulator.device.framework import load_framework
 from simulator.errors import InputError
 
 KERNEL_COEFFICIENTS: dict[str, tuple[float, float]] = {
@@ -102,10 +103,17 @@ FAMILY_KERNELS: dict[tuple[str, str], tuple[float, float]] = {
     ("ada", "matrix_tile"): (22, 0.3),
     ("blackwell", "matrix_tile"): (22, 0.3),
     ("hopper", "matrix_tile"): (11, 0.3),
+    ("ada", "cache"): (0.6, 0.3),
+    ("blackwell", "cache"): (0.6, 0.3),
     ("turing", "tensor_weight_depth"): (900, 0.3),
+    ("volta", "thin"): (0.65, 0.2),
+    ("volta", "thin_gradient"): (0.4, 0.2),
+    ("turing", "thin"): (0.85, 0.2),
+    ("turing", "thin_gradient"): (0.34, 0.2),
 }
-"""Coefficients of single families: the tile overhead of those whose operands reach further than Volta's; the depth that
-weights' gradients lose on Turing's tensor cores, where DeepBench on a T4 puts it."""
+"""Coefficients of single families: the tile overhead of those whose operands reach further than Volta's; caches of 72
+MB and more, which keep whole tensors; the depth that weights' gradients lose on Turing's tensor cores, and what the
+three channels of an image cost those of Volta and Turing, where DeepBench puts them."""
 
 MOST_SUSTAINED = {"vector": 1.12, "matrix": 1.12, "bandwidth": 1.0}
 """Boards clock up to an eighth above their rated boost (GTX 1080 Ti: 12.1 of 11.3 TFLOP/s in DeepBench); memory not."""
@@ -131,14 +139,22 @@ FRAMEWORKS: dict[str, dict[str, tuple[float, float]]] = {
     },
     "torch7": {"forward": (10e-6, 0.8), "backward": (10e-6, 0.6), "step": (2e-4, 0.7), "helpers": HELPERS},
     "pytorch-channels-last": {},
+    "mxnet-2020": {},
+    "tensorflow-2": {},
 }
 """Dispatch costs of each framework, none where it shares another's. [s]"""
 
-PATHS = {"torch7": ("plain",), "pytorch-channels-last": ("mixed",)}
-"""The paths to fit where not both are: Torch7 has no mixed precision, the other was measured in nothing else."""
+PATHS = {
+    "torch7": ("plain",),
+    "pytorch-channels-last": ("mixed",),
+    "mxnet-2020": ("plain",),
+    "tensorflow-2": ("plain",),
+}
+"""The paths to fit where not both are: Torch7 has no mixed precision, the others were measured, or differ, in one."""
 
-WITHOUT_TRANSPOSES = ("torch7", "pytorch-compiled", "pytorch-channels-last")
-"""Frameworks that keep channels last; and Torch7, which ran before tensor cores."""
+
+TRANSPOSES = {"plain": 1.5, "mixed": 0.3}
+"""Times that operands are copied: PyTorch's of 2019 and 2020, pure fp16 and tf32, and its mixed precision since."""
 
 
 def parameters() -> list[Parameter]:
@@ -150,9 +166,7 @@ def parameters() -> list[Parameter]:
         for key, start in fractions.items():
             found.append(Parameter(f"families/{family}", f"sustained.{key}", start, FAMILY_SPREAD, MOST_SUSTAINED[key]))
     found += [Parameter("families/cpu", "start", *THREAD_START)]
-    found += [
-        Parameter("frameworks/pytorch-compiled", f"processor.{key}", *value) for key, value in PROCESSOR_CALLS.items()
-    ]
+    found += [Parameter("frameworks/pytorch", f"processor.{key}", *value) for key, value in PROCESSOR_CALLS.items()]
     found += [
         Parameter(f"families/{family}", f"kernel.{key}", *value) for (family, key), value in FAMILY_KERNELS.items()
     ]
@@ -164,14 +178,16 @@ def parameters() -> list[Parameter]:
     return found
 
 
-def _path_parameters(framework: str, path: str) -> Iterable[Parameter]:
-    """PyTorch's plain path is the yardstick, so that its factors stay at one."""
-    scope = f"frameworks/{framework}"
-    if (framework, path) != ("pytorch", "plain"):
-        yield Parameter(scope, f"{path}.elementwise", 1.0, 0.2)
-        yield Parameter(scope, f"{path}.convolution", 1.0, 0.2)
-    if framework not in WITHOUT_TRANSPOSES:
-        yield Parameter(scope, f"{path}.transposes", 0.3, 0.8)
+def _path_parameters(framework: str, which: str) -> Iterable[Parameter]:
+    """PyTorch's plain path is the yardstick, so that its factors stay at one; copies count where there are any."""
+    scope, software = f"frameworks/{framework}", load_framework(framework)
+    path = software.plain if which == "plain" else software.mixed
+    if (framework, which) != ("pytorch", "plain"):
+        yield Parameter(scope, f"{which}.elementwise", 1.0, 0.2)
+        yield Parameter(scope, f"{which}.convolution", 1.0, 0.2)
+    own = software.origin.get(f"{which}.transposes") == framework
+    if own and path.transposes and path.layout == "channels first":
+        yield Parameter(scope, f"{which}.transposes", TRANSPOSES[which], 0.8)
 
 
 def rewrite(text: str, key: str, value: float) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from simulator import catalog
 from simulator.device.device import load_device
+from simulator.device.framework import release
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Options, Simulation, simulate
@@ -21,7 +22,7 @@ from simulator.workload.reading import load_workload
 from simulator.workload.workload import Workload
 
 COLUMNS = ("workload", "device", "task", "precision", "batch", "devices", "step_s")
-"""Columns that a table must have; `optimizer`, `framework`, `input_size`, `id` and `source` are optional."""
+"""Columns that a table must have; `optimizer`, `framework`, `year` of its release, `input_size`, `id` are optional."""
 
 TASKS = ("train", "infer", "forward", "backward")
 MAX_BYTES = 64 * 2**20
@@ -124,9 +125,15 @@ def _measurement(row: Mapping[str, str | None], number: int, where: str) -> Meas
         devices=devices,
         step_s=step_s,
         optimizer=text("optimizer", "true").lower() not in ("false", "0", "no"),
-        framework=text("framework", "pytorch"),
+        framework=_software(text("framework", "pytorch"), text("year")),
         input_size=text("input_size"),
     )
+
+
+def _software(framework: str, year: str) -> str:
+    """The framework that describes a year's releases; as named where the year is not a plain number."""
+    number = year.partition(".")[0]
+    return release(framework, int(number)) if number.isdecimal() else framework
 
 
 def predict(measured: Measurement) -> Case:

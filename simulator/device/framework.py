@@ -1,8 +1,9 @@
 """Frameworks: what the software between a network and a device adds or takes away."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -34,9 +35,17 @@ class Path(Strict, frozen=True, kw_only=True):
     transposes: Annotated[
         float, Meta(ge=0, description="times a tensor-core convolution's operands are copied into channels-last layout")
     ] = 0.0
-    channels_last: Annotated[
-        bool, Meta(description="keeps tensors in the layout that tensor cores take, so that there are no transposes")
-    ] = False
+    layout: Annotated[
+        Literal["channels first", "channels last", "chosen"],
+        Meta(
+            description="of tensors; tensor cores take channels last as they are; chosen for each network by a compiler"
+        ),
+    ] = "channels first"
+    odd_groups: Annotated[
+        bool,
+        Meta(description="has tensor-core kernels for channels-last groups of any width, not of powers of two alone"),
+    ] = True
+    tf32_groups: Annotated[bool, Meta(description="has tensor-core kernels for groups at tf32")] = True
     folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
     fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False
     promotes: Annotated[
@@ -59,13 +68,23 @@ class ProcessorSection(Strict, frozen=True, kw_only=True):
     ] = 0.0
 
 
+class Release(Strict, frozen=True, kw_only=True):
+    """Which releases of a framework another file describes."""
+
+    of: Annotated[str, Meta(description="the framework whose own file describes the releases in use")]
+    since: Annotated[int, Meta(description="first year")] = 0
+    until: Annotated[int, Meta(description="last year")] = 9999
+
+
 class FrameworkProfile(Strict, frozen=True, kw_only=True):
-    """One framework: `hardware_profiles/frameworks/<name>.yaml`."""
+    """One framework: `hardware_profiles/frameworks/<name>.yaml`; what it leaves out is as in the one it is `like`."""
 
     name: str
     kind: Literal["framework"]
     description: str
-    like: Annotated[str | None, Meta(description="the framework whose dispatch this one shares")] = None
+    like: Annotated[str | None, Meta(description="the framework whose values hold where this one gives none")] = None
+    release: Release | None = None
+    eager_attention: Annotated[bool, Meta(description="has no fused attention: its parts run one by one")] = False
     dispatch: Dispatch | None = None
     plain: Path = Path()
     mixed: Path = Path()
@@ -106,7 +125,9 @@ class Framework:
     helpers_s : device time of the small kernels that a call launches beside its own (fills, layouts, scalings). [s]
     plain, mixed : how it runs kernels in one number format, and in mixed precision.
     processor : what its calls cost on a processor.
-    like : the framework whose dispatch it shares.
+    eager_attention : whether attention runs as products, mask and softmax, for want of a fused kernel.
+    release_of : the framework whose releases of some years it describes; its own name for those in use.
+    origin : the framework whose file gives a value, by key ("mixed.convolution"); none for defaults.
     """
 
     name: str
@@ -116,34 +137,68 @@ class Framework:
     plain: Path
     mixed: Path
     processor: ProcessorCalls = ProcessorCalls()
-    like: str | None = None
+    eager_attention: bool = False
+    release_of: str = ""
+    origin: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def path(self, precision: Precision) -> Path:
         """How it runs kernels at a precision."""
         return self.mixed if precision.master_weights else self.plain
 
 
+SECTIONS = ("dispatch", "plain", "mixed", "processor")
+"""Parts of a framework's file that are merged, value by value, over those of the framework it is like."""
+
+
 @lru_cache
 def load_framework(name: str) -> Framework:
     """A framework by name, or an `UnknownNameError` with the nearest one."""
+    profile, where = _profile(name), f"{FOLDER}/{name}.yaml"
+    if profile.dispatch is None:
+        raise InputError(f"{where}: give dispatch, or the framework that it is like")
+    forward, backward, update, step, helpers = (
+        parse(text, "s", f"{where}: dispatch", positive=False) for text in msgspec.structs.astuple(profile.dispatch)
+    )
+    return Framework(
+        name=profile.name,
+        dispatch_s=(forward, backward, backward, update),
+        step_s=step,
+        helpers_s=helpers,
+        plain=profile.plain,
+        mixed=profile.mixed,
+        processor=_processor_calls(profile, f"{where}: processor"),
+        eager_attention=profile.eager_attention,
+        release_of=profile.release.of if profile.release else name,
+        origin=_merged(name)[1],
+    )
+
+
+@lru_cache
+def release(name: str, year: int) -> str:
+    """The framework that stands for what another's releases of a year did; the other's own name where none does."""
+    for candidate in catalog.names(FOLDER):
+        found = _profile(candidate).release
+        if found and found.of == name and found.since <= year <= found.until:
+            return candidate
+    return name
+
+
+def _profile(name: str) -> FrameworkProfile:
+    profile: FrameworkProfile = catalog.convert(_merged(name)[0], FrameworkProfile, f"{FOLDER}/{name}.yaml")
+    return profile
+
+
+@lru_cache
+def _merged(name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The content of a framework's file over that of the one it is like; the framework that gives each value."""
     path = catalog.shipped(FOLDER, name)
     if path is None:
         raise UnknownNameError("framework", name, catalog.names(FOLDER))
-    profile: FrameworkProfile = catalog.convert(catalog.read_yaml(path), FrameworkProfile, str(path))
-    if (profile.dispatch is None) == (profile.like is None):
-        raise InputError(f"{path}: give either dispatch or like, the framework whose dispatch it shares")
-    if profile.dispatch is None:
-        shared = load_framework(str(profile.like))
-        calls = replace(shared.processor, channels_last=profile.plain.channels_last)
-        return replace(
-            shared, name=profile.name, plain=profile.plain, mixed=profile.mixed, processor=calls, like=shared.name
-        )
-    forward, backward, update, step, helpers = (
-        parse(text, "s", f"{path}: dispatch", positive=False) for text in msgspec.structs.astuple(profile.dispatch)
-    )
-    dispatch = (forward, backward, backward, update)
-    calls = _processor_calls(profile, f"{path}: processor")
-    return Framework(profile.name, dispatch, step, helpers, profile.plain, profile.mixed, calls)
+    content = catalog.read_yaml(path)
+    base, origin = _merged(content["like"]) if "like" in content else ({}, {})
+    own = {f"{section}.{key}": name for section in SECTIONS for key in content.get(section, {})}
+    sections = {section: {**base.get(section, {}), **content.get(section, {})} for section in SECTIONS}
+    return {**content, **sections}, {**origin, **own}
 
 
 def _processor_calls(profile: FrameworkProfile, where: str) -> ProcessorCalls:
@@ -152,7 +207,7 @@ def _processor_calls(profile: FrameworkProfile, where: str) -> ProcessorCalls:
         parse(section.call, "s", f"{where}.call", positive=False) if section.call else None,
         parse(section.convolution, "s", f"{where}.convolution", positive=False),
         section.layout,
-        profile.plain.channels_last,
+        profile.plain.layout != "channels first",
         section.packing,
         section.new_pages,
     )

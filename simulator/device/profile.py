@@ -137,6 +137,11 @@ class KernelCoefficients(Strict, frozen=True, kw_only=True):
     ) = None
     grouped: Annotated[float, Meta(gt=0, description="narrow groups, of the GEMM rate")] | None = None
     tensor_grouped: Annotated[float, Meta(gt=0, description="the same on tensor cores")] | None = None
+    thin: (
+        Annotated[float, Meta(gt=0, description="half-width convolutions of an image's few channels over full width")]
+        | None
+    ) = None
+    thin_gradient: Annotated[float, Meta(gt=0, description="the same of the gradient of their weights")] | None = None
     depthwise: Annotated[float, Meta(gt=0, description="one channel a group, of the vector rate")] | None = None
     depthwise_gradient: Annotated[float, Meta(gt=0, description="of the forward pass's rate")] | None = None
     operand: Annotated[float, Meta(gt=0, description="GEMM operands, of the sustained bandwidth")] | None = None

@@ -16,6 +16,7 @@ from simulator.roofline.products import (
     KEPT,
     activations,
     matrix_part,
+    off_tensor_cores_seconds,
     on_tensor_cores,
     product_seconds,
 )
@@ -40,6 +41,9 @@ _CLASS_COEFFICIENT = {
     OpClass.CAST: "update",
 }
 
+
+FULL_WIDTH = 4
+"""Bytes of a full-width value."""
 
 _COMPILED = (OpClass.NORMALIZATION, OpClass.POOLING, OpClass.SOFTMAX, OpClass.COPY)
 _IS_COMPILED = np.array([op_class in _COMPILED for op_class in OpClass])
@@ -74,9 +78,12 @@ def calibrated_seconds(
     compute_s[..., matrix] = lanes_s
     if not on_tensor_cores(device, precision):
         return compute_s, memory_s
-    copies_s = path.transposes * _transposes(part, batch) / bandwidth
-    cores_s = product_seconds(part, device, precision, batch, bandwidth, tensor=True, channels_last=path.channels_last)
-    cores_s = cores_s / rate + copies_s
+    last = path.layout == "channels last"
+    copies_s = 0.0 if last else path.transposes * _transposes(part, batch) / bandwidth
+    cores_s = product_seconds(part, device, precision, batch, bandwidth, tensor=True, channels_last=last)
+    elsewhere_s = off_tensor_cores_seconds(part, device, precision, batch, direct_s, path)
+    lanes_s = np.where(np.isnan(elsewhere_s), lanes_s, elsewhere_s / rate)
+    cores_s = np.where(np.isnan(elsewhere_s), cores_s / rate + copies_s, np.inf)
     slower = (part.op_class == OpClass.CONVOLUTION) & (
         np.maximum(lanes_s, moving_s) < np.maximum(cores_s, moving_s + copies_s)
     )
@@ -113,6 +120,8 @@ def _transposes(columns: Columns, batch: FloatArray | float) -> FloatArray:
 def class_efficiency(columns: Columns, device: Device, precision: Precision, *, compiled: bool = False) -> FloatArray:
     """Fraction of the sustained bandwidth that each kernel's class reaches.
 
+    Pooling's kernels walk their windows value by value, so that narrow ones take as long as full ones.
+
     compiled : whether a compiler writes the loops over elements and rows, which then read memory all alike; its sums
         over an image, whose channels are last, are as slow as the libraries'.
     """
@@ -120,9 +129,14 @@ def class_efficiency(columns: Columns, device: Device, precision: Precision, *, 
     if compiled:
         by_class = np.where(_IS_COMPILED, device.kernel["elementwise"], by_class)
     efficiency: FloatArray = by_class[columns.op_class]
-    if precision.widths[Role.ACTIVATION] <= HALF_WIDTH:
+    width = precision.widths[Role.ACTIVATION]
+    if width <= HALF_WIDTH:
         half = device.kernel["half_width"]
         efficiency = np.where(columns.engine == Engine.VECTOR, efficiency * half, efficiency)
+    if width < FULL_WIDTH and not compiled:
+        efficiency = np.where(
+            columns.op_class == OpClass.POOLING, by_class[OpClass.POOLING] * width / FULL_WIDTH, efficiency
+        )
     return efficiency
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.device.device import Device
+from simulator.device.framework import Path
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
 from simulator.precision import Engine, Precision, Role
@@ -23,6 +24,14 @@ OWN_GROUPS = (4, 8, 16, 32)
 """Channels a group for which libraries have kernels of their own where channels are last; they wait for the memory
 alone. Inferred: timm's compiled RegNetY-600MF, of 16, leaves 2 ms for them on an RTX 4090, where moving them takes 7.
 """
+
+WIDE_GROUPS = (64, 128, 256, 512)
+"""Channels a group that fill whole tiles, so that they run as convolutions without groups where channels are last.
+Inferred: RegNetX-16GF, of 128, leaves them 0.17 s of a step on an RTX 3090, 87 TFLOP/s; 112 and 168 reach 52."""
+
+ODD_GROUPS = 0.35
+"""Rate, of the lanes', in groups of other widths where channels are last under cuDNN 8, which has tensor-core kernels
+for powers of two alone: timm's RegNets leave them 6 to 16 TFLOP/s on an RTX 3090 under PyTorch 1.13 and 2.1."""
 
 GROUP_COLUMNS = 128
 """Least columns of a tile for groups of other widths where channels are last. Inferred: timm's compiled RegNets reach
@@ -71,7 +80,7 @@ def product_seconds(
     rates = MatrixRates(
         flop_per_s=rate * convolution_efficiency(columns, device, tensor=tensor),
         units=device.unit_count,
-        tile_overhead=np.asarray(_matrix_tile(device, matrix) if tensor else device.kernel["vector_tile"]),
+        tile_overhead=np.asarray(_matrix_tile(device, precision, matrix) if tensor else device.kernel["vector_tile"]),
         depth_overhead=_depth_overhead(columns, device, tensor=tensor),
         bandwidth_byte_per_s=bandwidth,
         most_parts=_most_parts(columns, tensor=tensor),
@@ -80,6 +89,8 @@ def product_seconds(
     seconds = gemm_seconds(m, n, k, columns.groups, rates)
     if channels_last:
         seconds = np.where(_in_groups_of(columns, OWN_GROUPS), 0.0, seconds)
+        whole = device.kernel["tensor_grouped"] if tensor else device.kernel["grouped"]
+        seconds = np.where(_in_groups_of(columns, WIDE_GROUPS), seconds * whole, seconds)
     attention = columns.op_class == OpClass.ATTENTION
     if attention.any():
         seconds = seconds + np.where(attention, _softmax_seconds(columns, device, vector, batch), 0.0)
@@ -107,17 +118,18 @@ def _softmax_seconds(columns: Columns, device: Device, flop_per_s: float, batch:
 
 
 @lru_cache(maxsize=KEPT)
-def _matrix_tile(device: Device, flop_per_s: float) -> float:
-    """Tile overhead on tensor cores: the faster they are at a clock, the more they wait for their operands.
+def _matrix_tile(device: Device, precision: Precision, flop_per_s: float) -> float:
+    """Tile overhead on tensor cores: the more bytes of operands they take at a clock, the more they wait for them.
 
-    The coefficient is that of `TENSOR_FLOP` a clock in each unit, as V100's have; GeForce cards, whose tensor cores run
-    at half rate when they accumulate in fp32, wait less.
+    The coefficient is that of `TENSOR_FLOP` a clock in each unit on half-width values, as V100's have; GeForce cards,
+    whose tensor cores run at half rate when they accumulate in fp32, wait less; tf32 is twice as wide at half the rate.
     """
     units = device.profile.units
     if units is None or not units.count or not units.clock:
         return device.kernel["matrix_tile"]
     clock_hz = parse(units.clock, "Hz", f"{device.name}: units.clock")
-    return device.kernel["matrix_tile"] * flop_per_s / (units.count * clock_hz * TENSOR_FLOP)
+    widths = precision.widths[Role.ACTIVATION] / HALF_WIDTH
+    return device.kernel["matrix_tile"] * widths * flop_per_s / (units.count * clock_hz * TENSOR_FLOP)
 
 
 @lru_cache(maxsize=KEPT)
@@ -270,6 +282,48 @@ def _in_groups_of(columns: Columns, widths: tuple[int, ...]) -> NDArray[np.bool_
     for side in channels(columns):
         found = found & np.isin(side, widths)
     return found
+
+
+def off_tensor_cores_seconds(
+    columns: Columns,
+    device: Device,
+    precision: Precision,
+    batch: FloatArray | float,
+    lanes_s: FloatArray,
+    path: Path,
+) -> FloatArray:
+    """Seconds of convolutions that the library has poor kernels for, in place of those on tensor cores; others nan.
+
+    Images of three channels: cuDNN's half-width kernels for Volta and Turing take longer than those of full width. On a
+    V100, 64 filters of 7 x 7 at stride 2 take 466 us at fp16 for 16 images, 304 at fp32; their gradient 1405 and 553.
+
+    Groups: what `path` says that the framework's release lacked.
+
+    lanes_s : the same in lanes, directly. [s]
+    """
+    seconds = np.full_like(lanes_s, np.nan)
+    half = precision.widths[Role.ACTIVATION] <= HALF_WIDTH
+    if half and "thin" in device.kernel:
+        gradient = columns.phase == Phase.WEIGHT_GRADIENT
+        rate = np.where(gradient, device.kernel["thin_gradient"], device.kernel["thin"])
+        seconds = np.where(_is_thin(columns), lanes_s / rate, seconds)
+    if not half and not path.tf32_groups:
+        seconds = np.where(_is_grouped(columns) & ~is_depthwise(columns), lanes_s, seconds)
+    if path.layout == "channels last" and not path.odd_groups:
+        odd = _is_grouped(columns) & ~_in_groups_of(columns, (1, *OWN_GROUPS, *WIDE_GROUPS))
+        lanes = engine_peaks(device, precision)[0] * device.sustained["vector"]
+        seconds = np.where(odd, at_batch(columns.flops, batch) / (ODD_GROUPS * lanes), seconds)
+    return seconds
+
+
+@lru_cache(maxsize=KEPT)
+def _is_thin(columns: Columns) -> NDArray[np.bool_]:
+    """Convolutions without groups that read fewer channels than tensor cores take at once."""
+    summed, yielded = channels(columns)
+    given = np.where(columns.phase == Phase.WEIGHT_GRADIENT, yielded, summed)
+    whole = (columns.op_class == OpClass.CONVOLUTION) & (columns.groups == 1)
+    thin: NDArray[np.bool_] = whole & (columns.phase != Phase.INPUT_GRADIENT) & (given < TENSOR_MULTIPLE)
+    return thin
 
 
 def is_depthwise(columns: Columns) -> NDArray[np.bool_]:

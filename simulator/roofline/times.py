@@ -14,6 +14,7 @@ from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels, at_batc
 from simulator.precision import Precision
 from simulator.roofline import processor
 from simulator.roofline.calibrated import calibrated_seconds
+from simulator.roofline.layout import with_layout
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity, engine_peaks
 from simulator.roofline.traffic import TrafficModel, traffic_bytes
@@ -77,6 +78,8 @@ def kernel_times(
     moved = traffic_bytes(columns, device, batch, precision, traffic)
     if fidelity is Fidelity.CALIBRATED:
         path = framework.path(precision) if framework and device.kind != processor.KIND else Path()
+        if path.layout == "chosen":
+            path = with_layout(path, kernels)
         # A machine that measured its calls measured its copies too.
         calls = framework.processor if framework and device.calls_s is None else ProcessorCalls()
         compute_s, memory_s, busy_s = _calibrated(columns, device, precision, batch, moved, (path, calls))

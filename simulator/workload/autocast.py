@@ -49,7 +49,7 @@ def cast_forward(layers: Sequence[Layer], forward: Lowered, wide: Sequence[bool]
             result.append((*casts, *(_widened(kernel, share) for kernel in kernels)))
         else:
             casts = _casts(layers, given, Phase.FORWARD, Role.WIDE, Role.ACTIVATION)
-            result.append((*casts, *(kernels if fuse else _softmax_wide(kernels))))
+            result.append((*casts, *(kernels if fuse else _softmax_wide(kernels, biased=layer.parameters > 0))))
     return result
 
 
@@ -79,17 +79,26 @@ def _share(layer: Layer, given: Sequence[int]) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _softmax_wide(kernels: tuple[Kernel, ...]) -> tuple[Kernel, ...]:
-    """Softmax inside a layer, with a cast on either side."""
+def _softmax_wide(kernels: tuple[Kernel, ...], *, biased: bool = False) -> tuple[Kernel, ...]:
+    """Softmax inside a layer: forward it reads narrow values itself, and what follows casts its wide ones back.
+
+    biased : whether trained values, which are wide, are added to the scores before it, so that it reads wide ones.
+    """
     result: list[Kernel] = []
     for kernel in kernels:
         if kernel.op_class is not OpClass.SOFTMAX:
             result.append(kernel)
             continue
-        role = Role.ACTIVATION if kernel.phase is Phase.FORWARD else Role.GRADIENT
+        forward = kernel.phase is Phase.FORWARD
+        role = Role.ACTIVATION if forward else Role.GRADIENT
         size = next(count.per_sample for moved, count in kernel.write if moved is role)
-        into, out = _cast(kernel.phase, size, role, Role.WIDE), _cast(kernel.phase, size, Role.WIDE, role)
-        result += [into, _widened(kernel), out]
+        out = _cast(kernel.phase, size, Role.WIDE, role)
+        if not forward:
+            result += [_cast(kernel.phase, size, role, Role.WIDE), _widened(kernel), out]
+        elif biased:
+            result[-1:] = [_widened(result[-1], 0.0), _widened(kernel), out]
+        else:
+            result += [_widened(kernel, 0.0), out]
     return tuple(result)
 
 

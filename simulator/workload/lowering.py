@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 
 from simulator.op.base import Op, Site, elements, elementwise
+from simulator.op.eager_attention import EagerAttention
+from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Engine, Kernel, Phase, Role
 from simulator.op.kernels import Kernels, pack
 from simulator.op.optimizer import Optimizer, cast_gradients, cast_weights
@@ -56,6 +60,7 @@ def lower(
     fold: bool = True,
     fuse: bool = False,
     autocast: bool = False,
+    eager_attention: bool = False,
 ) -> Kernels:
     """Kernels of one step in launch order: forward, backward, update; kept, so that a second call costs nothing.
 
@@ -67,12 +72,15 @@ def lower(
     fold : fold scale-and-shift into the layer before, at inference.
     fuse : run element-wise kernels in a row as one, as compilers do.
     autocast : keep in full width what `autocast.py` says, with casts between.
+    eager_attention : take fused attention apart, for frameworks that have none.
 
     Returns
     -------
     Kernels, all counts affine in the batch. [FLOP], [elements]
     """
     layers, launches = workload.layers, _Launches()
+    if eager_attention:
+        layers = tuple(_without_fused_attention(layer) for layer in layers)
     folded = set() if training or not fold else set(folded_layers(layers))
     left_out = {position for position, layer in enumerate(layers) if layer.op.loss and not training} | folded
     forward: Lowered = [
@@ -130,6 +138,12 @@ def _lower_backward(
         launches.emit(position, backward[position])
         if cast[position]:
             launches.emit(position, (_cast_gradients(layers[position].parameters),))
+
+
+def _without_fused_attention(layer: Layer) -> Layer:
+    if not isinstance(layer.op, FusedAttention):
+        return layer
+    return replace(layer, op=EagerAttention(**msgspec.structs.asdict(layer.op)))
 
 
 def folded_layers(layers: tuple[Layer, ...]) -> Iterator[int]:

@@ -20,6 +20,7 @@ from simulator.calibration.fit import (
     framework_with,
     predict_kernels,
     predict_rows,
+    robust,
     rows_of,
 )
 from simulator.calibration.kernels import MeasuredKernels, read_kernels
@@ -185,30 +186,43 @@ def test_values_reach_the_device_and_the_framework() -> None:
     assert (software.mixed.transposes, software.plain) == (0.5, pytorch.plain)
 
 
-def test_a_framework_like_another_shares_its_dispatch_and_has_paths_of_its_own() -> None:
+def test_a_framework_like_another_shares_what_its_file_leaves_out() -> None:
     last, pytorch = load_framework("pytorch-channels-last"), load_framework("pytorch")
     assert (last.dispatch_s, last.step_s, last.helpers_s) == (pytorch.dispatch_s, pytorch.step_s, pytorch.helpers_s)
-    assert last.mixed.channels_last
-    assert not pytorch.mixed.channels_last
+    assert (last.mixed.layout, pytorch.mixed.layout) == ("channels last", "channels first")
+    assert last.mixed.promotes
     given = {
         ("frameworks/pytorch", "dispatch.forward"): 7e-6,
         ("frameworks/pytorch", "mixed.elementwise"): 0.1,
+        ("frameworks/pytorch", "mixed.transposes"): 0.2,
         ("frameworks/pytorch-channels-last", "mixed.elementwise"): 0.5,
     }
     software = framework_with(last, given)
-    assert (software.dispatch_s[0], software.mixed.elementwise) == (7e-6, 0.5)
+    assert (software.dispatch_s[0], software.mixed.elementwise, software.mixed.transposes) == (7e-6, 0.5, 0.2)
     rows = rows_of([measurement("lenet5", 1, framework="pytorch-channels-last", precision="amp")])
     problem = Problem(rows, [], [Parameter(scope, key, value, 1.0) for (scope, key), value in given.items()])
-    base = problem.residuals(np.zeros(3))
-    step = np.zeros(3)
+    base = problem.residuals(np.zeros(4))
+    step = np.zeros(4)
     step[0] = 3.0
     assert problem.residuals(step, 0, base)[0] != base[0]
+
+
+def test_releases_of_a_framework_weigh_with_it() -> None:
+    rows = rows_of(
+        [
+            measurement("lenet5", 64),
+            measurement("lenet5", 64, framework="pytorch-2022"),
+            measurement("lenet5", 64, framework="mxnet"),
+        ]
+    )
+    errors = Problem(rows, [], []).residuals(np.zeros(0)) / robust(np.log(predict_rows(rows, {})))
+    assert errors**2 == pytest.approx([0.25, 0.25, 0.5])
 
 
 def test_values_reach_a_processor_and_what_calls_cost_on_it() -> None:
     processor = device_with(load_device("core-i9-10940x"), {("families/cpu", "start"): 2e-6})
     assert processor.start_s == 2e-6
-    compiled, scope = load_framework("pytorch-compiled"), "frameworks/pytorch-compiled"
+    compiled, scope = load_framework("pytorch-compiled"), "frameworks/pytorch"
     given = {(scope, "processor.convolution"): 7e-5, (scope, "processor.packing"): 0.25}
     software = framework_with(compiled, given)
     assert software.processor == replace(compiled.processor, convolution_s=7e-5, packing=0.25)

@@ -54,6 +54,25 @@ def test_optional_columns_are_read_and_unknown_ones_passed_over(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("framework", "year", "expected"),
+    [
+        ("mxnet", "2018", "mxnet"),
+        ("mxnet", "2020.0", "mxnet-2020"),
+        ("pytorch", "2019", "pytorch-2022"),
+        ("", "2019", "pytorch-2022"),
+        ("pytorch", "2024", "pytorch"),
+        ("pytorch", "", "pytorch"),
+        ("pytorch", "nan", "pytorch"),
+        ("pytorch", "before 2020", "pytorch"),
+        ("tensorfow", "2019", "tensorfow"),
+    ],
+)
+def test_the_year_names_the_release(tmp_path: Path, framework: str, year: str, expected: str) -> None:
+    (found,) = read_measurements(table(tmp_path, f"{HEADER},framework,year", f"{ROW},{framework},{year}"))
+    assert found.framework == expected
+
+
+@pytest.mark.parametrize(
     ("text", "expected"), [("true", True), ("True", True), ("", True), ("no", False), ("0", False), ("FALSE", False)]
 )
 def test_the_optimizer_column(tmp_path: Path, text: str, expected: bool) -> None:

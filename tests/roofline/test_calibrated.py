@@ -18,11 +18,12 @@ from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.op.kernels import Columns, pack
 from simulator.op.linear import Linear
+from simulator.op.pooling import AveragePool
 from simulator.pipeline import Options, simulate, step_seconds
 from simulator.precision import get_precision
 from simulator.roofline.calibrated import CACHE_SPEEDUP, calibrated_seconds, class_efficiency
 from simulator.roofline.gemm import LARGEST_TILE, LEAST_DEPTH, MatrixRates, Tiling, gemm_seconds
-from simulator.roofline.products import convolution_efficiency, is_depthwise
+from simulator.roofline.products import ODD_GROUPS, convolution_efficiency, is_depthwise
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.times import kernel_times
@@ -45,6 +46,7 @@ def device(*, units: int = 4, sustained: float = 1.0, cache_bytes: float = 0.0, 
         0.0,
     )
     assert set(kernel) <= set(free)
+    free = {key: value for key, value in free.items() if not key.startswith("thin")}
     return replace(
         shipped,
         peak={"fp32": 1e12, "fp16_tensor": 8e12},
@@ -461,7 +463,7 @@ def test_narrow_groups_have_kernels_for_half_width_values_alone() -> None:
     assert seconds(groups, on, "tf32")[0] == pytest.approx(4 * 2 * 1024 * 64 * 9 * 16 / 8e12)
 
 
-CHANNELS_LAST = Path(channels_last=True)
+CHANNELS_LAST = Path(layout="channels last")
 
 
 def test_channels_last_groups_of_a_power_of_two_wait_for_memory_alone() -> None:
@@ -478,9 +480,75 @@ def test_channels_last_groups_of_other_widths_take_128_columns() -> None:
         2 * 2 * 1024 * 128 * 9 * 24 / 8e12
     )
     # Wider ones, and plain convolutions, as ever.
-    wide = columns_of(convolution(groups=2, channels=256), (256, 32, 32))
+    wide = columns_of(convolution(groups=2, channels=288), (288, 32, 32))
     for columns in (wide, deep()):
         assert seconds(columns, device(), "amp", CHANNELS_LAST) == seconds(columns, device(), "amp")
+
+
+def test_channels_last_groups_that_fill_tiles_lose_nothing_to_being_groups() -> None:
+    on = device(tensor_grouped=0.5, grouped=0.25)
+    for width, factor in ((128, 1.0), (144, 2.0)):
+        groups = columns_of(convolution(groups=2, channels=2 * width), (2 * width, 32, 32))
+        free, narrow = (seconds(groups, one, "amp", CHANNELS_LAST)[0] for one in (device(), on))
+        assert narrow == pytest.approx(factor * free)
+
+
+def test_channels_last_groups_of_odd_widths_once_ran_at_a_third_of_the_lanes() -> None:
+    old = msgspec.structs.replace(CHANNELS_LAST, odd_groups=False)
+    for groups, width in ((2, 112), (8, 24)):
+        odd = columns_of(convolution(groups=groups, channels=groups * width), (groups * width, 32, 32))
+        flops = 2 * 1024 * groups * width * 9 * width
+        assert seconds(odd, device(), "amp", old)[0] == pytest.approx(flops / (ODD_GROUPS * 1e12))
+        assert seconds(odd, device(), "amp", CHANNELS_LAST)[0] < flops / (ODD_GROUPS * 1e12)
+    # Powers of two, depthwise and plain convolutions had their kernels.
+    for groups, channels in ((2, 128), (4, 64), (16, 16), (1, 48)):
+        other = columns_of(convolution(groups=groups, channels=channels), (channels, 32, 32))
+        assert seconds(other, device(), "amp", old) == seconds(other, device(), "amp", CHANNELS_LAST)
+
+
+def test_groups_at_tf32_once_stayed_in_lanes() -> None:
+    on = replace(device(), peak={"fp32": 1e12, "fp16_tensor": 64e12, "tf32_tensor": 32e12})
+    old = Path(tf32_groups=False)
+    groups = columns_of(convolution(groups=4, channels=64), (64, 32, 32))
+    assert seconds(groups, on, "tf32", old) == seconds(groups, on, "fp32")
+    assert seconds(groups, on, "tf32")[0] < seconds(groups, on, "tf32", old)[0]
+    for columns, precision in ((groups, "amp"), (deep(), "tf32"), (columns_of(convolution(groups=16), IMAGE), "tf32")):
+        assert seconds(columns, on, precision, old) == seconds(columns, on, precision)
+
+
+def test_an_image_of_three_channels_is_poor_for_half_width_on_some_devices() -> None:
+    stem = Convolution(out=64, kernel=7, stride=2, padding=3, bias=False)
+    free, image = device(units=1), (3, 224, 224)
+    poor = replace(free, kernel=free.kernel | {"thin": 0.5, "thin_gradient": 0.25})
+    for phase, rate in ((Phase.FORWARD, 0.5), (Phase.WEIGHT_GRADIENT, 0.25)):
+        columns = columns_of(stem, image, phase)
+        assert seconds(columns, poor, "fp16")[0] == pytest.approx(seconds(columns, free, "fp32")[0] / rate)
+        assert seconds(columns, poor, "fp32") == seconds(columns, free, "fp32")
+        assert seconds(columns, free, "fp16")[0] < seconds(columns, free, "fp32")[0]
+    # Eight channels are enough for tensor cores, and the gradient of an image's few channels is as any other.
+    for columns in (columns_of(stem, (8, 224, 224)), columns_of(stem, image, Phase.INPUT_GRADIENT)):
+        assert seconds(columns, poor, "fp16") == seconds(columns, free, "fp16")
+
+
+def test_tf32_waits_for_operands_twice_as_wide() -> None:
+    free = device()
+    units = msgspec.structs.replace(free.profile, units=Units(count=1, clock="1 GHz"))
+    on = replace(free, peak={"fp32": 1e9, "fp16_tensor": 8e12, "tf32_tensor": 8e12}, profile=units)
+    narrow = columns_of(convolution(channels=64), (64, 32, 32))
+
+    def with_tile(matrix_tile: float, precision: str) -> float:
+        return seconds(narrow, replace(on, kernel=on.kernel | {"matrix_tile": matrix_tile}), precision)[0]
+
+    assert with_tile(16.0, "tf32") == pytest.approx(with_tile(32.0, "amp"))
+    assert with_tile(16.0, "tf32") > with_tile(16.0, "amp") > with_tile(0.0, "amp") == with_tile(0.0, "tf32")
+
+
+def test_pooling_takes_as_long_for_narrow_values_as_for_full_ones() -> None:
+    pool = columns_of(AveragePool(kernel=3, stride=2), (64, 56, 56))
+    full, half = (seconds(pool, device(half_width=0.9), precision)[1] for precision in ("fp32", "fp16"))
+    assert half == pytest.approx(full)
+    # What a compiler writes reads like any other loop.
+    assert seconds(pool, device(), "fp16", Path(fuses=True))[1] == pytest.approx(full / 2)
 
 
 def test_the_softmax_of_fused_attention_stands_between_its_products() -> None:

@@ -87,11 +87,17 @@ def test_the_softmax_of_eager_attention_runs_wide() -> None:
     scores = heads * 4 * 4 / SIZE
     kernels = moved(lower(layers, training=False, autocast=True))
     softmax = [name for name, *_ in kernels].index("softmax")
-    assert kernels[softmax - 1 : softmax + 2] == [
-        ("elementwise", scores, 0, 0, scores),
-        ("softmax", 0, scores, 0, scores),
-        ("elementwise", 0, scores, scores, 0),
-    ]
+    assert kernels[softmax : softmax + 2] == [("softmax", scores, 0, 0, scores), ("elementwise", 0, scores, scores, 0)]
+
+
+def test_scores_with_a_trained_bias_are_wide_before_the_softmax() -> None:
+    heads = 2
+    layers = net(linear("qkv", out=24), {"attention": {"name": "scores", "heads": heads, "relative_positions": 7}})
+    scores = heads * 4 * 4 / SIZE
+    kernels = moved(lower(layers, training=False, autocast=True))
+    softmax = [name for name, *_ in kernels].index("softmax")
+    assert kernels[softmax - 1][-1] == scores
+    assert kernels[softmax : softmax + 2] == [("softmax", 0, scores, 0, scores), ("elementwise", 0, scores, scores, 0)]
 
 
 @pytest.mark.parametrize("name", ["resnet50", "vgg16", "mobilenet_v2"])

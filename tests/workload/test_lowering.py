@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import Kernels, at_batch
 from simulator.op.optimizer import OPTIMIZERS
+from simulator.workload.importers import Request
 from simulator.workload.lowering import folded_layers, lower
 from simulator.workload.reading import load_workload, read_workload
 from simulator.workload.table import layer_table, receptive_fields
@@ -210,3 +211,13 @@ def test_a_row_of_the_table() -> None:
     assert row.activations == 20 * 24 * 24
     assert row.macs_per_weight == 576
     assert layer_table(load_workload("lenet5"), "articles")[0].macs == 288_000 + 11_520
+
+
+def test_without_fused_attention_its_parts_run_one_by_one() -> None:
+    fused = load_workload("vit_b_16")
+    apart = lower(fused, training=False, eager_attention=True)
+    assert not (apart.distinct.op_class == OpClass.ATTENTION).any()
+    assert (apart.distinct.op_class == OpClass.SOFTMAX).any()
+    assert len(apart) - len(lower(fused, training=False)) == 12 * 3
+    eager = load_workload("vit_b_16", request=Request(attention="eager"))
+    assert lower(eager, training=False).flops.sum() == apart.flops.sum()

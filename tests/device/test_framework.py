@@ -1,0 +1,60 @@
+"""Frameworks: files that are like others, and releases of some years."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from simulator import catalog
+from simulator.device.framework import FOLDER, load_framework, release
+
+NAMES = catalog.names(FOLDER)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_framework_loads_and_knows_where_its_values_come_from(name: str) -> None:
+    framework = load_framework(name)
+    assert framework.name == name
+    assert min(framework.dispatch_s) > 0
+    assert {"dispatch.forward", "dispatch.helpers"} <= set(framework.origin)
+    assert set(framework.origin.values()) <= set(NAMES)
+    assert framework.release_of in NAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "year", "found"),
+    [
+        ("pytorch", 2017, "pytorch-2022"),
+        ("pytorch", 2022, "pytorch-2022"),
+        ("pytorch", 2023, "pytorch"),
+        ("pytorch-channels-last", 2022, "pytorch-channels-last-2022"),
+        ("pytorch-channels-last", 2023, "pytorch-channels-last-2023"),
+        ("pytorch-channels-last", 2024, "pytorch-channels-last"),
+        ("mxnet", 2018, "mxnet"),
+        ("mxnet", 2020, "mxnet-2020"),
+        ("mxnet", 2022, "mxnet-2022"),
+        ("torch7", 2016, "torch7"),
+        ("no-framework", 2020, "no-framework"),
+    ],
+)
+def test_a_year_finds_the_release(name: str, year: int, found: str) -> None:
+    assert release(name, year) == found
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if load_framework(name).release_of == name])
+def test_every_release_has_years_of_its_own(name: str) -> None:
+    releases = {other for other in NAMES if load_framework(other).release_of == name}
+    assert {release(name, year) for year in range(2012, 2030)} == releases
+
+
+def test_a_framework_is_like_another_but_for_what_its_file_says() -> None:
+    newest, earlier = load_framework("pytorch"), load_framework("pytorch-2022")
+    assert earlier.eager_attention
+    assert not newest.eager_attention
+    assert (earlier.mixed, earlier.dispatch_s) == (newest.mixed, newest.dispatch_s)
+    assert earlier.plain == msgspec.structs.replace(newest.plain, tf32_groups=False)
+    assert set(earlier.origin.values()) == {"pytorch", "pytorch-2022"}
+    assert earlier.origin["plain.tf32_groups"] == "pytorch-2022"
+    graphs, containers = load_framework("mxnet-2022"), load_framework("mxnet-2020")
+    assert graphs.plain == containers.plain != load_framework("mxnet").plain
+    assert graphs.dispatch_s != containers.dispatch_s == load_framework("mxnet").dispatch_s
