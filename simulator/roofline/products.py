@@ -67,7 +67,7 @@ def product_seconds(
     """Seconds that products compute on tensor cores or in lanes, shape (kernels,) or (batches, kernels).
 
     bandwidth : of the main memory, sustained. [byte/s]
-    channels_last : whether tensors are in the layout that tensor cores take.
+    channels_last : on tensor cores, whether tensors are in the layout that these take.
     """
     vector, matrix = engine_peaks(device, precision)
     lanes = (vector if on_tensor_cores(device, precision) else matrix) * device.sustained["vector"]
@@ -89,8 +89,7 @@ def product_seconds(
     seconds = gemm_seconds(m, n, k, columns.groups, rates)
     if channels_last:
         seconds = np.where(_in_groups_of(columns, OWN_GROUPS), 0.0, seconds)
-        whole = device.kernel["tensor_grouped"] if tensor else device.kernel["grouped"]
-        seconds = np.where(_in_groups_of(columns, WIDE_GROUPS), seconds * whole, seconds)
+        seconds = np.where(_in_groups_of(columns, WIDE_GROUPS), seconds * device.kernel["tensor_grouped"], seconds)
     attention = columns.op_class == OpClass.ATTENTION
     if attention.any():
         seconds = seconds + np.where(attention, _softmax_seconds(columns, device, vector, batch), 0.0)
@@ -304,8 +303,8 @@ def off_tensor_cores_seconds(
     seconds = np.full_like(lanes_s, np.nan)
     half = precision.widths[Role.ACTIVATION] <= HALF_WIDTH
     if half and "thin" in device.kernel:
-        gradient = columns.phase == Phase.WEIGHT_GRADIENT
-        rate = np.where(gradient, device.kernel["thin_gradient"], device.kernel["thin"])
+        thin = device.kernel["thin"]
+        rate = np.where(columns.phase == Phase.WEIGHT_GRADIENT, device.kernel.get("thin_gradient", thin), thin)
         seconds = np.where(_is_thin(columns), lanes_s / rate, seconds)
     if not half and not path.tf32_groups:
         seconds = np.where(_is_grouped(columns) & ~is_depthwise(columns), lanes_s, seconds)
