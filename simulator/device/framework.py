@@ -82,6 +82,7 @@ class FrameworkProfile(Strict, frozen=True, kw_only=True):
     name: str
     kind: Literal["framework"]
     description: str
+    aliases: tuple[str, ...] = ()
     like: Annotated[str | None, Meta(description="the framework whose values hold where this one gives none")] = None
     release: Release | None = None
     eager_attention: Annotated[bool, Meta(description="has no fused attention: its parts run one by one")] = False
@@ -152,7 +153,8 @@ SECTIONS = ("dispatch", "plain", "mixed", "processor")
 
 @lru_cache
 def load_framework(name: str) -> Framework:
-    """A framework by name, or an `UnknownNameError` with the nearest one."""
+    """A framework by name or alias, in any case, or an `UnknownNameError` with the nearest one."""
+    name = _canonical(name)
     profile, where = _profile(name), f"{FOLDER}/{name}.yaml"
     if profile.dispatch is None:
         raise InputError(f"{where}: give dispatch, or the framework that it is like")
@@ -176,11 +178,17 @@ def load_framework(name: str) -> Framework:
 @lru_cache
 def release(name: str, year: int) -> str:
     """The framework that stands for what another's releases of a year did; the other's own name where none does."""
+    name = _canonical(name)
     for candidate in catalog.names(FOLDER):
         found = _profile(candidate).release
         if found and found.of == name and found.since <= year <= found.until:
             return candidate
     return name
+
+
+def _canonical(name: str) -> str:
+    name = name.lower()
+    return name if catalog.shipped(FOLDER, name) else catalog.aliases(FOLDER).get(name, name)
 
 
 def _profile(name: str) -> FrameworkProfile:
@@ -193,7 +201,7 @@ def _merged(name: str) -> tuple[dict[str, Any], dict[str, str]]:
     """The content of a framework's file over that of the one it is like; the framework that gives each value."""
     path = catalog.shipped(FOLDER, name)
     if path is None:
-        raise UnknownNameError("framework", name, catalog.names(FOLDER))
+        raise UnknownNameError("framework", name, [*catalog.names(FOLDER), *catalog.aliases(FOLDER)])
     content = catalog.read_yaml(path)
     base, origin = _merged(content["like"]) if "like" in content else ({}, {})
     own = {f"{section}.{key}": name for section in SECTIONS for key in content.get(section, {})}

@@ -7,6 +7,7 @@ import pytest
 
 from simulator import catalog
 from simulator.device.framework import FOLDER, load_framework, release
+from simulator.errors import UnknownNameError
 
 NAMES = catalog.names(FOLDER)
 
@@ -19,6 +20,17 @@ def test_every_framework_loads_and_knows_where_its_values_come_from(name: str) -
     assert {"dispatch.forward", "dispatch.helpers"} <= set(framework.origin)
     assert set(framework.origin.values()) <= set(NAMES)
     assert framework.release_of in NAMES
+
+
+def test_aliases_stand_for_one_framework_each_in_any_case() -> None:
+    aliases = catalog.aliases(FOLDER)
+    assert not set(aliases) & set(NAMES)
+    for alias, name in aliases.items():
+        assert load_framework(alias) == load_framework(alias.upper()) == load_framework(name)
+    assert load_framework("PaddlePaddle").name == load_framework("Paddle").name == "paddlepaddle"
+    assert release("Torch", 2020) == "pytorch-2022"
+    with pytest.raises(UnknownNameError, match="unknown framework 'torch8'; did you mean"):
+        load_framework("torch8")
 
 
 @pytest.mark.parametrize(
