@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from simulator import catalog
@@ -144,17 +143,12 @@ FRAMEWORKS: dict[str, dict[str, tuple[float, float]]] = {
 }
 """Dispatch costs of each framework, none where it shares another's. [s]"""
 
-PATHS = {
-    "torch7": ("plain",),
-    "pytorch-channels-last": ("mixed",),
-    "mxnet-2020": ("plain",),
-    "tensorflow-2": ("plain",),
+PATHS: dict[str, dict[str, tuple[float, float]]] = {
+    "plain": {"elementwise": (1.0, 0.2), "convolution": (1.0, 0.2), "transposes": (1.5, 0.8)},
+    "mixed": {"elementwise": (1.0, 0.2), "convolution": (1.0, 0.2), "transposes": (0.3, 0.8)},
 }
-"""The paths to fit where not both are: Torch7 has no mixed precision, the others were measured, or differ, in one."""
-
-
-TRANSPOSES = {"plain": 1.5, "mixed": 0.3}
-"""Times that operands are copied: PyTorch's of 2019 and 2020, pure fp16 and tf32, and its mixed precision since."""
+"""How frameworks run kernels, where their own files say so; PyTorch's plain path gives no rates, and is the yardstick.
+Operands were copied most in pure fp16 and tf32 under PyTorch of 2019 and 2020, less in its mixed precision since."""
 
 
 def parameters() -> list[Parameter]:
@@ -173,21 +167,11 @@ def parameters() -> list[Parameter]:
     for framework, dispatch in FRAMEWORKS.items():
         scope = f"frameworks/{framework}"
         found += [Parameter(scope, f"dispatch.{key}", *value) for key, value in dispatch.items()]
-        for path in PATHS.get(framework, ("plain", "mixed")):
-            found += _path_parameters(framework, path)
+        own = load_framework(framework).origin
+        for path, starts in PATHS.items():
+            given = {f"{path}.{key}": value for key, value in starts.items()}
+            found += [Parameter(scope, key, *value) for key, value in given.items() if own.get(key) == framework]
     return found
-
-
-def _path_parameters(framework: str, which: str) -> Iterable[Parameter]:
-    """PyTorch's plain path is the yardstick, so that its factors stay at one; copies count where there are any."""
-    scope, software = f"frameworks/{framework}", load_framework(framework)
-    path = software.plain if which == "plain" else software.mixed
-    if (framework, which) != ("pytorch", "plain"):
-        yield Parameter(scope, f"{which}.elementwise", 1.0, 0.2)
-        yield Parameter(scope, f"{which}.convolution", 1.0, 0.2)
-    own = software.origin.get(f"{which}.transposes") == framework
-    if own and path.transposes and path.layout == "channels first":
-        yield Parameter(scope, f"{which}.transposes", TRANSPOSES[which], 0.8)
 
 
 def rewrite(text: str, key: str, value: float) -> str:

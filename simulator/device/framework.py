@@ -191,6 +191,7 @@ def _canonical(name: str) -> str:
     return name if catalog.shipped(FOLDER, name) else catalog.aliases(FOLDER).get(name, name)
 
 
+@lru_cache
 def _profile(name: str) -> FrameworkProfile:
     profile: FrameworkProfile = catalog.convert(_merged(name)[0], FrameworkProfile, f"{FOLDER}/{name}.yaml")
     return profile

@@ -82,8 +82,9 @@ def calibrated_seconds(
     copies_s = 0.0 if last else path.transposes * _transposes(part, batch) / bandwidth
     cores_s = product_seconds(part, device, precision, batch, bandwidth, tensor=True, channels_last=last)
     elsewhere_s = off_tensor_cores_seconds(part, device, precision, batch, direct_s, path)
-    lanes_s = np.where(np.isnan(elsewhere_s), lanes_s, elsewhere_s / rate)
-    cores_s = np.where(np.isnan(elsewhere_s), cores_s / rate + copies_s, np.inf)
+    on_cores = np.isnan(elsewhere_s)
+    lanes_s = np.where(on_cores, lanes_s, elsewhere_s / rate)
+    cores_s = np.where(on_cores, cores_s / rate + copies_s, np.inf)
     slower = (part.op_class == OpClass.CONVOLUTION) & (
         np.maximum(lanes_s, moving_s) < np.maximum(cores_s, moving_s + copies_s)
     )

@@ -8,7 +8,7 @@ import numpy as np
 from simulator.device.framework import Path
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Kernels
-from simulator.roofline.products import is_depthwise
+from simulator.roofline.products import shares_channels
 
 MOST_GROUPED = 1 / 3
 """Share of a network's convolutions, by FLOP, up to which groups do not keep channels first at inference. Source:
@@ -24,7 +24,7 @@ def with_layout(path: Path, kernels: Kernels) -> Path:
     columns = kernels.distinct
     convolution = columns.op_class == OpClass.CONVOLUTION
     flops = np.bincount(kernels.row, minlength=len(columns)) * columns.flops.sum(axis=0) * convolution
-    grouped = flops[(columns.groups > 1) & ~is_depthwise(columns)].sum()
+    grouped = flops[shares_channels(columns)].sum()
     training = bool((columns.phase == Phase.WEIGHT_GRADIENT).any())
     last = grouped <= (0.0 if training else MOST_GROUPED) * flops.sum()
     return msgspec.structs.replace(path, layout="channels last" if last else "channels first")

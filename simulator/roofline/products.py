@@ -80,7 +80,7 @@ def product_seconds(
     rates = MatrixRates(
         flop_per_s=rate * convolution_efficiency(columns, device, tensor=tensor),
         units=device.unit_count,
-        tile_overhead=np.asarray(_matrix_tile(device, precision, matrix) if tensor else device.kernel["vector_tile"]),
+        tile_overhead=np.asarray(_matrix_tile(device, precision) if tensor else device.kernel["vector_tile"]),
         depth_overhead=_depth_overhead(columns, device, tensor=tensor),
         bandwidth_byte_per_s=bandwidth,
         most_parts=_most_parts(columns, tensor=tensor),
@@ -117,7 +117,7 @@ def _softmax_seconds(columns: Columns, device: Device, flop_per_s: float, batch:
 
 
 @lru_cache(maxsize=KEPT)
-def _matrix_tile(device: Device, precision: Precision, flop_per_s: float) -> float:
+def _matrix_tile(device: Device, precision: Precision) -> float:
     """Tile overhead on tensor cores: the more bytes of operands they take at a clock, the more they wait for them.
 
     The coefficient is that of `TENSOR_FLOP` a clock in each unit on half-width values, as V100's have; GeForce cards,
@@ -127,7 +127,7 @@ def _matrix_tile(device: Device, precision: Precision, flop_per_s: float) -> flo
     if units is None or not units.count or not units.clock:
         return device.kernel["matrix_tile"]
     clock_hz = parse(units.clock, "Hz", f"{device.name}: units.clock")
-    widths = precision.widths[Role.ACTIVATION] / HALF_WIDTH
+    widths, flop_per_s = precision.widths[Role.ACTIVATION] / HALF_WIDTH, engine_peaks(device, precision)[1]
     return device.kernel["matrix_tile"] * widths * flop_per_s / (units.count * clock_hz * TENSOR_FLOP)
 
 
@@ -307,7 +307,7 @@ def off_tensor_cores_seconds(
         rate = np.where(columns.phase == Phase.WEIGHT_GRADIENT, device.kernel.get("thin_gradient", thin), thin)
         seconds = np.where(_is_thin(columns), lanes_s / rate, seconds)
     if not half and not path.tf32_groups:
-        seconds = np.where(_is_grouped(columns) & ~is_depthwise(columns), lanes_s, seconds)
+        seconds = np.where(shares_channels(columns), lanes_s, seconds)
     if path.layout == "channels last" and not path.odd_groups:
         odd = _is_grouped(columns) & ~_in_groups_of(columns, (1, *OWN_GROUPS, *WIDE_GROUPS))
         lanes = engine_peaks(device, precision)[0] * device.sustained["vector"]
@@ -323,6 +323,11 @@ def _is_thin(columns: Columns) -> NDArray[np.bool_]:
     whole = (columns.op_class == OpClass.CONVOLUTION) & (columns.groups == 1)
     thin: NDArray[np.bool_] = whole & (columns.phase != Phase.INPUT_GRADIENT) & (given < TENSOR_MULTIPLE)
     return thin
+
+
+def shares_channels(columns: Columns) -> NDArray[np.bool_]:
+    """Grouped convolutions whose groups have several channels, so that each is a product of matrices."""
+    return _is_grouped(columns) & ~is_depthwise(columns)
 
 
 def is_depthwise(columns: Columns) -> NDArray[np.bool_]:
