@@ -19,6 +19,7 @@ from simulator.roofline.traffic import TrafficModel
 from simulator.training.memory import Footprint, check_fits, footprint
 from simulator.training.run import Run, run_of
 from simulator.training.step import LayerTimes, Step, layer_times, step_of
+from simulator.workload.dataset import NO_DATASET
 from simulator.workload.lowering import lower
 from simulator.workload.workload import Workload
 
@@ -41,6 +42,7 @@ class Options:
     Attributes
     ----------
     batch : samples a step; the workload's own if None.
+    epochs : passes over the dataset; one if None, and at inference then none is spoken of.
     count : "exact", or "articles" for the founding articles' counting conventions.
     ignore_memory : go on where the step does not fit the device.
     """
@@ -48,7 +50,7 @@ class Options:
     batch: int | None = None
     precision: str = "fp32"
     task: str = "train"
-    epochs: int = 1
+    epochs: int | None = None
     optimizer: str = "sgd"
     fidelity: str = "calibrated"
     traffic: str = "ideal"
@@ -102,11 +104,19 @@ class Simulation:
     """Name of the peak that matrix products run at."""
     interval: Interval | None = None
     """How sure the calibrated time is; None for the other fidelities, which are bounds."""
+    command: str = ""
+    """The command line that asked, if one did."""
 
     @property
     def batch(self) -> int:
         """Samples a step."""
         return self.step.batch
+
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether the answer is a time of epochs: a dataset is known and, at inference, epochs were asked for."""
+        asked = self.options.task == "train" or self.options.epochs is not None
+        return asked and self.workload.dataset != NO_DATASET
 
     @property
     def left_out(self) -> float:
@@ -129,6 +139,8 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
     precision, batch = get_precision(chosen.precision), chosen.batch or workload.batch
     matrix_peak = peak_name(device, precision, Engine.MATRIX)
     memory = footprint(workload, batch, precision, device.memory.capacity_bytes, _optimizer(chosen))
+    if workload.dataset == NO_DATASET and chosen.epochs is not None:
+        raise InputError(f"{workload.name} names no dataset, so that it has no epochs; give --dataset or --samples")
     if not chosen.ignore_memory:
         check_fits(memory, workload, device.name, batch)
     kernels = kernels_of(workload, chosen)
@@ -148,9 +160,9 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
         layers=layer_times(kernels, times, len(workload.layers)),
         step=step,
         run=run_of(
-            workload.dataset.samples,
+            workload.dataset.samples if workload.dataset != NO_DATASET else batch,
             batch,
-            chosen.epochs,
+            chosen.epochs or 1,
             lambda size: step.time_s if size == batch else float(timed(size).time_s.sum()),
         ),
         memory=memory,
@@ -175,6 +187,14 @@ def step_seconds(workload: Workload, device: Device, batches: FloatArray, option
     column = np.asarray(batches, dtype=float)[:, None]
     seconds: FloatArray = _times(workload, kernels_of(workload, chosen), device, chosen, column).time_s.sum(axis=-1)
     return seconds
+
+
+def overhead_shares(workload: Workload, device: Device, batches: FloatArray, options: Options) -> FloatArray:
+    """Share of a step's time in kernels that wait for launches or the host, shape (batches,)."""
+    times = _times(workload, kernels_of(workload, options), device, options, np.asarray(batches, dtype=float)[:, None])
+    waiting = np.where(times.bound == Bound.OVERHEAD, times.time_s, 0.0)
+    shares: FloatArray = waiting.sum(axis=-1) / times.time_s.sum(axis=-1)
+    return shares
 
 
 def kernels_of(workload: Workload, options: Options) -> Kernels:

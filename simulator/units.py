@@ -102,18 +102,33 @@ def binary_bytes(value: float) -> str:
     return f"{value:.0f} B"
 
 
+_TIME_UNITS = (
+    ("ns", 1e-9, 9.995e-7),
+    ("us", 1e-6, 9.995e-4),
+    ("ms", 1e-3, 0.9995),
+    ("s", 1.0, 60.0),
+    ("min", 60.0, 3600.0),
+    ("hours", 3600.0, 2 * 86400.0),
+    ("days", 86400.0, 2 * 365.25 * 86400),
+    ("years", 365.25 * 86400, math.inf),
+)
+"""Unit, how long it is, and from what time on the next one serves. [s]"""
+
+
 def duration(seconds: float) -> str:
-    """A time for people: "1.76 us", "412 ms", "3 min 20 s", "4.10 days", "2.9 years"."""
-    for unit, factor in (("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0)):
-        if seconds < factor * 999.5 and seconds < 60:
-            return f"{_digits(seconds / factor, 3)} {unit}"
-    if seconds < 3600:
-        return f"{_digits(seconds / 60, 3)} min"
-    if seconds < 2 * 86400:
-        return f"{_digits(seconds / 3600, 3)} hours"
-    if seconds < 2 * 365.25 * 86400:
-        return f"{_digits(seconds / 86400, 3)} days"
-    return f"{_digits(seconds / (365.25 * 86400), 3)} years"
+    """A time for people: "1.76 us", "412 ms", "3.33 min", "4.10 days", "2.9 years"."""
+    unit, factor = _time_unit(seconds)
+    return f"{_digits(seconds / factor, 3)} {unit}"
+
+
+def duration_range(low_s: float, high_s: float) -> str:
+    """Two times in the unit of the longer: "1.00 to 1.34 hours"."""
+    unit, factor = _time_unit(high_s)
+    return f"{_digits(low_s / factor, 3)} to {_digits(high_s / factor, 3)} {unit}"
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    return next((unit, factor) for unit, factor, end in _TIME_UNITS if seconds < end or end == math.inf)
 
 
 def _digits(value: float, digits: int) -> str:

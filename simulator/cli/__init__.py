@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -41,11 +43,11 @@ class SimulateGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run, and turn errors into one line and an exit code."""
-        kwargs["standalone_mode"] = False
+    def main(self, args: Sequence[str] | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Run, and turn errors into one line and an exit code; the context's `obj` is the command line."""
+        given = list(sys.argv[1:] if args is None else args)
         try:
-            sys.exit(super().main(*args, **kwargs) or 0)
+            sys.exit(super().main(given, standalone_mode=False, obj=shlex.join(["simulate", *given]), **kwargs) or 0)
         except SimulatorError as error:
             _fail(str(error))
         except click.ClickException as error:
@@ -77,7 +79,7 @@ def main(context: click.Context, /, **options: Any) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    if options["workload"] is None and not options["device"]:
+    if not options["workload"] and not options["device"]:
         click.echo(context.get_help())
         return
     from simulator.cli.run import run

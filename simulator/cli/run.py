@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -22,24 +23,36 @@ _WORKLOAD_OPTIONS = [
     click.option("--image-size", type=int, help="Height and width of the input images.", metavar="PIXELS"),
     click.option("--sequence", type=int, help="Length of the input sequence.", metavar="TOKENS"),
     click.option("--input", "input_shape", help="Shape of one sample, such as 3,224,224, where the format lacks it."),
+    click.option("--classes", type=int, help="Classes of the classifier, instead of the workload's."),
     click.option("--attention", type=click.Choice(["eager", "fused"]), help="How attention is computed."),
     click.option("--allow-unknown", is_flag=True, help="Keep operations without a cost rule, listed and uncounted."),
 ]
 
 _RUN_OPTIONS = [
-    click.option("--workload", metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE."),
-    click.option("--device", multiple=True, metavar="NAME", help="Device: a name or a YAML file; repeat to compare."),
+    click.option("--workload", multiple=True, metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE."),
+    click.option(
+        "--device",
+        multiple=True,
+        metavar="NAME",
+        help="Device: a name, NAME[KEY=VALUE,...] or a YAML file; repeat to compare.",
+    ),
     click.option("--batch", type=int, help="Samples a step, instead of the workload's."),
     click.option("--precision", default="fp32", show_default=True, help="fp32, tf32, amp, fp16, bf16, fp64 or int8."),
     click.option("--task", default="train", show_default=True, help="train or infer."),
-    click.option("--epochs", type=int, default=1, show_default=True, help="Passes over the dataset."),
+    click.option("--epochs", type=int, help="Passes over the dataset.", show_default="1"),
     click.option("--optimizer", default="sgd", show_default=True, help="sgd (with momentum) or adam."),
     click.option("--fidelity", default="calibrated", show_default=True, help="napkin, roofline or calibrated."),
     click.option("--traffic", default="ideal", show_default=True, help="Memory traffic: ideal, cached or naive."),
     click.option("--framework", default="pytorch", show_default=True, help="Software that issues the kernels."),
     click.option("--count", default="exact", show_default=True, help="Operations as exact or as articles count them."),
     click.option("--memory", metavar="TECH:N", help="Another memory, such as hbm2:4."),
-    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the device."),
+    click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change a value of every device: a value, 2x or +10%.",
+    ),
     click.option("--ignore-memory", is_flag=True, help="Go on where the step does not fit the device's memory."),
     click.option("--out", default="reports", show_default=True, metavar="DIR", help="Folder of the report's folder."),
     click.option("--no-report", is_flag=True, help="Write no files."),
@@ -79,6 +92,7 @@ def chosen_request(options: dict[str, Any]) -> Request:
         sequence=options["sequence"],
         input_shape=_shape(options["input_shape"]),
         attention=options["attention"],
+        classes=options["classes"],
         allow_unknown=options["allow_unknown"],
     )
 
@@ -94,14 +108,7 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
 
 def run(options: dict[str, Any]) -> None:
     """Simulate, print the answer, write the report."""
-    if options["workload"] is None:
-        raise InputError("--workload is missing; `simulate workloads` lists them")
-    if not options["device"]:
-        raise InputError("--device is missing; `simulate devices` lists them")
-    asked = _options(options)
-    workload = chosen_workload(options["workload"], options)
-    simulation = _simulate(workload, options["device"][0], options, asked)
-    others = [_other(workload, name, options, asked) for name in options["device"][1:]]
+    simulation, others = _answers(options)
     folder = None
     if not options["no_report"]:
         from pathlib import Path
@@ -117,6 +124,28 @@ def run(options: dict[str, Any]) -> None:
         from simulator.report.scorecard import print_scorecard
 
         print_scorecard(simulation, others, folder)
+
+
+def _answers(options: dict[str, Any]) -> tuple[Simulation, list[Simulation | tuple[str, SimulatorError]]]:
+    """The first device that can run the workload, and the others in order, with the reason where one cannot.
+
+    Raises
+    ------
+    SimulatorError
+        If none can: the reason of the first.
+    """
+    if not options["workload"]:
+        raise InputError("--workload is missing; `simulate workloads` lists them")
+    if len(options["workload"]) > 1:
+        raise InputError("--workload is given twice; ask for one at a time")
+    if not options["device"]:
+        raise InputError("--device is missing; `simulate devices` lists them")
+    asked, workload = _options(options), chosen_workload(options["workload"][0], options)
+    answers = [_answer(workload, name, options, asked) for name in options["device"]]
+    ran = [answer for answer in answers if not isinstance(answer, tuple)]
+    if not ran:
+        raise next(answer[1] for answer in answers if isinstance(answer, tuple))
+    return ran[0], [answer for answer in answers if answer is not ran[0]]
 
 
 def _options(options: dict[str, Any]) -> Options:
@@ -137,20 +166,16 @@ def _options(options: dict[str, Any]) -> Options:
     return Options(**{name: options[name] for name in names})
 
 
-def _simulate(workload: Workload, device: str, options: dict[str, Any], asked: Options) -> Simulation:
+def _answer(
+    workload: Workload, name: str, options: dict[str, Any], asked: Options
+) -> Simulation | tuple[str, SimulatorError]:
+    """The answer for a device, or its name and why it cannot run the workload; an unknown name is an error."""
     from simulator.device.device import load_device
+    from simulator.errors import OutOfMemoryError, UnsupportedError
     from simulator.pipeline import simulate
 
-    return simulate(workload, load_device(device, memory=options["memory"], overrides=options["overrides"]), asked)
-
-
-def _other(
-    workload: Workload, device: str, options: dict[str, Any], asked: Options
-) -> Simulation | tuple[str, SimulatorError]:
-    """A device to compare with, or why it cannot run the workload; an unknown name is an error all the same."""
-    from simulator.errors import OutOfMemoryError, UnsupportedError
-
+    device = load_device(name, memory=options["memory"], overrides=options["overrides"])
     try:
-        return _simulate(workload, device, options, asked)
+        return replace(simulate(workload, device, asked), command=click.get_current_context().obj or "")
     except (OutOfMemoryError, UnsupportedError) as error:
-        return device, error
+        return device.label, error

@@ -10,6 +10,7 @@ import msgspec
 
 from simulator import catalog
 from simulator.device import gpu_database
+from simulator.device.overrides import apply_overrides, spaced, split_device
 from simulator.device.profile import (
     GRADES,
     Coefficients,
@@ -81,6 +82,13 @@ class Device:
     overrides: tuple[str, ...] = ()
 
     @property
+    def label(self) -> str:
+        """Its name, with what the user changed: "v100-pcie-16gb with memory.bandwidth 450GB/s"."""
+        changes = [f"memory {self.swapped_memory}"] if self.swapped_memory else []
+        changes += [spaced(text.replace("=", " ", 1)) for text in self.overrides]
+        return f"{self.name} with {', '.join(changes)}" if changes else self.name
+
+    @property
     def unit_count(self) -> int:
         """Parallel units that work is dealt to; one where their number is unknown."""
         units = self.profile.units
@@ -123,24 +131,36 @@ def load_device(name: str, *, memory: str | None = None, overrides: Sequence[str
     Parameters
     ----------
     memory : another memory technology and how many units of it, such as "hbm2:4".
-    overrides : values to replace, such as "peak.fp32=20TFLOP/s", by key path of the profile.
+    overrides : values to replace, such as "peak.fp32=20TFLOP/s" or "memory.bandwidth=2x", by key path of the profile;
+        those of this device alone may stand in brackets after its name, "v100[memory.bandwidth=450GB/s]".
 
     Raises
     ------
     UnknownNameError, InputError
     """
+    name, own = split_device(name)
+    overrides = (*overrides, *own)
     where, content = _content(name)
     changed: list[str] = []
     if memory is not None:
         content["memory"] = _swapped_memory(memory)
         changed.append("memory")
-    for override in overrides:
-        changed.append(_override(content, override))
+    changed += apply_overrides(content, overrides, lambda path: _stock_value(name, path))
     profile = _convert(content, where)
     if isinstance(profile, MemoryProfile):
         raise InputError(f"{profile.name} is a memory technology, not a device; use it as --memory {profile.name}:4")
     device = _resolve(profile, where, changed)
     return replace(device, swapped_memory=memory, overrides=tuple(overrides))
+
+
+def _stock_value(name: str, path: str) -> float | None:
+    """What the unchanged device takes from its family at a key path, in SI units."""
+    device = load_device(name)
+    section, _, key = path.partition(".")
+    mappings = {"sustained": device.sustained, "kernel": device.kernel, "interval": device.interval}
+    if section in mappings:
+        return mappings[section].get(key)
+    return {"launch": device.launch_s, "start": device.start_s, "utilisation": device.utilisation}.get(path)
 
 
 def load_memory(name: str) -> MemoryProfile:
@@ -170,33 +190,6 @@ def _swapped_memory(text: str) -> dict[str, Any]:
     if not count.isdigit() or int(count) < 1:
         raise InputError(f"--memory {text!r}: say how many {unit}s, for example {name}:4")
     return {"technology": name, f"{unit}s": int(count)}
-
-
-def _override(content: dict[str, Any], text: str) -> str:
-    """Apply "peak.fp32=20TFLOP/s" to a profile's mapping and return the key path."""
-    path, equals, value = text.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys) or not value.strip():
-        raise InputError(f"--set {text!r}: write KEY=VALUE, for example peak.fp32=20TFLOP/s")
-    section = content
-    for key in keys[:-1]:
-        section = section.setdefault(key, {})
-        if not isinstance(section, dict):
-            raise InputError(f"--set {text!r}: {key!r} is a value, not a section")
-    section[keys[-1]] = _typed(value.strip(), section.get(keys[-1]))
-    return ".".join(keys)
-
-
-def _typed(value: str, present: object) -> object:
-    """A number where the profile has a number or none, else text."""
-    if isinstance(present, str):
-        return value
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
-    return value
 
 
 def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Device:

@@ -93,7 +93,7 @@ class Sustained(Strict, frozen=True, kw_only=True):
 
     matrix: Annotated[float, Meta(gt=0, description="of a tensor peak, large GEMM")] | None = None
     vector: Annotated[float, Meta(gt=0, description="of a vector peak, large GEMM")] | None = None
-    bandwidth: Annotated[float, Meta(gt=0, description="of the memory bandwidth, streaming")] | None = None
+    bandwidth: Annotated[float, Meta(gt=0, le=1, description="of the memory bandwidth, streaming")] | None = None
 
 
 class KernelCoefficients(Strict, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import log
 from typing import TYPE_CHECKING
 
-from simulator.errors import SimulatorError
 from simulator.pipeline import Simulation
+from simulator.report.comparison import Other
 from simulator.report.style import (
     BLUE,
     BOUNDS,
@@ -31,8 +31,6 @@ from simulator.units import duration
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Other = Simulation | tuple[str, SimulatorError]
 
 MOST_BARS = 20
 LOGARITHMIC_ABOVE = 20.0

@@ -10,6 +10,9 @@ from simulator.workload.comparison import differences, totals
 from simulator.workload.table import LayerRow
 from simulator.workload.workload import Workload
 
+DROPPED = ("stride", "MACs/param", "field", "activations", "backward FLOPs")
+"""Columns that give way on a narrow terminal, the least important first."""
+
 
 def print_layers(workload: Workload, rows: Sequence[LayerRow]) -> None:
     """Each layer for one sample, and the totals."""
@@ -31,7 +34,7 @@ def print_layers(workload: Workload, rows: Sequence[LayerRow]) -> None:
     ]
     totals = {key: sum(row[key] for row in cells) for key in ("parameters", "MACs", "FLOPs", "backward FLOPs")}
     cells.append(dict.fromkeys(cells[0], "") | {"layer": "total"} | totals | {"activations": _sum(rows)})
-    print_table(f"{workload.name}: one sample, forward unless said otherwise; a MAC is 2 FLOP", cells)
+    print_table(f"{workload.name}: one sample, forward unless said otherwise; a MAC is 2 FLOP", cells, DROPPED)
     print(f"coverage {workload.coverage:.1%}: the share of layers whose operation has a cost rule")
     if workload.unknown:
         print(f"without one: {', '.join(workload.unknown)}")

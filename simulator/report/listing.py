@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,8 +20,8 @@ Row = dict[str, Any]
 _NUMBER = re.compile(r"[-+]?[\d.,]+( ?[a-zA-Z%]{0,4})?$|$")
 """A cell that lines up at the right: a number, perhaps with a unit, or nothing."""
 
-LONGEST = 48
-"""Characters up to which a cell stays on one line, however narrow the terminal."""
+LONGEST = 36
+"""Characters that a column of long texts asks for; beyond them it folds."""
 
 
 def workload_rows() -> list[Row]:
@@ -106,28 +106,46 @@ def value_rows(name: str) -> list[Row]:
     ]
 
 
-def print_table(title: str, rows: Sequence[Row]) -> None:
-    """Rows as a table on stdout; the keys of the first row are the columns. Only long texts fold, never a number."""
+def print_table(title: str, rows: Sequence[Row], drop: Sequence[str] = ()) -> None:
+    """Rows as a table on stdout, no wider than the terminal; the keys of the first row are the columns.
+
+    drop : columns that give way where there is no room, the least important first; then long texts fold.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     if not rows:
         return
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False, header_style="bold")
-    least = 0
-    for key in rows[0]:
-        cells = [_cell(row[key]) for row in rows]
-        width = max(len(cell) for cell in (key, *cells))
-        least += min(width, LONGEST) + 2
-        right = all(_NUMBER.match(cell) for cell in cells)
-        table.add_column(Text(key), justify="right" if right else "left", no_wrap=width <= LONGEST, overflow="fold")
-    for row in rows:
-        table.add_row(*[Text(_cell(value)) for value in row.values()])
     console = Console()
-    console.width = max(console.width, least)
+    kept = _columns_that_fit(rows, drop, console.width)
+    console.width = max(console.width, _room(kept))
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for key in kept:
+        right = all(_NUMBER.match(_cell(row[key])) for row in rows)
+        long = kept[key] == LONGEST
+        table.add_column(Text(key), justify="right" if right else "left", no_wrap=not long, overflow="fold")
+    for row in rows:
+        table.add_row(*[Text(_cell(row[key])) for key in kept])
     console.print(table)
+    left_out = [key for key in rows[0] if key not in kept]
+    if left_out:
+        console.print(Text(f"(for want of room without {', '.join(left_out)})", style="dim"))
     console.print()
+
+
+def _columns_that_fit(rows: Sequence[Row], drop: Sequence[str], width: int) -> dict[str, int]:
+    """The columns left when the least important have made room, and the width of each; a long text has `LONGEST`."""
+    needs = {key: min(max(len(_cell(value)) for value in (key, *(r[key] for r in rows))), LONGEST) for key in rows[0]}
+    for key in drop:
+        if _room(needs) <= width:
+            break
+        needs.pop(key, None)
+    return needs
+
+
+def _room(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + 2 * (len(widths) - 1)
 
 
 def _cell(value: Any) -> str:

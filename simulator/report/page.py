@@ -6,18 +6,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from simulator.errors import SimulatorError
 from simulator.pipeline import Simulation
 from simulator.precision import Engine, get_precision
+from simulator.report.asked import asked_line
+from simulator.report.comparison import Other, comparison_rows, failure_lines, total_s, waiting_lines
 from simulator.report.roofs import roofs_of
 from simulator.report.style import BOUNDS, percent, setting, version
 from simulator.report.tables import cell, markdown_table
 from simulator.roofline.rates import Fidelity, peak_name
 from simulator.roofline.times import Bound
 from simulator.roofline.traffic import TrafficModel
-from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, si
-
-Other = Simulation | tuple[str, SimulatorError]
+from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, duration_range, si
 
 SLOWEST = 10
 
@@ -45,6 +44,7 @@ def report_page(simulation: Simulation, others: Sequence[Other]) -> str:
     parts = [
         f"# {cell(setting(simulation))}",
         _answer(simulation),
+        *_asked(simulation),
         "## Why",
         _why(simulation),
         "![Roofline](roofline.png)",
@@ -57,7 +57,7 @@ def report_page(simulation: Simulation, others: Sequence[Other]) -> str:
         _memory(simulation),
         "## Other devices" if others else "## The epoch",
         *([_comparison(simulation, others)] if others else []),
-        "![Epoch time](epochs.png)",
+        "![Time beside other devices](epochs.png)" if others else "![What the time is made of](epochs.png)",
         "## What this rests on",
         _basis(simulation),
         markdown_table(["numbers of the device", "grade", "source"], _numbers(simulation), right=3),
@@ -71,18 +71,30 @@ def report_page(simulation: Simulation, others: Sequence[Other]) -> str:
 def _answer(simulation: Simulation) -> str:
     run, step = simulation.run, simulation.step
     verb = "Training" if simulation.options.task == "train" else "Inference with"
+    what = f"{verb} {cell(simulation.workload.name)}"
+    where = f"on {cell(simulation.device.label)}"
+    rate = f"{duration(step.time_s)} a step of {step.batch:,}, {step.samples_per_s:,.1f} samples/s"
     epochs = "one epoch" if run.epochs == 1 else f"{run.epochs} epochs"
     sentence = (
-        f"**{verb} {cell(simulation.workload.name)} for {epochs} of {cell(simulation.workload.dataset.name)} on "
-        f"{cell(simulation.device.name)} takes {duration(run.total_s)}**: {duration(run.epoch_s)} an epoch of "
-        f"{run.samples:,} samples, {duration(step.time_s)} a step of {step.batch:,}, "
-        f"{step.samples_per_s:,.1f} samples/s."
+        f"**{what} for {epochs} of {cell(simulation.workload.dataset.name)} {where} takes {duration(run.total_s)}**: "
+        f"{duration(run.epoch_s)} an epoch of {run.samples:,} samples, {rate}."
+        if simulation.counts_epochs
+        else f"**{what} {where}: {rate}.**"
     )
-    interval = simulation.interval
+    interval, time_s = simulation.interval, total_s(simulation)
     if interval is None:
         return sentence
-    low, high = duration(run.total_s * interval.low), duration(run.total_s * interval.high)
-    return f"{sentence} With {percent(interval.coverage)} probability the true time is between {low} and {high}."
+    likely = duration_range(time_s * interval.low, time_s * interval.high)
+    return f"{sentence} With {percent(interval.coverage)} probability the true time is {likely}."
+
+
+def _asked(simulation: Simulation) -> Iterator[str]:
+    """The options that are not the defaults, and the command line."""
+    line = asked_line(simulation)
+    if line:
+        yield f"Asked: {cell(line)}."
+    if simulation.command:
+        yield f"    {' '.join(simulation.command.split())}"
 
 
 def _why(simulation: Simulation) -> str:
@@ -150,25 +162,10 @@ def _memory(simulation: Simulation) -> str:
 
 
 def _comparison(simulation: Simulation, others: Sequence[Other]) -> str:
-    rows = [_compared(simulation, simulation), *(_compared(simulation, o) for o in others if isinstance(o, Simulation))]
-    header = ["device", "step", "epoch", "total", "times this", "bound by", "memory", "grade"]
-    table = markdown_table(header, rows)
-    failures = [f"- {cell(name)}: {cell(error)}" for name, error in (o for o in others if isinstance(o, tuple))]
-    return "\n\n".join([table, "\n".join(failures)] if failures else [table])
-
-
-def _compared(simulation: Simulation, other: Simulation) -> tuple[str, ...]:
-    name = other.device.name
-    return (
-        f"**{name}**" if other is simulation else name,
-        duration(other.step.time_s),
-        duration(other.run.epoch_s),
-        duration(other.run.total_s),
-        f"{other.run.total_s / simulation.run.total_s:.3g}",
-        BOUNDS[other.step.bound][0],
-        f"{percent(other.memory.total_bytes / other.memory.capacity_bytes)} full",
-        other.grade,
-    )
+    rows = comparison_rows(simulation, others)
+    table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
+    notes = [*waiting_lines(simulation, others), *failure_lines(others)]
+    return "\n\n".join([table, *(["\n".join(f"- {cell(note)}" for note in notes)] if notes else [])])
 
 
 def _basis(simulation: Simulation) -> str:

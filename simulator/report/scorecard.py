@@ -2,56 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from simulator.errors import SimulatorError
 from simulator.pipeline import Simulation, operations_per_sample
+from simulator.planning.hints import precision_hint
+from simulator.report.asked import asked_line
+from simulator.report.comparison import (
+    UNIMPORTANT,
+    Other,
+    comparison_rows,
+    failure_lines,
+    total_s,
+    waiting_lines,
+)
 from simulator.report.layer_listing import shape_text
 from simulator.report.listing import Row, print_table
 from simulator.roofline.times import Bound
-from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, si
+from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, duration_range, si
 
 SLOWEST = 10
 
+DROPPED = ("op", "output", "FLOP/byte", "FLOP", "traffic")
+"""Columns of the slowest layers that give way on a narrow terminal."""
 
-def print_scorecard(
-    simulation: Simulation, others: Sequence[Simulation | tuple[str, SimulatorError]], folder: Path | None
-) -> None:
+
+def print_scorecard(simulation: Simulation, others: Sequence[Other], folder: Path | None) -> None:
     """The answer first, then what binds, the slowest layers and where the files are."""
     from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(headline(simulation), style="bold")
-    lines = [
-        steps_line(simulation),
-        *interval_lines(simulation),
-        bound_line(simulation),
-        memory_line(simulation),
-        work_line(simulation),
-    ]
-    lines += [napkin_line(simulation), *(comparison_line(simulation, other) for other in others)]
-    for line in lines:
-        console.print(f"  {line}")
+    console = Console(highlight=False, markup=False)
+    console.print(Text(headline(simulation), style="bold"))
+    for line in _lines(simulation, others):
+        console.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
     console.print()
-    print_table("slowest layers", slowest_rows(simulation))
-    console.print(basis_line(simulation))
+    if others:
+        print_table("devices", comparison_rows(simulation, others), UNIMPORTANT)
+    print_table("slowest layers", slowest_rows(simulation), DROPPED)
+    console.print(Text(basis_line(simulation)))
     if folder is not None:
-        console.print(f"report: {folder / 'report.md'}")
+        console.print(Text(f"report: {folder / 'report.md'}"), soft_wrap=True)
+
+
+def _lines(simulation: Simulation, others: Sequence[Other]) -> Iterator[str]:
+    """What stands between the headline and the tables."""
+    asked = asked_line(simulation)
+    if asked:
+        yield f"asked: {asked}"
+    yield steps_line(simulation)
+    yield from interval_lines(simulation)
+    yield bound_line(simulation)
+    yield memory_line(simulation)
+    yield work_line(simulation)
+    if simulation.counts_epochs:
+        yield napkin_line(simulation)
+    yield from hint_lines(simulation)
+    yield from waiting_lines(simulation, others)
+    yield from failure_lines(others)
 
 
 def headline(simulation: Simulation) -> str:
-    """Workload, device and the time of all epochs."""
+    """Workload, device and the time of all epochs, or of one step where none are asked for or known."""
     run, options = simulation.run, simulation.options
     verb = "training" if options.task == "train" else "inference"
+    how = f"{verb} in {options.precision} at batch {simulation.batch:,}"
+    where = f"{simulation.workload.name} on {simulation.device.label}"
+    if not simulation.counts_epochs:
+        return f"{where}: {how}: {duration(simulation.step.time_s)} a step, {throughput(simulation)}"
     epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
     data = simulation.workload.dataset
-    return (
-        f"{simulation.workload.name} on {simulation.device.name}: {epochs} of {data.name} ({data.samples:,} samples), "
-        f"{verb} in {options.precision} at batch {simulation.batch}: {duration(run.total_s)}"
-    )
+    return f"{where}: {epochs} of {data.name} ({data.samples:,} samples), {how}: {duration(run.total_s)}"
+
+
+def throughput(simulation: Simulation) -> str:
+    """Samples a second; of a single one-dimensional input, tokens too."""
+    step, inputs = simulation.step, simulation.workload.inputs
+    text = f"{step.samples_per_s:,.1f} samples/s"
+    return f"{text}, {step.samples_per_s * inputs[0][0]:,.0f} tokens/s" if len(inputs[0]) == 1 else text
 
 
 def steps_line(simulation: Simulation) -> str:
@@ -60,19 +91,37 @@ def steps_line(simulation: Simulation) -> str:
     phases = f"forward {duration(step.forward_s)}"
     if step.backward_s:
         phases += f", backward {duration(step.backward_s)}, update {duration(step.update_s)}"
-    return (
-        f"epoch {duration(run.epoch_s)} = {run.steps_per_epoch:,} steps of {duration(step.time_s)} "
-        f"({phases}); {step.samples_per_s:,.1f} samples/s"
-    )
+    one = f"{duration(step.time_s)} ({phases}); {throughput(simulation)}"
+    if not simulation.counts_epochs:
+        return f"a step takes {one}"
+    if run.samples < simulation.batch:
+        return f"epoch {duration(run.epoch_s)}: one step of its {run.samples:,} samples; a full step takes {one}"
+    full, rest = divmod(run.samples, simulation.batch)
+    steps = f"{full:,} steps" if full > 1 else "1 step"
+    last = f" and one of {rest:,} samples" if rest else ""
+    return f"epoch {duration(run.epoch_s)} = {steps}{last}, each {one}"
 
 
 def interval_lines(simulation: Simulation) -> list[str]:
     """How sure the total is, where that is known."""
-    interval, total = simulation.interval, simulation.run.total_s
+    interval, time_s = simulation.interval, total_s(simulation)
     if interval is None:
         return []
-    low, high = duration(total * interval.low), duration(total * interval.high)
-    return [f"with {interval.coverage:.0%} probability between {low} and {high}"]
+    likely = duration_range(time_s * interval.low, time_s * interval.high)
+    return [f"with {interval.coverage:.0%} probability {likely}"]
+
+
+def hint_lines(simulation: Simulation) -> Iterator[str]:
+    """A faster precision, and a classifier that is not the dataset's."""
+    hint = precision_hint(simulation)
+    if hint is not None:
+        yield f"in --precision {hint.precision}, on its matrix units, a step would be {hint.speedup:.2f} times faster"
+    classes, dataset = simulation.workload.layers[-1].inputs[0][-1:], simulation.workload.dataset
+    if dataset.classes is not None and classes and classes[0] != dataset.classes and simulation.counts_epochs:
+        yield (
+            f"the network keeps {classes[0]:,} outputs where {dataset.name} has {dataset.classes:,} classes; "
+            f"--classes {dataset.classes} changes that where the family allows it"
+        )
 
 
 def bound_line(simulation: Simulation) -> str:
@@ -121,15 +170,6 @@ def napkin_line(simulation: Simulation) -> str:
         f"{si(peak, 'FLOP/s')}) = {duration(total)}; it takes a MAC for one FLOP and leaves out what is not forward: "
         f"with both, {simulation.left_out:.2f} times that, {duration(total * simulation.left_out)}"
     )
-
-
-def comparison_line(simulation: Simulation, other: Simulation | tuple[str, SimulatorError]) -> str:
-    """Another device beside this one."""
-    if isinstance(other, tuple):
-        return f"{other[0]}: {other[1]}"
-    ratio = other.run.total_s / simulation.run.total_s
-    comparison = f"{ratio:.3g} times as long" if ratio >= 1 else f"{1 / ratio:.3g} times faster"
-    return f"{other.device.name}: {duration(other.run.total_s)}, epoch {duration(other.run.epoch_s)}; {comparison}"
 
 
 def basis_line(simulation: Simulation) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.pipeline import Simulation
+from simulator.report.asked import asked_line
 from simulator.report.placement import Box
 from simulator.roofline.times import Bound
 
@@ -145,17 +146,18 @@ def setting(simulation: Simulation) -> str:
     task = "training" if options.task == "train" else "inference"
     return (
         f"{simulation.workload.name}, {task}, batch {simulation.batch}, {options.precision}, "
-        f"on {simulation.device.name}"
+        f"on {simulation.device.label}"
     )
 
 
 def basis(simulation: Simulation) -> str:
     """What the numbers rest on, in one line."""
-    options = simulation.options
-    return (
+    options, asked = simulation.options, asked_line(simulation)
+    line = (
         f"traffic model: {options.traffic} · fidelity: {options.fidelity} · grade: {simulation.grade} · "
         f"simulator {version()}"
     )
+    return f"asked: {asked} · {line}" if asked else line
 
 
 def short(name: str, longest: int) -> str:

@@ -7,27 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator.errors import SimulatorError
 from simulator.pipeline import Simulation
+from simulator.planning.hints import busy_batch
+from simulator.report.asked import asked
+from simulator.report.comparison import Other
 from simulator.roofline.times import Bound
+from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
 
 if TYPE_CHECKING:
     from simulator.workload.table import LayerRow
 
+CHANGES = ("dataset", "samples", "image_size", "sequence", "input", "classes", "attention")
+"""Options that change a workload; null where they were not asked."""
+
 BOUND_NAMES = [bound.name.lower() for bound in Bound]
 
 
-def summary(simulation: Simulation, others: Sequence[Simulation | tuple[str, SimulatorError]] = ()) -> dict[str, Any]:
+def summary(simulation: Simulation, others: Sequence[Other] = ()) -> dict[str, Any]:
     """Everything a program may want to know of a simulation; `others` are the devices it is compared with."""
     return {
         "workload": workload_summary(simulation.workload) | {"flops_step": round(simulation.step.flops)},
-        "device": {"name": simulation.device.name, "grade": simulation.grade},
+        "device": _device(simulation),
         "options": _options(simulation),
         "step": _step(simulation),
         "run": _run(simulation),
         "memory": _memory(simulation),
         "interval": _interval(simulation),
+        "busy_batch": busy_batch(simulation),
         "layers": _layers(simulation),
         "coverage": simulation.workload.coverage,
         "unknown": list(simulation.workload.unknown),
@@ -42,11 +49,12 @@ def json_text(content: Any) -> str:
 
 def workload_summary(workload: Workload) -> dict[str, Any]:
     """What is known of a workload without a device."""
+    dataset = workload.dataset
     return {
         "name": workload.name,
         "parameters": workload.parameters,
         "macs_forward_per_sample": workload.macs,
-        "dataset": {"name": workload.dataset.name, "samples": workload.dataset.samples},
+        "dataset": None if dataset == NO_DATASET else {"name": dataset.name, "samples": dataset.samples},
     }
 
 
@@ -85,7 +93,7 @@ def _options(simulation: Simulation) -> dict[str, Any]:
         "batch": simulation.batch,
         "precision": options.precision,
         "task": options.task,
-        "epochs": options.epochs,
+        "epochs": simulation.run.epochs,
         "optimizer": options.optimizer if options.task == "train" else None,
         "fidelity": options.fidelity,
         "traffic": options.traffic,
@@ -93,7 +101,16 @@ def _options(simulation: Simulation) -> dict[str, Any]:
         "framework": options.framework,
         "memory": device.swapped_memory,
         "set": list(device.overrides),
+        "ignore_memory": options.ignore_memory,
+        **{name: simulation.workload.changes.get(name.replace("_", "-")) for name in CHANGES},
+        "asked": asked(simulation),
+        "command": simulation.command or None,
     }
+
+
+def _device(simulation: Simulation) -> dict[str, Any]:
+    device = simulation.device
+    return {"name": device.name, "label": device.label, "grade": simulation.grade}
 
 
 def _step(simulation: Simulation) -> dict[str, Any]:
@@ -191,12 +208,14 @@ def _passes(simulation: Simulation) -> list[dict[str, dict[str, Any]]]:
     ]
 
 
-def _other(other: Simulation | tuple[str, SimulatorError]) -> dict[str, Any]:
+def _other(other: Other) -> dict[str, Any]:
     if isinstance(other, tuple):
         return {"device": {"name": other[0]}, "reason": str(other[1])}
     return {
-        "device": {"name": other.device.name, "grade": other.grade},
+        "device": _device(other),
         "step": _step(other),
         "run": _run(other),
         "memory": _memory(other),
+        "interval": _interval(other),
+        "busy_batch": busy_batch(other),
     }

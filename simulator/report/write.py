@@ -12,10 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from simulator.errors import InputError, SimulatorError
+from simulator.errors import InputError
 from simulator.pipeline import Simulation
-
-Other = Simulation | tuple[str, SimulatorError]
+from simulator.report.comparison import Other
 
 _ATTEMPTS = 5
 
@@ -30,7 +29,7 @@ def write_report(simulation: Simulation, others: Sequence[Other], out: Path) -> 
     InputError
         If the folder cannot be written.
     """
-    target = out / re.sub(r"[^\w.+-]+", "_", f"{simulation.workload.name}-{simulation.device.name}")
+    target = out / re.sub(r"[^\w.+-]+", "_", f"{simulation.workload.name}-{simulation.device.label}")
     fresh = out / f".{target.name}.{os.getpid()}.new"
     try:
         if target.exists() and not target.is_dir():

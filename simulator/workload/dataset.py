@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from simulator import catalog
-from simulator.errors import InputError, UnknownNameError
+from simulator.errors import InputError
 
 FOLDER = "workloads/datasets"
 
@@ -20,18 +20,32 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     name: str
     samples: Annotated[int, Meta(gt=0, description="training samples of one epoch")]
     sample_bytes: Annotated[int, Meta(gt=0, description="stored bytes a sample, on average")] | None = None
+    tokens: Annotated[int, Meta(gt=0, description="tokens a sample, of a text that is cut into samples")] | None = None
+    classes: Annotated[int, Meta(gt=1, description="classes that its samples are sorted into")] | None = None
     description: str = ""
     source: str = ""
     aliases: list[str] = []
 
 
+NO_DATASET = Dataset(name="no dataset", samples=1, description="a network without one has steps, but no epochs")
+"""What a network from another format runs over until it is told."""
+
+
 def load_dataset(name: str) -> Dataset:
-    """A dataset by name, or an `UnknownNameError` with the nearest one."""
-    path = catalog.shipped(FOLDER, name)
-    if path is None:
-        raise UnknownNameError("dataset", name, catalog.names(FOLDER))
+    """A dataset by name or path of a YAML file, or an `UnknownNameError` with the nearest one."""
+    path = catalog.find(FOLDER, name)
     dataset: Dataset = catalog.convert(catalog.read_yaml(path), Dataset, str(path))
     return dataset
+
+
+def in_samples_of(dataset: Dataset, tokens: int | None) -> Dataset:
+    """The same text cut into samples of another number of tokens: it keeps its tokens, not its samples."""
+    if dataset.tokens is None or tokens is None or tokens == dataset.tokens:
+        return dataset
+    samples = max(round(dataset.samples * dataset.tokens / tokens), 1)
+    scale = tokens / dataset.tokens
+    stored = round(dataset.sample_bytes * scale) if dataset.sample_bytes else None
+    return msgspec.structs.replace(dataset, samples=samples, sample_bytes=stored, tokens=tokens)
 
 
 def custom_dataset(samples: int) -> Dataset:

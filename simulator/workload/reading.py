@@ -1,6 +1,6 @@
 """Workload files: YAML to `Workload`, either explicit layers or a family with parameters."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import msgspec
@@ -11,7 +11,7 @@ from simulator.errors import InputError, SimulatorError, UnknownNameError
 from simulator.op import Shape, get_operation, kinds
 from simulator.units import parse
 from simulator.workload import families, importers
-from simulator.workload.dataset import custom_dataset, load_dataset
+from simulator.workload.dataset import custom_dataset, in_samples_of, load_dataset
 from simulator.workload.importers import Request
 from simulator.workload.workload import INPUT, Network, Workload, check_inputs
 
@@ -89,8 +89,25 @@ def load_workload(
     if batch is not None:
         workload = replace(workload, batch=batch)
     if samples is not None:
-        return replace(workload, dataset=custom_dataset(samples))
-    return replace(workload, dataset=load_dataset(dataset)) if dataset is not None else workload
+        workload = replace(workload, dataset=custom_dataset(samples))
+    elif dataset is not None:
+        workload = replace(workload, dataset=load_dataset(dataset))
+    tokens = workload.inputs[0][0] if len(workload.inputs[0]) == 1 else None
+    return replace(workload, dataset=in_samples_of(workload.dataset, tokens), changes=_changes(asked, dataset, samples))
+
+
+def _changes(request: Request, dataset: str | None, samples: int | None) -> dict[str, str]:
+    """What was asked beyond a network's own definition, by option."""
+    given = {"dataset": dataset, "samples": samples, **asdict(request)}
+    return {
+        name.removesuffix("_shape").replace("_", "-"): _text(value)
+        for name, value in given.items()
+        if value is not None and value is not False
+    }
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def read_workload(content: dict[str, Any], where: str, request: Request | None = None) -> Workload:
@@ -110,6 +127,10 @@ def read_workload(content: dict[str, Any], where: str, request: Request | None =
     net = Network(check_inputs(_input_shapes(header, asked, where), where))
     if asked.attention is not None and "family" in rest:
         rest["attention"] = asked.attention
+    if asked.classes is not None:
+        if "family" not in rest:
+            raise InputError(f"{where}: --classes needs a family with a classifier; here the layers stand one by one")
+        rest["classes"] = asked.classes
     try:
         _fill(net, rest, where)
     except SimulatorError as error:

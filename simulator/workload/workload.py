@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -49,6 +49,7 @@ class Workload:
     dataset : what an epoch runs over.
     batch : samples a step, unless asked otherwise.
     quoted_macs : multiply-accumulates a sample that the founding articles quote, where they do.
+    changes : what the user asked of it beyond its definition, by option ("sequence": "512").
     """
 
     name: str
@@ -59,6 +60,7 @@ class Workload:
     description: str = ""
     source: str = ""
     quoted_macs: float | None = None
+    changes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:

@@ -89,7 +89,7 @@ def test_bad_names(simulate: Simulate, arguments: str, said: str) -> None:
         (["--memory", "hbm2:-4"], "say how many stacks"),
         (["--set", "peak.fp32"], "write KEY=VALUE"),
         (["--set", "peak.fp32=20 TFLOPS"], "unknown unit 'TFLOPS'; did you mean 'TFLOP/s'?"),
-        (["--set", "peaks.fp32=20TFLOP/s"], "unknown field `peaks`; did you mean 'peak'?"),
+        (["--set", "peaks.fp32=20TFLOP/s"], "a device has no value 'peaks.fp32'; did you mean 'peak.fp32'?"),
         (["--set", "memory.bandwidth=900GBps"], "did you mean 'GB/s'?"),
         (["--set", "memory.bandwidth=-1GB/s"], "must be above zero"),
         (["--set", "memory.capacity=0GiB"], "must be above zero"),

@@ -15,7 +15,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "json.md"
 MAIN = {
     "workload": {"name", "parameters", "macs_forward_per_sample", "flops_step", "dataset"},
     "workload.dataset": {"name", "samples"},
-    "device": {"name", "grade"},
+    "device": {"name", "label", "grade"},
     "options": {
         "batch",
         "precision",
@@ -28,6 +28,16 @@ MAIN = {
         "framework",
         "memory",
         "set",
+        "ignore_memory",
+        "dataset",
+        "samples",
+        "image_size",
+        "sequence",
+        "input",
+        "classes",
+        "attention",
+        "asked",
+        "command",
     },
     "step": {"time_s", "forward_s", "backward_s", "update_s", "samples_per_s", "bound", "mfu"},
     "run": {"steps_per_epoch", "epoch_s", "epochs", "total_s"},
@@ -65,6 +75,7 @@ MAIN_TOP = {
     "run",
     "memory",
     "interval",
+    "busy_batch",
     "layers",
     "coverage",
     "unknown",
@@ -156,6 +167,16 @@ def test_options_are_told_as_they_were_asked(simulate: Simulate) -> None:
     options = found["options"]
     assert (options["batch"], options["precision"], options["epochs"], options["optimizer"]) == (7, "amp", 3, "adam")
     assert (options["memory"], options["set"]) == ("hbm2:2", ["peak.fp32=20TFLOP/s"])
+    assert options["samples"] == "70"
+    assert options["asked"] == {
+        "batch": "7",
+        "precision": "amp",
+        "epochs": "3",
+        "optimizer": "adam",
+        "samples": "70",
+    }
+    assert options["command"].startswith("simulate --workload lenet5 --device v100 --batch 7 ")
+    assert found["device"]["label"] == "v100-pcie-16gb with memory hbm2:2, peak.fp32 20 TFLOP/s"
     assert found["run"]["steps_per_epoch"] == 10
     assert found["memory"]["capacity_bytes"] == 2 * 8 * 2**30
 
@@ -166,7 +187,10 @@ def test_other_devices_stand_beside(simulate: Simulate) -> None:
     first, second = found["others"]
     assert (first["device"]["name"], second["device"]["name"]) == ("cpu-16core", "t4")
     for other in (first, second):
-        assert set(other) == {"device", "step", "run", "memory"} or set(other) == {"device", "reason"}
+        assert set(other) == {"device", "step", "run", "memory", "interval", "busy_batch"} or set(other) == {
+            "device",
+            "reason",
+        }
     assert set(second["step"]) == MAIN["step"]
 
 
@@ -176,6 +200,16 @@ def test_a_device_that_cannot_is_told_with_the_reason(simulate: Simulate) -> Non
     )
     (other,) = found["others"]
     assert "lists no tf32_tensor peak" in other["reason"]
+
+
+def test_the_first_that_can_run_answers_whatever_the_order(simulate: Simulate) -> None:
+    names = ("a100-sxm4-40gb", "v100-pcie-16gb")
+    one, two = (
+        main_job(simulate, "--workload", "lenet5", "--precision", "tf32", *(f"--device={name}" for name in order))
+        for order in (names, names[::-1])
+    )
+    assert one["device"] == two["device"]
+    assert one["others"] == two["others"]
 
 
 def test_keys_of_the_table_of_layers(simulate: Simulate) -> None:

@@ -99,7 +99,7 @@ def test_the_page_answers_first_and_shows_the_pictures(report: Path) -> None:
     assert answer.startswith("**Training lenet5 for 3 epochs of mnist on v100-pcie-16gb takes ")
     for stem in ("roofline", "layers", "epochs"):
         assert f"]({stem}.png)" in page
-    assert r"tiny: no peak \| of that name" in page
+    assert r"tiny cannot run it: no peak \| of that name" in page
     assert "BabelStream" in page, "the bandwidth's source"
 
 

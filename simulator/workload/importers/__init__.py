@@ -27,6 +27,7 @@ class Request:
     sequence : length of the input sequence. [tokens]
     input_shape : shape of one sample, where the format does not say.
     attention : "eager" writes the scores to memory, "fused" keeps them on chip (flash attention).
+    classes : outputs of the classifier, of families that have one.
     allow_unknown : keep operations without a cost rule as layers that cost nothing, instead of refusing them.
     """
 
@@ -34,6 +35,7 @@ class Request:
     sequence: int | None = None
     input_shape: Shape | None = None
     attention: Literal["eager", "fused"] | None = None
+    classes: int | None = None
     allow_unknown: bool = False
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simulator.workload.dataset import load_dataset
+from simulator.workload.dataset import NO_DATASET, load_dataset
 from simulator.workload.importers import Request
 from simulator.workload.importers.caffe.blobs import place
 from simulator.workload.importers.caffe.data import dataset_name
@@ -46,7 +46,7 @@ def workload_of(definition: Definition, request: Request) -> Workload:
         name=definition.name or Path(definition.where).stem,
         inputs=check_inputs(builder.net.inputs, definition.where),
         layers=tuple(builder.net.layers),
-        dataset=load_dataset(dataset_name(definition)),
+        dataset=load_dataset(name) if (name := dataset_name(definition)) else NO_DATASET,
         batch=builder.batch,
         description=f"Caffe network, phase {definition.state.phase}",
         source=definition.where,

@@ -21,14 +21,14 @@ _MARKS = re.compile(r"(?<![a-z])(?:(?P<mnist>mnist|lenet)|(?P<cifar10>cifar[-_]?
 """Words that betray a dataset; GoogLeNet and MobileNet are not LeNet."""
 
 
-def dataset_name(definition: Definition) -> str:
-    """The dataset: mnist or cifar10 if a source or the network's name says so, else imagenet."""
+def dataset_name(definition: Definition) -> str | None:
+    """The dataset: mnist or cifar10 if a source or the network's name says so, else none is known."""
     texts = [definition.name]
     for layer in definition.layers:
         if not layer.bottoms:
             texts += _sources(layer)
     marks = [found.lastgroup for text in texts if (found := _MARKS.search(text))]
-    return marks[0] or "imagenet" if marks else "imagenet"
+    return marks[0] if marks else None
 
 
 def _blocks(layer: CaffeLayer) -> list[Message]:
@@ -107,7 +107,7 @@ def _sample(layer: CaffeLayer, definition: Definition, request: Request) -> Shap
     """Channels, height and width of the images that a data layer reads."""
     if request.input_shape is not None:
         return request.input_shape
-    known = KNOWN_DATA.get(dataset_name(definition))
+    known = KNOWN_DATA.get(dataset_name(definition) or "")
     crop = _size(layer)
     if crop is not None:
         return (_channels(layer, known), *crop)

@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 
 from simulator.errors import InputError, SimulatorError
-from simulator.workload.dataset import load_dataset
+from simulator.workload.dataset import NO_DATASET
 from simulator.workload.importers import Request
 from simulator.workload.workload import Workload
 
@@ -59,7 +59,7 @@ def _workload(file: FileIO, path: Path, request: Request) -> Workload:
         name=path.stem,
         inputs=inputs,
         layers=layers,
-        dataset=load_dataset("imagenet"),
+        dataset=NO_DATASET,
         description=f"imported from {path.name}, operator set {model.opset}",
         source=str(path),
     )

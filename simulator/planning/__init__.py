@@ -1,0 +1,1 @@
+"""What to ask next: other batches, precisions and machines, found by asking the same program again."""

@@ -1,0 +1,30 @@
+"""What was asked beyond the defaults, in words: every answer, figure and file names it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from simulator.pipeline import Options, Simulation
+
+SAID_ELSEWHERE = ("batch", "precision", "task", "epochs")
+"""Options that every headline states anyway."""
+
+
+def asked(simulation: Simulation) -> dict[str, str]:
+    """Option -> value of each that is not the default; the machine's changes stand in its name."""
+    options = simulation.options
+    different = {
+        field.name.replace("_", "-"): str(getattr(options, field.name))
+        for field in fields(Options)
+        if getattr(options, field.name) != field.default
+    }
+    return different | dict(simulation.workload.changes)
+
+
+def asked_line(simulation: Simulation) -> str:
+    """The options that the headline does not say, such as "attention fused, framework jax"; empty if there are none."""
+    return ", ".join(
+        name if value == "True" else f"{name} {value}"
+        for name, value in asked(simulation).items()
+        if name not in SAID_ELSEWHERE
+    )
