@@ -1,35 +1,35 @@
 # Needs make and Python 3.11 or newer, nothing else; each environment is made when first wanted.
 #
+# What is installed is locked: exact versions with hashes, for Python 3.11 to 3.14, in requirements.lock (to run) and
+# requirements-test.lock (to test); pyproject.toml keeps the ranges, `make lock` renews the locks.
+#
 #   make run ARGS="--batch 64"      the example run with more options
 #   make test ARGS="-k units"       part of the tests
 #   make test PYTHON=python3.13     with that interpreter (after `make clean`)
 
 .DEFAULT_GOAL := help
-.PHONY: run gallery accuracy held-out calibrate-profiles test lint format bench clean help
+.PHONY: run gallery accuracy held-out calibrate-profiles test test-oldest test-newest lock lint format bench clean help
 
 ARGS ?=
 PYTHON ?=
 PYTHONS = $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 SIMULATE = .venv/bin/simulate
 
-# The optional extras whose tests run; elsewhere than in CI those tests skip unless you ask: make test TEST_EXTRAS=onnx
+# In CI the optional extras' tests run too. PyTorch stands apart from the lock: there is a build of it for each kind of
+# device under one version, so that no hash fits all; elsewhere its tests skip unless you ask: make test TORCH=torch==2.13.0
 ifeq ($(CI),true)
-TEST_EXTRAS ?= onnx,devices
-TEST_PACKAGES ?= torch==2.13.0
-else
-TEST_EXTRAS ?=
-TEST_PACKAGES ?=
+TORCH ?= torch==2.13.0
 endif
-comma := ,
-TEST_SPEC = .[dev$(if $(TEST_EXTRAS),$(comma)$(TEST_EXTRAS))]
+TORCH ?=
 
 # A stamp is named after what was asked for and where the checkout lies (an environment cannot be moved), and is older
-# than pyproject.toml when the environment must be made again.
+# than the lock when the environment must be made again.
 stamp = $(1)/.stamp-$(shell printf '%s' '$(CURDIR) $(2)' | cksum | cut -d' ' -f1)
 RUN_STAMP := $(call stamp,.venv,)
-TEST_STAMP := $(call stamp,.venv-test,$(TEST_EXTRAS) $(TEST_PACKAGES))
+TEST_STAMP := $(call stamp,.venv-test,$(TORCH))
+LOCK_STAMP := $(call stamp,.venv-lock,)
 
-# $(call make_venv,folder,what pip installs)
+# $(call make_venv,folder,what pip installs,further packages)
 define make_venv
 @rm -rf $(1)
 @python=; for candidate in $(PYTHONS); do \
@@ -39,17 +39,31 @@ done; \
 test -n "$$python" || { echo "error: no Python 3.11 or newer with venv found; install it (Debian: python3-venv) or set PYTHON=" >&2; exit 1; }; \
 echo "Making $(1) with $$("$$python" --version), once; this takes a minute or so ..." >&2; \
 "$$python" -m venv $(1) || exit 1; \
-$(1)/bin/python -m pip install --disable-pip-version-check --no-input $(2) >$(1)/install.log 2>&1 \
+{ $(1)/bin/python -m pip install --disable-pip-version-check --no-input $(2) && \
+  { test -z '$(3)' || $(1)/bin/python -m pip install --disable-pip-version-check --no-input $(3); }; } >$(1)/install.log 2>&1 \
     || { tail -n 4 $(1)/install.log >&2; echo "error: installing into $(1) failed; the whole log: $(1)/install.log" >&2; exit 1; }
-@$(1)/bin/python -m compileall -q simulator
-@touch $@
 endef
 
-$(RUN_STAMP): pyproject.toml
-	$(call make_venv,.venv,-e .)
+# The project itself, built by the back end that the lock names, and ready to start.
+define add_project
+@$(1)/bin/python -m pip install --disable-pip-version-check --no-input --no-deps --no-build-isolation -e . >>$(1)/install.log 2>&1 \
+    || { tail -n 4 $(1)/install.log >&2; echo "error: installing the project failed; the whole log: $(1)/install.log" >&2; exit 1; }
+@$(1)/bin/python -m compileall -q simulator
+endef
 
-$(TEST_STAMP): pyproject.toml
-	$(call make_venv,.venv-test,-e '$(TEST_SPEC)' $(TEST_PACKAGES))
+$(RUN_STAMP): requirements.lock pyproject.toml
+	$(call make_venv,.venv,--require-hashes -r requirements.lock)
+	$(call add_project,.venv)
+	@touch $@
+
+$(TEST_STAMP): requirements-test.lock pyproject.toml
+	$(call make_venv,.venv-test,--require-hashes -r requirements-test.lock,$(if $(TORCH),--no-deps $(TORCH)))
+	$(call add_project,.venv-test)
+	@touch $@
+
+$(LOCK_STAMP):
+	$(call make_venv,.venv-lock,uv)
+	@touch $@
 
 run: $(RUN_STAMP) ## simulate 100 epochs of SENet on a V100; reports go to reports/
 	$(SIMULATE) --workload senet --device v100 --epochs 100 $(ARGS)
@@ -71,6 +85,27 @@ calibrate-profiles: $(RUN_STAMP) ## fit the coefficients in hardware_profiles/ t
 test: lint ## lint, types and tests, warnings as errors
 	.venv-test/bin/python -m pytest -n auto $(ARGS)
 
+# $(call resolve,options of the resolver,file that it writes): names, exact versions and hashes, for every supported Python
+resolve = .venv-lock/bin/uv pip compile -q pyproject.toml --group build --python-version 3.11 --no-header --no-annotate $(1) -o $(2)
+TEST_NEEDS = --extra dev --extra onnx --extra devices --extra parquet --group torch-needs
+
+lock: $(LOCK_STAMP) ## resolve requirements.lock and requirements-test.lock anew, with the newest versions of today
+	rm -f requirements.lock requirements-test.lock
+	$(call resolve,--universal --generate-hashes,requirements.lock)
+	$(call resolve,--universal --generate-hashes $(TEST_NEEDS),requirements-test.lock)
+
+test-oldest: $(LOCK_STAMP) ## the tests with the oldest versions that pyproject.toml allows
+	$(call resolve,--resolution lowest-direct $(TEST_NEEDS),.venv-lock/oldest.txt)
+	$(call make_venv,.venv-oldest,-r .venv-lock/oldest.txt)
+	$(call add_project,.venv-oldest)
+	.venv-oldest/bin/python -m pytest -n auto $(ARGS)
+
+test-newest: $(LOCK_STAMP) ## the tests with the newest versions of today
+	$(call resolve,--upgrade $(TEST_NEEDS),.venv-lock/newest.txt)
+	$(call make_venv,.venv-newest,-r .venv-lock/newest.txt)
+	$(call add_project,.venv-newest)
+	.venv-newest/bin/python -m pytest -n auto $(ARGS)
+
 lint: $(TEST_STAMP) ## ruff and mypy
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
@@ -84,7 +119,7 @@ bench: $(TEST_STAMP) ## time the benchmarks (the tests run each once, untimed)
 	.venv-test/bin/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only $(ARGS)
 
 clean: ## remove the environments, builds and caches; reports stay
-	rm -rf .venv .venv-test build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-test .venv-lock .venv-oldest .venv-newest build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	find simulator tests -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## this list

@@ -96,7 +96,7 @@ def test_deep_nesting_is_refused() -> None:
     depth = catalog.MAX_NESTING
     assert catalog.parse_yaml("a: " + "[" * (depth - 1) + "]" * (depth - 1), "x")
     assert f"nested deeper than {depth} levels" in refused("a: " + "[" * depth + "]" * depth)
-    assert "nested deeper" in refused("a: " + "[" * 100_000)
+    assert refused("a: " + "[" * 100_000).startswith("x.yaml: ")  # by the parser's own limit or by ours
 
 
 @pytest.mark.parametrize("text", ["", "just text", "- a\n- b", "42", "null"])

@@ -1,4 +1,4 @@
-"""Changes to a device that a user asks for: relative values, what follows from a count, what a changed device is called."""
+"""Changes to a device that a user asks for: relative values, what follows from a count, what the device is called."""
 
 from __future__ import annotations
 
