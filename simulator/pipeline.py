@@ -13,9 +13,10 @@ from simulator.errors import InputError, UnknownNameError
 from simulator.op.kernels import FloatArray, Kernels
 from simulator.op.optimizer import Optimizer, get_optimizer
 from simulator.precision import Engine, get_precision
-from simulator.roofline.rates import Fidelity, peak_name, result_grade
+from simulator.roofline.rates import Fidelity, peak_name
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
+from simulator.roofline.used import Used, used_numbers, weakest_grade
 from simulator.training.memory import Footprint, check_fits, footprint
 from simulator.training.run import Run, run_of
 from simulator.training.step import LayerTimes, Step, layer_times, step_of
@@ -99,6 +100,8 @@ class Simulation:
     step: Step
     run: Run
     memory: Footprint
+    used: tuple[Used, ...] = field(repr=False)
+    """Every number that the time rests on, with its source."""
     grade: str
     matrix_peak: str
     """Name of the peak that matrix products run at."""
@@ -149,6 +152,8 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
     if not times.time_s.any():
         raise InputError(f"{workload.name}: nothing in it takes time, task {chosen.task}, fidelity {chosen.fidelity}")
     step = step_of(kernels, times, batch, device.peak[matrix_peak])
+    fidelity, software = Fidelity(chosen.fidelity), load_framework(chosen.framework)
+    used = used_numbers(device, software, precision, fidelity, training=chosen.task == "train")
     if chosen.fidelity == Fidelity.NAPKIN:
         step = replace(step, mfu=device.utilisation)
     return Simulation(
@@ -166,7 +171,8 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
             lambda size: step.time_s if size == batch else float(timed(size).time_s.sum()),
         ),
         memory=memory,
-        grade=result_grade(device, precision, Fidelity(chosen.fidelity)),
+        used=used,
+        grade=weakest_grade(used, fidelity),
         matrix_peak=matrix_peak,
         interval=_interval(device, chosen, step),
     )

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from simulator import catalog
 from simulator.device.profile import Source, Strict
+from simulator.device.provenance import Provenance, nearest, provenance_of
 from simulator.errors import InputError, UnknownNameError
 from simulator.precision import Precision
 from simulator.units import parse
@@ -129,6 +130,8 @@ class Framework:
     eager_attention : whether attention runs as products, mask and softmax, for want of a fused kernel.
     release_of : the framework whose releases of some years it describes; its own name for those in use.
     origin : the framework whose file gives a value, by key ("mixed.convolution"); none for defaults.
+    provenance : source and grade of each value that a file gives, by key.
+    written : the same values as the files write them.
     """
 
     name: str
@@ -141,6 +144,8 @@ class Framework:
     eager_attention: bool = False
     release_of: str = ""
     origin: Mapping[str, str] = field(default_factory=dict, compare=False)
+    provenance: Mapping[str, Provenance] = field(default_factory=dict, compare=False)
+    written: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def path(self, precision: Precision) -> Path:
         """How it runs kernels at a precision."""
@@ -172,6 +177,8 @@ def load_framework(name: str) -> Framework:
         eager_attention=profile.eager_attention,
         release_of=profile.release.of if profile.release else name,
         origin=_merged(name)[1],
+        provenance=_provenance(name),
+        written={key: _written(name, key) for key in _provenance(name)},
     )
 
 
@@ -208,6 +215,27 @@ def _merged(name: str) -> tuple[dict[str, Any], dict[str, str]]:
     own = {f"{section}.{key}": name for section in SECTIONS for key in content.get(section, {})}
     sections = {section: {**base.get(section, {}), **content.get(section, {})} for section in SECTIONS}
     return {**content, **sections}, {**origin, **own}
+
+
+def _written(name: str, key: str) -> str:
+    section, _, value = key.partition(".")
+    return str(_merged(name)[0][section][value])
+
+
+@lru_cache
+def _provenance(name: str) -> dict[str, Provenance]:
+    """Source and grade of each value; one taken from another framework is an assumption where being `like` it is."""
+    profile, content = _profile(name), catalog.read_yaml(catalog.find(FOLDER, name))
+    sources = provenance_of(profile.sources)
+    result: dict[str, Provenance] = {}
+    if profile.like is not None:
+        likeness = sources.get("like")
+        for key, found in _provenance(_canonical(profile.like)).items():
+            result[key] = likeness if likeness and likeness.grade == "assumption" else found
+    for section in SECTIONS:
+        for key in (f"{section}.{name}" for name in content.get(section, {})):
+            result[key] = nearest(sources, key) or Provenance("assumption", "the framework's file names no source")
+    return result
 
 
 def _processor_calls(profile: FrameworkProfile, where: str) -> ProcessorCalls:

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from simulator.pipeline import Simulation
-from simulator.precision import Engine, get_precision
 from simulator.report.asked import asked_line
 from simulator.report.comparison import Other, comparison_rows, failure_lines, total_s, waiting_lines
 from simulator.report.roofs import roofs_of
 from simulator.report.style import BOUNDS, percent, setting, version
 from simulator.report.tables import cell, markdown_table
-from simulator.roofline.rates import Fidelity, peak_name
+from simulator.roofline.rates import Fidelity
 from simulator.roofline.times import Bound
 from simulator.roofline.traffic import TrafficModel
 from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, duration_range, si
@@ -60,7 +59,7 @@ def report_page(simulation: Simulation, others: Sequence[Other]) -> str:
         "![Time beside other devices](epochs.png)" if others else "![What the time is made of](epochs.png)",
         "## What this rests on",
         _basis(simulation),
-        markdown_table(["numbers of the device", "grade", "source"], _numbers(simulation), right=3),
+        markdown_table(["numbers used", "grade", "source"], _numbers(simulation), right=3),
         "## What it leaves out",
         "\n".join(f"- {item}" for item in _left_out(simulation)),
         f"All numbers: [summary.json](summary.json), [layers.csv](layers.csv). Made by simulator {version()}.",
@@ -173,7 +172,7 @@ def _basis(simulation: Simulation) -> str:
     lines = [
         f"- fidelity **{options.fidelity}**: {_FIDELITY[Fidelity(options.fidelity)]}",
         f"- traffic model **{options.traffic}**: {_TRAFFIC[TrafficModel(options.traffic)]}",
-        f"- grade **{simulation.grade}**: the weakest of the device's numbers that the time rests on",
+        f"- grade **{simulation.grade}**: the weakest of the numbers that the time rests on",
         f"- coverage **{percent(workload.coverage)}** of the layers have a cost rule",
     ]
     if workload.unknown:
@@ -184,43 +183,13 @@ def _basis(simulation: Simulation) -> str:
 
 
 def _numbers(simulation: Simulation) -> Iterator[tuple[str, str, str]]:
-    """(numbers, grade, source) of the device's numbers that were used, those of one source together."""
-    provenance = simulation.device.provenance
+    """(numbers, grade, source) of all that was used, those of one source together."""
     by_source: dict[tuple[str, str], list[str]] = {}
-    for path, value in _used(simulation).items():
-        if path in provenance:
-            key = (provenance[path].grade, provenance[path].source)
-            by_source.setdefault(key, []).append(f"{path} = {value}")
+    for number in simulation.used:
+        key = (number.provenance.grade, number.provenance.source)
+        by_source.setdefault(key, []).append(f"{number.path} = {number.value}")
     for (grade, source), numbers in by_source.items():
         yield "; ".join(numbers), grade, source
-
-
-def _used(simulation: Simulation) -> dict[str, str]:
-    """Key path -> value of what the time rests on."""
-    device, fidelity = simulation.device, simulation.options.fidelity
-    precision = get_precision(simulation.options.precision)
-    names = dict.fromkeys(peak_name(device, precision, engine) for engine in (Engine.MATRIX, Engine.VECTOR))
-    used = {f"peak.{name}": si(device.peak[name], "FLOP/s") for name in names}
-    memory = device.memory
-    used["memory.capacity"] = binary_bytes(memory.capacity_bytes)
-    if fidelity == Fidelity.NAPKIN:
-        return used | {"utilisation": percent(device.utilisation)}
-    if device.profile.memory.technology is not None:
-        used["memory.technology"] = memory.technology
-        used[f"memory.{memory.unit}s"] = str(memory.count)
-    used["memory.bandwidth"] = si(memory.bandwidth_byte_per_s, "B/s")
-    if simulation.options.traffic == TrafficModel.CACHED or fidelity == Fidelity.CALIBRATED:
-        used["cache.last_level"] = binary_bytes(device.cache_bytes)
-    if fidelity == Fidelity.CALIBRATED:
-        unused = set() if any(name.endswith("_tensor") for name in names) else {"matrix"}
-        used |= {
-            f"sustained.{name}": percent(device.sustained[name]) for name in device.sustained if name not in unused
-        }
-        used["launch"] = duration(device.launch_s)
-        if device.start_s:
-            used["start"] = duration(device.start_s)
-        used |= {f"kernel.{name}": f"{value:g}" for name, value in device.kernel.items()}
-    return used
 
 
 def _left_out(simulation: Simulation) -> Iterator[str]:

@@ -6,7 +6,6 @@ from enum import StrEnum
 from functools import lru_cache
 
 from simulator.device.device import Device
-from simulator.device.profile import Grade
 from simulator.errors import UnsupportedError
 from simulator.op.kernel import Engine
 from simulator.precision import Precision
@@ -52,26 +51,4 @@ def engine_peaks(device: Device, precision: Precision) -> tuple[float, float]:
     return vector, matrix
 
 
-def result_grade(device: Device, precision: Precision, fidelity: Fidelity) -> Grade:
-    """The weakest grade among the device's numbers that a time at this fidelity rests on.
-
-    A calibrated time is as good as its sustained fractions; the peaks they refer to weaken it where they are assumed.
-    """
-    matrix = peak_name(device, precision, Engine.MATRIX)
-    if fidelity is Fidelity.NAPKIN:
-        return device.grade([f"peak.{matrix}", "utilisation"])
-    hardware = [f"peak.{matrix}", f"peak.{peak_name(device, precision, Engine.VECTOR)}"]
-    hardware += ["memory.bandwidth", "memory.channels", "memory.stacks", "memory.chips"]
-    weakest = device.grade(hardware)
-    if fidelity is Fidelity.ROOFLINE or weakest == "assumption":
-        return weakest
-    fractions = [f"kernel.{name}" for name in device.kernel] + [
-        "sustained.vector",
-        "sustained.bandwidth",
-        "launch",
-        "start",
-    ]
-    return device.grade([*fractions, "sustained.matrix"] if matrix.endswith("_tensor") else fractions)
-
-
-__all__ = ["Fidelity", "engine_peaks", "peak_name", "result_grade"]
+__all__ = ["Fidelity", "engine_peaks", "peak_name"]

@@ -18,7 +18,8 @@ from simulator.op.kernel import Engine, Gemm, Kernel, OpClass, Phase, Role, each
 from simulator.op.kernels import Kernels, pack
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.precision import PRECISIONS, get_precision
-from simulator.roofline.rates import Fidelity, peak_name, result_grade
+from simulator.roofline.rates import Fidelity, peak_name
+from simulator.roofline.used import used_numbers, weakest_grade
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
 from simulator.workload.lowering import lower
@@ -280,5 +281,6 @@ def test_an_invented_device_needs_five_lines(tmp_path: Path) -> None:
     mine = load_device(str(path))
     # 20e9 FLOP at 10 TFLOP/s; what no file says is graded as an assumption.
     assert kernel_times(one(20e9, 1), mine, 1, FP32, Fidelity.ROOFLINE).time_s[0] == pytest.approx(2e-3)
-    assert result_grade(mine, FP32, Fidelity.CALIBRATED) == "assumption"
+    used = used_numbers(mine, None, FP32, Fidelity.CALIBRATED, training=True)
+    assert weakest_grade(used, Fidelity.CALIBRATED) == "assumption"
     assert step_s(kernel_times(lowered("lenet5"), mine, 64.0, FP32)) > 0
