@@ -55,6 +55,15 @@ def aliases(kind: str) -> dict[str, str]:
     return dict(_aliases(kind))
 
 
+WHAT = {
+    "workloads": "workload",
+    "workloads/datasets": "dataset",
+    "hardware_profiles": "device",
+    "hardware_profiles/frameworks": "framework",
+}
+"""Data folder -> what one of its files describes."""
+
+
 def find(kind: str, name: str) -> Path:
     """The file of a name, an alias, or a path that ends in .yaml or .yml.
 
@@ -76,7 +85,7 @@ def find(kind: str, name: str) -> Path:
         return path
     file = shipped(kind, name.lower()) or shipped(kind, _aliases(kind).get(name.lower(), ""))
     if file is None:
-        what = {"workloads": "workload", "hardware_profiles": "device"}.get(kind, kind)
+        what = WHAT.get(kind, kind)
         raise UnknownNameError(what, name, [*_files(kind), *_aliases(kind)])
     return file
 

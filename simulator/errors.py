@@ -13,6 +13,10 @@ class InputError(SimulatorError):
     """A file, option or value is malformed."""
 
 
+LISTED = ("device", "workload", "framework", "precision", "dataset")
+"""Things of which `simulate <things>` shows all names."""
+
+
 class UnknownNameError(SimulatorError):
     """A name is not among those that exist."""
 
@@ -20,7 +24,10 @@ class UnknownNameError(SimulatorError):
         self.name = str(name)
         self.known = sorted(known)
         prefix = f"{where}: " if where else ""
-        super().__init__(f"{prefix}unknown {what} {self.name!r}{suggestion(self.name, self.known)}")
+        hint = suggestion(self.name, self.known)
+        if hint.endswith(" more") and what in LISTED:
+            hint = f"; `simulate {what}s` lists those that there are"
+        super().__init__(f"{prefix}unknown {what} {self.name!r}{hint}")
 
 
 class UnsupportedError(SimulatorError):

@@ -44,10 +44,17 @@ class Precision:
 
     `matrix_peaks` and `vector_peaks` are names of peaks in a device profile that can serve: a GEMM at "fp16" runs on
     tensor cores, half-width lanes or, widened, fp32 lanes, whichever the device has and is fastest at.
+
+    Attributes
+    ----------
+    widths : bytes of a value by `Role`.
+    operand_bytes : width of a product's operands as its units take them.
     """
 
     name: str
-    widths: tuple[int, ...]
+    description: str
+    widths: tuple[float, ...]
+    operand_bytes: float
     matrix_peaks: tuple[str, ...]
     vector_peaks: tuple[str, ...]
     inference_only: bool = False
@@ -58,23 +65,70 @@ class Precision:
         return self.widths[Role.STATE] != self.widths[Role.WEIGHT]
 
 
-def _widths(compute: int, state: int) -> tuple[int, ...]:
-    return (compute, compute, compute, compute, state, INDEX_BYTES, MASK_BYTES, state)
+def _widths(weight: float, activation: float, state: float) -> tuple[float, ...]:
+    wide = max(activation, state)
+    return (weight, activation, activation, activation, state, INDEX_BYTES, MASK_BYTES, wide)
 
+
+FP4_BYTES = 4.5 / 8
+"""Four bits and a scale of eight for each sixteen values. Source: NVIDIA, "Introducing NVFP4", 2025."""
+
+_HALF = ("fp16_tensor", "bf16_tensor", "fp16", "fp32")
 
 PRECISIONS: dict[str, Precision] = {
     p.name: p
     for p in (
-        Precision("fp32", _widths(4, 4), ("fp32_tensor", "fp32"), ("fp32",)),
-        Precision("tf32", _widths(4, 4), ("tf32_tensor",), ("fp32",)),
-        Precision("amp", _widths(2, 4), ("fp16_tensor", "bf16_tensor", "fp16", "fp32"), ("fp32",)),
-        Precision("fp16", _widths(2, 2), ("fp16_tensor", "fp16", "fp32"), ("fp32",)),
-        Precision("bf16", _widths(2, 4), ("bf16_tensor", "bf16"), ("fp32",)),
-        Precision("fp64", _widths(8, 8), ("fp64_tensor", "fp64"), ("fp64",)),
-        Precision("int8", _widths(1, 1), ("int8_tensor", "int8"), ("fp32",), inference_only=True),
+        Precision("fp32", "single precision throughout", _widths(4, 4, 4), 4, ("fp32_tensor", "fp32"), ("fp32",)),
+        Precision(
+            "tf32",
+            "fp32 values, products on tensor cores after rounding",
+            _widths(4, 4, 4),
+            4,
+            ("tf32_tensor",),
+            ("fp32",),
+        ),
+        Precision(
+            "amp", "automatic mixed precision: fp16 kernels, fp32 master weights", _widths(2, 2, 4), 2, _HALF, ("fp32",)
+        ),
+        Precision(
+            "fp16",
+            "pure half precision, weights and states too; rarely trained in",
+            _widths(2, 2, 2),
+            2,
+            ("fp16_tensor", "fp16", "fp32"),
+            ("fp32",),
+        ),
+        Precision("bf16", "bf16 kernels, fp32 master weights", _widths(2, 2, 4), 2, ("bf16_tensor", "bf16"), ("fp32",)),
+        Precision(
+            "fp8",
+            "products of 8-bit operands, which their producers round; bf16 between kernels, fp32 master weights",
+            _widths(1, 2, 4),
+            1,
+            ("fp8_tensor",),
+            ("fp32",),
+        ),
+        Precision("fp64", "double precision throughout", _widths(8, 8, 8), 8, ("fp64_tensor", "fp64"), ("fp64",)),
+        Precision(
+            "int8",
+            "8-bit weights and activations, products summed in int32",
+            _widths(1, 1, 1),
+            1,
+            ("int8_tensor", "int8"),
+            ("fp32",),
+            inference_only=True,
+        ),
+        Precision(
+            "fp4",
+            "4-bit weights and operands with a scale for each 16; bf16 between kernels",
+            _widths(FP4_BYTES, 2, FP4_BYTES),
+            FP4_BYTES,
+            ("fp4_tensor",),
+            ("fp32",),
+            inference_only=True,
+        ),
     )
 }
-"""Element-wise work of the half-width formats is done in fp32 lanes after widening, as cuDNN and PyTorch do."""
+"""Element-wise work of the narrow formats is done in fp32 lanes after widening, as cuDNN and PyTorch do."""
 
 
 def get_precision(name: str) -> Precision:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import click
 
 from simulator.cli.run import run_options
-from simulator.errors import SimulatorError
+from simulator.errors import SimulatorError, UnknownNameError
 
 COMMANDS = {
     "layers": "The table of layers: shapes, parameters, MACs, FLOPs, receptive fields; no device needed.",
     "workloads": "The workloads that ship with the program.",
     "devices": "The devices that ship with the program, or one of them with the source of each number.",
+    "frameworks": "The software that issues kernels: frameworks and their releases.",
+    "precisions": "The number formats and their widths.",
+    "datasets": "What an epoch runs over.",
     "calibrate": "This machine, measured, as a device of its own.",
     "validate": "Predictions against a table of measured step times.",
     "schema": "JSON Schema of device or workload files, for editors.",
@@ -31,10 +37,10 @@ class SimulateGroup(click.Group):
         """Names, in the order of the help page."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:  # noqa: ARG002
         """Import `cli/<name>.py` and take its `command`."""
         if cmd_name not in COMMANDS:
-            return None
+            raise UnknownNameError("command", cmd_name, COMMANDS)
         command: click.Command = import_module(f"simulator.cli.{cmd_name}").command
         return command
 
@@ -46,8 +52,11 @@ class SimulateGroup(click.Group):
     def main(self, args: Sequence[str] | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Run, and turn errors into one line and an exit code; the context's `obj` is the command line."""
         given = list(sys.argv[1:] if args is None else args)
+        _write_any_text()
         try:
-            sys.exit(super().main(given, standalone_mode=False, obj=shlex.join(["simulate", *given]), **kwargs) or 0)
+            code = super().main(given, standalone_mode=False, obj=shlex.join(["simulate", *given]), **kwargs)
+            sys.stdout.flush()
+            sys.exit(code or 0)
         except SimulatorError as error:
             _fail(str(error))
         except click.ClickException as error:
@@ -55,8 +64,24 @@ class SimulateGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             _fail("interrupted", code=130)
         except BrokenPipeError:
-            sys.stderr.close()
+            _drop_output()
             sys.exit(0)
+        except OSError as error:
+            _drop_output()
+            _fail(f"cannot write the answer: {error.strerror or error}")
+
+
+def _write_any_text() -> None:
+    """A name that the terminal's encoding lacks is written with escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """What is still buffered for a stdout that takes no more goes nowhere, instead of failing once more at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int = 2) -> None:

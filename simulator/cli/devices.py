@@ -1,22 +1,41 @@
-"""`simulate devices [NAME]`: what ships with the program, and where each number comes from."""
+"""`simulate devices [NAME | WORD ...]`: what ships with the program, and where each number comes from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
+
+DROPPED = ("aliases", "kind", "grade", "year", "family", "capacity", "tf32")
+"""Columns that give way on a narrow terminal, the least important first."""
 
 
 @click.command("devices")
-@click.argument("name", required=False)
+@click.argument("words", nargs=-1, metavar="[NAME | WORD ...]")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
-def command(name: str | None, as_json: bool) -> None:
-    """The devices and memory technologies, or one of them with the source of each number."""
-    from simulator.report.listing import device_rows, memory_rows, print_table, value_rows
+def command(words: Sequence[str], as_json: bool) -> None:
+    """The devices and memory technologies, those that hold all words, or one of them with the source of each number."""
+    from simulator.report.listing import print_tables, value_rows
 
-    tables = {name: value_rows(name)} if name else {"devices": device_rows(), "memories": memory_rows()}
-    if as_json:
-        import json
+    if _is_one(words):
+        print_tables({words[0]: value_rows(words[0])}, as_json=as_json)
+    else:
+        print_tables(_lists(words), as_json=as_json, drop=DROPPED)
 
-        click.echo(json.dumps(tables, indent=2))
-        return
-    for title, rows in tables.items():
-        print_table(title, rows)
+
+def _is_one(words: Sequence[str]) -> bool:
+    """Whether the words are one device's name, alias or file, or nothing that any row holds, and so a name mistaken."""
+    from simulator import catalog
+    from simulator.device.device import FOLDER
+
+    if len(words) != 1:
+        return False
+    name = words[0]
+    known = catalog.shipped(FOLDER, name.lower()) or name.lower() in catalog.aliases(FOLDER)
+    return bool(known) or name.endswith((".yaml", ".yml")) or ":" in name or not any(_lists(words).values())
+
+
+def _lists(words: Sequence[str]) -> dict[str, list[dict[str, object]]]:
+    from simulator.report.listing import device_rows, matching, memory_rows
+
+    return {"devices": matching(device_rows(), words), "memories": matching(memory_rows(), words)}

@@ -1,21 +1,18 @@
-"""`simulate workloads`: what ships with the program."""
+"""`simulate workloads [WORD ...]`: what ships with the program."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import click
 
 
 @click.command("workloads")
+@click.argument("words", nargs=-1, metavar="[WORD ...]")
 @click.option("--json", "as_json", is_flag=True, help="The list as JSON on stdout.")
-def command(as_json: bool) -> None:
-    """The workloads that ship with the program, and the datasets."""
-    from simulator.report.listing import dataset_rows, print_table, workload_rows
+def command(words: Sequence[str], as_json: bool) -> None:
+    """The workloads that ship with the program, and the datasets; with words, those that hold them all."""
+    from simulator.report.listing import dataset_rows, matching, print_tables, workload_rows
 
-    rows, datasets = workload_rows(), dataset_rows()
-    if as_json:
-        import json
-
-        click.echo(json.dumps({"workloads": rows, "datasets": datasets}, indent=2))
-        return
-    print_table("Workloads", rows)
-    print_table("Datasets", datasets)
+    tables = {"workloads": matching(workload_rows(), words), "datasets": matching(dataset_rows(), words)}
+    print_tables(tables, as_json=as_json, drop=("aliases", "bytes"))

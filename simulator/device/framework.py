@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import Meta
 from simulator import catalog
 from simulator.device.profile import Source, Strict
 from simulator.device.provenance import Provenance, nearest, provenance_of
-from simulator.errors import InputError, UnknownNameError
+from simulator.errors import InputError
 from simulator.precision import Precision
 from simulator.units import parse
 
@@ -143,6 +144,8 @@ class Framework:
     processor: ProcessorCalls = ProcessorCalls()
     eager_attention: bool = False
     release_of: str = ""
+    description: str = ""
+    aliases: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict, compare=False)
     provenance: Mapping[str, Provenance] = field(default_factory=dict, compare=False)
     written: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -160,7 +163,7 @@ SECTIONS = ("dispatch", "plain", "mixed", "processor")
 def load_framework(name: str) -> Framework:
     """A framework by name or alias, in any case, or an `UnknownNameError` with the nearest one."""
     name = _canonical(name)
-    profile, where = _profile(name), f"{FOLDER}/{name}.yaml"
+    profile, where = _profile(name), _where(name)
     if profile.dispatch is None:
         raise InputError(f"{where}: give dispatch, or the framework that it is like")
     forward, backward, update, step, helpers = (
@@ -176,6 +179,8 @@ def load_framework(name: str) -> Framework:
         processor=_processor_calls(profile, f"{where}: processor"),
         eager_attention=profile.eager_attention,
         release_of=profile.release.of if profile.release else name,
+        description=profile.description,
+        aliases=profile.aliases,
         origin=_merged(name)[1],
         provenance=_provenance(name),
         written={key: _written(name, key) for key in _provenance(name)},
@@ -194,24 +199,32 @@ def release(name: str, year: int) -> str:
 
 
 def _canonical(name: str) -> str:
+    """The name of a shipped file; a path of one's own stays as it is."""
+    if name.endswith((".yaml", ".yml")):
+        return name
     name = name.lower()
     return name if catalog.shipped(FOLDER, name) else catalog.aliases(FOLDER).get(name, name)
 
 
 @lru_cache
 def _profile(name: str) -> FrameworkProfile:
-    profile: FrameworkProfile = catalog.convert(_merged(name)[0], FrameworkProfile, f"{FOLDER}/{name}.yaml")
+    profile: FrameworkProfile = catalog.convert(_merged(name)[0], FrameworkProfile, _where(name))
     return profile
+
+
+def _where(name: str) -> str:
+    return str(catalog.find(FOLDER, name))
 
 
 @lru_cache
 def _merged(name: str) -> tuple[dict[str, Any], dict[str, str]]:
     """The content of a framework's file over that of the one it is like; the framework that gives each value."""
-    path = catalog.shipped(FOLDER, name)
-    if path is None:
-        raise UnknownNameError("framework", name, [*catalog.names(FOLDER), *catalog.aliases(FOLDER)])
-    content = catalog.read_yaml(path)
-    base, origin = _merged(content["like"]) if "like" in content else ({}, {})
+    where = _where(name)
+    content = catalog.read_yaml(FilePath(where))
+    catalog.convert(content, FrameworkProfile, where)  # before it is merged, so that an error names this file
+    if "like" in content and _canonical(content["like"]).endswith((".yaml", ".yml")):
+        raise InputError(f"{where}: like: {content['like']!r} must be the name of a framework that ships")
+    base, origin = _merged(_canonical(content["like"])) if "like" in content else ({}, {})
     own = {f"{section}.{key}": name for section in SECTIONS for key in content.get(section, {})}
     sections = {section: {**base.get(section, {}), **content.get(section, {})} for section in SECTIONS}
     return {**content, **sections}, {**origin, **own}

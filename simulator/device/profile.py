@@ -50,6 +50,7 @@ class Peak(Strict, frozen=True, kw_only=True):
     bf16_tensor: Rate | None = None
     fp8_tensor: Rate | None = None
     int8_tensor: Rate | None = None
+    fp4_tensor: Rate | None = None
 
 
 class MemorySection(Strict, frozen=True, kw_only=True):

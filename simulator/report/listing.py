@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +11,13 @@ import msgspec
 
 from simulator import catalog
 from simulator.device.device import FOLDER as DEVICES
-from simulator.device.device import leaves, load_device, read_profile
-from simulator.device.profile import DeviceProfile, MemoryProfile
+from simulator.device.device import Device, leaves, load_device, read_profile
+from simulator.device.framework import FOLDER as FRAMEWORKS
+from simulator.device.framework import load_framework
+from simulator.device.profile import GRADES, DeviceProfile, MemoryProfile
+from simulator.device.provenance import Provenance
+from simulator.precision import PRECISIONS, Role
+from simulator.units import duration
 from simulator.workload.dataset import FOLDER as DATASETS
 from simulator.workload.dataset import load_dataset
 
@@ -41,8 +47,53 @@ def workload_rows() -> list[Row]:
 
 def dataset_rows() -> list[Row]:
     """Name, size and description of each dataset."""
-    datasets = [load_dataset(name) for name in catalog.names(DATASETS)]
-    return [{"name": data.name, "samples": data.samples, "description": data.description} for data in datasets]
+    return [
+        {
+            "name": data.name,
+            "samples": data.samples,
+            "classes": data.classes or "",
+            "tokens": data.tokens or "",
+            "bytes": data.sample_bytes or "",
+            "description": data.description,
+        }
+        for data in (load_dataset(name) for name in catalog.names(DATASETS))
+    ]
+
+
+def framework_rows() -> list[Row]:
+    """Name, what it is and the weakest grade of its values, of each framework."""
+    return [
+        {
+            "name": framework.name,
+            "aliases": ", ".join(framework.aliases),
+            "description": framework.description,
+            "releases": framework.release_of if framework.release_of != framework.name else "in use",
+            "grade": max((found.grade for found in framework.provenance.values()), key=GRADES.index),
+        }
+        for framework in map(load_framework, catalog.names(FRAMEWORKS))
+    ]
+
+
+def precision_rows() -> list[Row]:
+    """Bytes of each kind of value, and the peaks that products run at, of each precision."""
+    return [
+        {
+            "name": precision.name,
+            "weights": precision.widths[Role.WEIGHT],
+            "activations": precision.widths[Role.ACTIVATION],
+            "gradients": "" if precision.inference_only else precision.widths[Role.GRADIENT],
+            "states": "" if precision.inference_only else precision.widths[Role.STATE],
+            "products": " or ".join(name.replace("_tensor", " tensor") for name in precision.matrix_peaks),
+            "description": precision.description,
+        }
+        for precision in PRECISIONS.values()
+    ]
+
+
+def matching(rows: Sequence[Row], words: Sequence[str]) -> list[Row]:
+    """Rows that hold every word, in any cell and any case."""
+    texts = [" ".join(map(str, row.values())).lower() for row in rows]
+    return [row for row, text in zip(rows, texts, strict=True) if all(word.lower() in text for word in words)]
 
 
 def device_rows() -> list[Row]:
@@ -52,14 +103,26 @@ def device_rows() -> list[Row]:
             "name": profile.name,
             "aliases": ", ".join(profile.aliases),
             "kind": profile.kind,
+            "family": profile.family or "",
+            "year": str(profile.year or ""),
             "fp32": profile.peak.fp32 or "",
-            "fp16 tensor": profile.peak.fp16_tensor or profile.peak.bf16_tensor or "",
+            "tf32": profile.peak.tf32_tensor or "",
+            "fp16": profile.peak.fp16_tensor or profile.peak.fp16 or "",
+            "bf16": profile.peak.bf16_tensor or profile.peak.bf16 or "",
             "bandwidth": profile.memory.bandwidth or f"{_units(profile)} x {profile.memory.technology}",
             "capacity": profile.memory.capacity or "",
+            "grade": _grade(profile.name),
         }
         for profile in _profiles()
         if isinstance(profile, DeviceProfile)
     ]
+
+
+def _grade(name: str) -> str:
+    """The weakest grade of the coefficients that a calibrated time on a device reads."""
+    provenance = load_device(name).provenance
+    read = [found.grade for path, found in provenance.items() if path.startswith(("sustained.", "kernel.", "launch"))]
+    return max(read, key=GRADES.index)
 
 
 def memory_rows() -> list[Row]:
@@ -88,22 +151,34 @@ def value_rows(name: str) -> list[Row]:
             for key in ("unit", "bandwidth", "capacity")
         ]
     device = load_device(name)
-    coefficients = {
-        "utilisation": device.utilisation,
-        "launch": f"{device.launch_s * 1e6:g} us",
-        **{f"sustained.{key}": value for key, value in device.sustained.items()},
-    }
     content = msgspec.to_builtins(profile)
-    written = {path: _value(content, path) for path in leaves(content)}
+    values = {path: _value(content, path) for path in leaves(content)} | _inherited(device)
+    unknown = Provenance("assumption", "the profile names no source")
     return [
         {
             "value": path,
             "is": value,
-            "grade": device.provenance[path].grade if path in device.provenance else "",
-            "source": device.provenance[path].source if path in device.provenance else "",
+            "grade": device.provenance.get(path, unknown).grade,
+            "source": device.provenance.get(path, unknown).source,
         }
-        for path, value in {**written, **coefficients}.items()
+        for path, value in values.items()
     ]
+
+
+def _inherited(device: Device) -> Row:
+    """Every coefficient, whether the device's own or of its family."""
+    sections = {"sustained": device.sustained, "kernel": device.kernel, "interval": device.interval}
+    values = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+    return {"utilisation": device.utilisation, "launch": duration(device.launch_s)} | values
+
+
+def print_tables(tables: Mapping[str, Sequence[Row]], *, as_json: bool, drop: Sequence[str] = ()) -> None:
+    """Lists on stdout, as tables or as one JSON object."""
+    if as_json:
+        print(json.dumps(tables, indent=2))
+        return
+    for title, rows in tables.items():
+        print_table(title, rows, drop)
 
 
 def print_table(title: str, rows: Sequence[Row], drop: Sequence[str] = ()) -> None:

@@ -127,7 +127,7 @@ def _matrix_tile(device: Device, precision: Precision) -> float:
     if units is None or not units.count or not units.clock:
         return device.kernel["matrix_tile"]
     clock_hz = parse(units.clock, "Hz", f"{device.name}: units.clock")
-    widths, flop_per_s = precision.widths[Role.ACTIVATION] / HALF_WIDTH, engine_peaks(device, precision)[1]
+    widths, flop_per_s = precision.operand_bytes / HALF_WIDTH, engine_peaks(device, precision)[1]
     return device.kernel["matrix_tile"] * widths * flop_per_s / (units.count * clock_hz * TENSOR_FLOP)
 
 

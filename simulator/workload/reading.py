@@ -80,7 +80,7 @@ def load_workload(
     if dataset is not None and samples is not None:
         raise InputError("--dataset and --samples exclude each other")
     asked = request or Request()
-    prefix, colon, location = name.partition(":")
+    prefix, colon, location = importers.recognised(name).partition(":")
     if colon and location:
         workload = importers.load(prefix, location, asked)
     else:

@@ -19,9 +19,9 @@ from simulator.op.kernels import Kernels, pack
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.precision import PRECISIONS, get_precision
 from simulator.roofline.rates import Fidelity, peak_name
-from simulator.roofline.used import used_numbers, weakest_grade
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
+from simulator.roofline.used import used_numbers, weakest_grade
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
 

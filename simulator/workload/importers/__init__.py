@@ -39,6 +39,16 @@ class Request:
     allow_unknown: bool = False
 
 
+ENDINGS = {".prototxt": "caffe", ".pbtxt": "caffe", ".onnx": "onnx", ".json": "hf"}
+"""Ending of a file's name -> its format, where no prefix says it."""
+
+
+def recognised(name: str) -> str:
+    """A file's name with the prefix of its format, "net.onnx" -> "onnx:net.onnx"; other names as they are."""
+    ending = next((ending for ending in ENDINGS if name.endswith(ending)), None)
+    return name if ending is None or ":" in name else f"{ENDINGS[ending]}:{name}"
+
+
 def load(prefix: str, location: str, request: Request) -> Workload:
     """A workload from `prefix:location`.
 

@@ -11,7 +11,7 @@ import msgspec
 from simulator.errors import InputError, SimulatorError, UnsupportedError, suggestion
 from simulator.op.base import Shape
 from simulator.workload import families
-from simulator.workload.dataset import Dataset, load_dataset
+from simulator.workload.dataset import NO_DATASET, Dataset, load_dataset
 from simulator.workload.families.vision_tower import SeeingNetwork, Tower
 from simulator.workload.families.vision_tower import build as build_tower
 from simulator.workload.importers import Request
@@ -95,10 +95,10 @@ def load(location: str, request: Request) -> Workload:
     net = SeeingNetwork(inputs) if tower else Network(inputs)
     _fill(net, tower, (family, arguments), config.where)
     return Workload(
-        name=_name(Path(location)),
+        name=_name(Path(location), config),
         inputs=net.inputs,
         layers=tuple(net.layers),
-        dataset=load_dataset("imagenet") if family == "vit" else _corpus(net.inputs[0][0]),
+        dataset=NO_DATASET if family == "vit" else _corpus(net.inputs[0][0]),
         batch=BATCH,
         description=f"{kind}, from its configuration" + _extent(net, multimodal=bool(text.values)),
         source=config.where,
@@ -177,8 +177,11 @@ def _fill(net: Network, tower: Tower | None, model: models.Family, where: str) -
         raise InputError(f"{where}: {parameters:.3g} parameters are more than any machine holds")
 
 
-def _name(path: Path) -> str:
-    """The folder of a config.json, or the file's name without its endings."""
+def _name(path: Path, config: Config) -> str:
+    """The name that the configuration gives, else its folder's, or the file's without its endings."""
+    given = config.values.get("_name_or_path")
+    if isinstance(given, str) and given.strip("/. "):
+        return given.rstrip("/").rpartition("/")[2]
     if path.name == FILE:
         path = path.resolve().parent
     return path.name.removesuffix(".json").removesuffix(".config") or "huggingface"

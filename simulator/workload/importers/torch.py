@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.op.base import Shape
-from simulator.workload.dataset import load_dataset
+from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _traced(model: Any, examples: Sequence[Any], tracing: Tracing) -> Workload:
         name=tracing.name,
         inputs=assembly.inputs,
         layers=layers,
-        dataset=load_dataset("imagenet"),
+        dataset=NO_DATASET,
         batch=batch if batch > 1 else BATCH,
         description=f"PyTorch {type(model).__name__}, traced",
         source=f"torch:{tracing.name}",

@@ -1,0 +1,17 @@
+"""`simulate frameworks [WORD ...]`: what ships with the program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+
+@click.command("frameworks")
+@click.argument("words", nargs=-1, metavar="[WORD ...]")
+@click.option("--json", "as_json", is_flag=True, help="The list as JSON on stdout.")
+def command(words: Sequence[str], as_json: bool) -> None:
+    """The software that issues kernels: frameworks and their releases. With words, those that hold them all."""
+    from simulator.report.listing import framework_rows, matching, print_tables
+
+    print_tables({"frameworks": matching(framework_rows(), words)}, as_json=as_json, drop=("aliases",))
