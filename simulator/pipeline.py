@@ -8,11 +8,12 @@ from functools import partial
 import numpy as np
 
 from simulator.device.device import Device
-from simulator.device.framework import load_framework
+from simulator.device.framework import Reserve, load_framework
 from simulator.errors import InputError, UnknownNameError
 from simulator.op.kernels import FloatArray, Kernels
 from simulator.op.optimizer import Optimizer, get_optimizer
 from simulator.precision import Engine, get_precision
+from simulator.roofline.processor import KIND as PROCESSOR
 from simulator.roofline.rates import Fidelity, peak_name
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
@@ -141,7 +142,9 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
     chosen = options or Options()
     precision, batch = get_precision(chosen.precision), chosen.batch or workload.batch
     matrix_peak = peak_name(device, precision, Engine.MATRIX)
-    memory = footprint(workload, batch, precision, device.memory.capacity_bytes, _optimizer(chosen))
+    software = load_framework(chosen.framework)
+    reserve = Reserve() if device.kind == PROCESSOR else software.reserve
+    memory = footprint(workload, batch, precision, device.memory.capacity_bytes, _optimizer(chosen), reserve)
     if workload.dataset == NO_DATASET and chosen.epochs is not None:
         raise InputError(f"{workload.name} names no dataset, so that it has no epochs; give --dataset or --samples")
     if not chosen.ignore_memory:
@@ -152,7 +155,7 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
     if not times.time_s.any():
         raise InputError(f"{workload.name}: nothing in it takes time, task {chosen.task}, fidelity {chosen.fidelity}")
     step = step_of(kernels, times, batch, device.peak[matrix_peak])
-    fidelity, software = Fidelity(chosen.fidelity), load_framework(chosen.framework)
+    fidelity = Fidelity(chosen.fidelity)
     used = used_numbers(device, software, precision, fidelity, training=chosen.task == "train")
     if chosen.fidelity == Fidelity.NAPKIN:
         step = replace(step, mfu=device.utilisation)

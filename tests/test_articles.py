@@ -271,8 +271,8 @@ def test_h_parameter_memory(name: str, printed_mib: int) -> None:
 
 def test_h_what_training_holds() -> None:
     memory = main_job("--workload", "senet", "--device", "v100", "--batch", "32")["memory"]
-    parts = ("parameters_bytes", "gradients_bytes", "optimizer_bytes", "activations_bytes")
-    assert memory["total_bytes"] == sum(memory[part] for part in parts)
+    parts = ("parameters_bytes", "gradients_bytes", "optimizer_bytes", "activations_bytes", "reserved_bytes")
+    assert memory["total_bytes"] == pytest.approx(sum(memory[part] for part in parts), abs=1)
     assert memory["parameters_bytes"] == memory["gradients_bytes"] == memory["optimizer_bytes"] == 4 * 115_088_984
     assert memory["fits"]
     assert memory["largest_batch"] < 64

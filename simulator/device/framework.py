@@ -56,6 +56,14 @@ class Path(Strict, frozen=True, kw_only=True):
     casts: Annotated[bool, Meta(description="casts master weights again in each forward pass at inference")] = False
 
 
+class MemorySection(Strict, frozen=True, kw_only=True):
+    """What a framework holds of a device's memory beside the tensors of a step."""
+
+    context: Annotated[str, Meta(description="the driver's context and the loaded kernels, such as '500 MiB'")] = "0 B"
+    workspace: Annotated[str, Meta(description="scratch space of its libraries")] = "0 B"
+    fragmentation: Annotated[float, Meta(ge=0, lt=1, description="allocated but unused, of the activations")] = 0.0
+
+
 class ProcessorSection(Strict, frozen=True, kw_only=True):
     """What a framework's calls cost on a processor that did not measure them (`roofline/processor.py`)."""
 
@@ -92,6 +100,7 @@ class FrameworkProfile(Strict, frozen=True, kw_only=True):
     plain: Path = Path()
     mixed: Path = Path()
     processor: ProcessorSection = ProcessorSection()
+    memory: MemorySection = MemorySection()
     sources: tuple[Source, ...] = ()
 
 
@@ -118,6 +127,18 @@ class ProcessorCalls:
 
 
 @dataclass(frozen=True)
+class Reserve:
+    """What a framework holds of a device's memory beside the tensors of a step. [byte]
+
+    `fragmentation` is what lies allocated but unused, as a fraction of the activations.
+    """
+
+    context_bytes: float = 0.0
+    workspace_bytes: float = 0.0
+    fragmentation: float = 0.0
+
+
+@dataclass(frozen=True)
 class Framework:
     """A framework in SI units.
 
@@ -128,6 +149,7 @@ class Framework:
     helpers_s : device time of the small kernels that a call launches beside its own (fills, layouts, scalings). [s]
     plain, mixed : how it runs kernels in one number format, and in mixed precision.
     processor : what its calls cost on a processor.
+    reserve : what it holds of a device's memory beside the tensors; nothing of a processor's.
     eager_attention : whether attention runs as products, mask and softmax, for want of a fused kernel.
     release_of : the framework whose releases of some years it describes; its own name for those in use.
     origin : the framework whose file gives a value, by key ("mixed.convolution"); none for defaults.
@@ -142,6 +164,7 @@ class Framework:
     plain: Path
     mixed: Path
     processor: ProcessorCalls = ProcessorCalls()
+    reserve: Reserve = Reserve()
     eager_attention: bool = False
     release_of: str = ""
     description: str = ""
@@ -155,7 +178,7 @@ class Framework:
         return self.mixed if precision.master_weights else self.plain
 
 
-SECTIONS = ("dispatch", "plain", "mixed", "processor")
+SECTIONS = ("dispatch", "plain", "mixed", "processor", "memory")
 """Parts of a framework's file that are merged, value by value, over those of the framework it is like."""
 
 
@@ -177,6 +200,7 @@ def load_framework(name: str) -> Framework:
         plain=profile.plain,
         mixed=profile.mixed,
         processor=_processor_calls(profile, f"{where}: processor"),
+        reserve=_reserve(profile.memory, f"{where}: memory"),
         eager_attention=profile.eager_attention,
         release_of=profile.release.of if profile.release else name,
         description=profile.description,
@@ -249,6 +273,14 @@ def _provenance(name: str) -> dict[str, Provenance]:
         for key in (f"{section}.{name}" for name in content.get(section, {})):
             result[key] = nearest(sources, key) or Provenance("assumption", "the framework's file names no source")
     return result
+
+
+def _reserve(section: MemorySection, where: str) -> Reserve:
+    return Reserve(
+        parse(section.context, "byte", f"{where}.context", positive=False),
+        parse(section.workspace, "byte", f"{where}.workspace", positive=False),
+        section.fragmentation,
+    )
 
 
 def _processor_calls(profile: FrameworkProfile, where: str) -> ProcessorCalls:

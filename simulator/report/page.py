@@ -34,7 +34,6 @@ _LEFT_OUT = (
     "the input pipeline: reading, decoding and moving samples to the device",
     "more than one device, and the communication between them",
     "validation, checkpoints, start-up and anything between steps",
-    "what the framework's allocator and libraries hold beside the tensors counted under memory",
 )
 
 
@@ -148,11 +147,12 @@ def _memory(simulation: Simulation) -> str:
         ("gradients", memory.gradients_bytes),
         ("optimizer", memory.optimizer_bytes),
         ("activations", memory.activations_bytes),
+        ("the framework beside them", memory.reserved_bytes),
     ]
     table = [(name, binary_bytes(size), percent(size / memory.total_bytes)) for name, size in rows if size]
     verdict = (
         f"It fits the device's {binary_bytes(memory.capacity_bytes)}; the largest batch that does is "
-        f"{memory.largest_batch:,}."
+        f"{memory.largest_batch:,}, and {binary_bytes(memory.headroom_bytes)} are left."
         if memory.fits
         else f"**It does not fit the device's {binary_bytes(memory.capacity_bytes)}**; the times ignore that."
     )

@@ -138,11 +138,14 @@ def bound_line(simulation: Simulation) -> str:
 def memory_line(simulation: Simulation) -> str:
     """Footprint against capacity."""
     memory = simulation.memory
-    verdict = f"largest batch {memory.largest_batch:,}" if memory.fits else "does NOT fit; the time ignores that"
-    return (
-        f"memory {binary_bytes(memory.total_bytes)} of {binary_bytes(memory.capacity_bytes)} "
-        f"(activations {binary_bytes(memory.activations_bytes)}); {verdict}"
-    )
+    parts = f"activations {binary_bytes(memory.activations_bytes)}"
+    if memory.reserved_bytes:
+        parts += f", the framework beside its tensors {binary_bytes(memory.reserved_bytes)}"
+    left = f"largest batch {memory.largest_batch:,}, headroom {binary_bytes(memory.headroom_bytes)}"
+    verdict = left if memory.fits else "does NOT fit; the time ignores that"
+    edge = ", at the edge: drivers and releases differ by as much" if memory.at_the_edge else ""
+    size, capacity = binary_bytes(memory.total_bytes), binary_bytes(memory.capacity_bytes)
+    return f"memory {size} of {capacity} ({parts}); {verdict}{edge}"
 
 
 def work_line(simulation: Simulation) -> str:

@@ -144,9 +144,12 @@ def _memory(simulation: Simulation) -> dict[str, Any]:
         "gradients_bytes": round(memory.gradients_bytes),
         "optimizer_bytes": round(memory.optimizer_bytes),
         "activations_bytes": round(memory.activations_bytes),
+        "reserved_bytes": round(memory.reserved_bytes),
+        "headroom_bytes": round(memory.headroom_bytes),
         "capacity_bytes": round(memory.capacity_bytes),
         "largest_batch": memory.largest_batch,
         "fits": memory.fits,
+        "at_the_edge": memory.at_the_edge,
     }
 
 

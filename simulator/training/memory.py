@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from simulator.device.framework import Reserve
 from simulator.errors import OutOfMemoryError
 from simulator.op.base import elements
 from simulator.op.kernel import Role
@@ -12,6 +13,12 @@ from simulator.op.optimizer import Optimizer
 from simulator.precision import Precision
 from simulator.units import binary_bytes
 from simulator.workload.workload import Workload
+
+NO_RESERVE = Reserve()
+
+EDGE = 0.03
+"""Share of the capacity within which it is not sure that a step fits: contexts of releases and drivers differ by half a
+gigabyte, of 16."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class Footprint:
         widest moment of the forward pass.
     activations_per_sample_bytes : the same for one sample.
     capacity_bytes : the device's memory.
+    reserve : what the framework holds beside the tensors.
     """
 
     parameters_bytes: float
@@ -35,11 +43,29 @@ class Footprint:
     activations_bytes: float
     activations_per_sample_bytes: float
     capacity_bytes: float
+    reserve: Reserve = Reserve()
+
+    @property
+    def reserved_bytes(self) -> float:
+        """The framework's context and workspace, and what lies unused between its tensors."""
+        unused = self.reserve.fragmentation * self.activations_bytes
+        return self.reserve.context_bytes + self.reserve.workspace_bytes + unused
 
     @property
     def total_bytes(self) -> float:
         """Sum of the components."""
-        return self.parameters_bytes + self.gradients_bytes + self.optimizer_bytes + self.activations_bytes
+        states = self.parameters_bytes + self.gradients_bytes + self.optimizer_bytes
+        return states + self.activations_bytes + self.reserved_bytes
+
+    @property
+    def headroom_bytes(self) -> float:
+        """What is left; negative where it does not fit."""
+        return self.capacity_bytes - self.total_bytes
+
+    @property
+    def at_the_edge(self) -> bool:
+        """Whether it fits, or fails to, by less than what is uncertain of the framework's share."""
+        return abs(self.headroom_bytes) < EDGE * self.capacity_bytes
 
     @property
     def fits(self) -> bool:
@@ -49,19 +75,27 @@ class Footprint:
     @property
     def largest_batch(self) -> int:
         """The largest batch that fits, zero if not even one sample does."""
-        room = self.capacity_bytes - (self.total_bytes - self.activations_bytes)
-        return max(0, int(room // self.activations_per_sample_bytes)) if self.activations_per_sample_bytes else 0
+        per_sample = self.activations_per_sample_bytes * (1 + self.reserve.fragmentation)
+        room = self.headroom_bytes + self.activations_bytes * (1 + self.reserve.fragmentation)
+        return max(0, int(room // per_sample)) if per_sample else 0
 
 
 def footprint(
-    workload: Workload, batch: int, precision: Precision, capacity_bytes: float, optimizer: Optimizer | None
+    workload: Workload,
+    batch: int,
+    precision: Precision,
+    capacity_bytes: float,
+    optimizer: Optimizer | None,
+    reserve: Reserve = NO_RESERVE,
 ) -> Footprint:
     """Footprint of a training step (`optimizer` given) or of inference (None). [byte]"""
     widths = precision.widths
     parameters = workload.parameters
     if optimizer is None:
         per_sample = float(widths[Role.ACTIVATION]) * _peak_live_elements(workload)
-        return Footprint(parameters * widths[Role.WEIGHT], 0, 0, per_sample * batch, per_sample, capacity_bytes)
+        return Footprint(
+            parameters * widths[Role.WEIGHT], 0, 0, per_sample * batch, per_sample, capacity_bytes, reserve
+        )
     master = widths[Role.STATE] if precision.master_weights else 0
     gradient = widths[Role.STATE] if precision.master_weights else widths[Role.WEIGHT_GRADIENT]
     per_sample = _saved_bytes(workload, precision) + widths[Role.GRADIENT] * _widest_gradients(workload)
@@ -72,6 +106,7 @@ def footprint(
         per_sample * batch,
         per_sample,
         capacity_bytes,
+        reserve,
     )
 
 
@@ -85,7 +120,8 @@ def check_fits(memory: Footprint, workload: Workload, device: str, batch: int) -
         f"{workload.name} at batch {batch} needs {binary_bytes(memory.total_bytes)} of the "
         f"{binary_bytes(memory.capacity_bytes)} of {device}: parameters {binary_bytes(memory.parameters_bytes)}, "
         f"gradients {binary_bytes(memory.gradients_bytes)}, optimizer {binary_bytes(memory.optimizer_bytes)}, "
-        f"activations {binary_bytes(memory.activations_bytes)}; {way_out} (--ignore-memory goes on)"
+        f"activations {binary_bytes(memory.activations_bytes)}, the framework beside them "
+        f"{binary_bytes(memory.reserved_bytes)}; {way_out} (--ignore-memory goes on)"
     )
 
 

@@ -47,9 +47,12 @@ MAIN = {
         "gradients_bytes",
         "optimizer_bytes",
         "activations_bytes",
+        "reserved_bytes",
+        "headroom_bytes",
         "capacity_bytes",
         "largest_batch",
         "fits",
+        "at_the_edge",
     },
     "layers": {
         "name",
@@ -142,7 +145,7 @@ def test_the_main_document_adds_up(simulate: Simulate) -> None:
     assert found["workload"]["parameters"] == sum(layer["parameters"] for layer in layers)
     assert run["total_s"] == pytest.approx(run["epochs"] * run["epoch_s"], rel=1e-12)
     assert run["steps_per_epoch"] == -(-found["workload"]["dataset"]["samples"] // batch)
-    parts = ("parameters_bytes", "gradients_bytes", "optimizer_bytes", "activations_bytes")
+    parts = ("parameters_bytes", "gradients_bytes", "optimizer_bytes", "activations_bytes", "reserved_bytes")
     assert memory["total_bytes"] == pytest.approx(sum(memory[part] for part in parts), abs=len(parts))
     for layer in layers:
         # A layer's phases are summed, each at its own bound: never less than either of the sums.

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.device.framework import Reserve
 from simulator.errors import OutOfMemoryError
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.precision import PRECISIONS, get_precision
@@ -44,6 +45,20 @@ def test_a_small_network_in_fp32() -> None:
     assert found.activations_per_sample_bytes == 4 * (KEPT + WIDEST)
     assert found.activations_bytes == 10 * 4 * (KEPT + WIDEST)
     assert found.total_bytes == 3 * 4 * VALUES + 10 * 4 * (KEPT + WIDEST)
+
+
+def test_what_the_framework_holds_counts_too() -> None:
+    # 1000 + 500 bytes, and a tenth of 10 x 4 x 181 = 7240 bytes of activations.
+    reserve = Reserve(context_bytes=1000, workspace_bytes=500, fragmentation=0.1)
+    found = footprint(SMALL, 10, FP32, 12_600, SGD, reserve)
+    assert found.reserved_bytes == pytest.approx(1500 + 724)
+    assert found.total_bytes == pytest.approx(3 * 4 * VALUES + 7240 + 2224)
+    assert found.headroom_bytes == pytest.approx(12_600 - found.total_bytes)
+    assert found.at_the_edge  # 88 bytes of 12,600 are 0.7 %
+    # (12,600 - 3,048 - 1,500) / (724 x 1.1) = 10.1 samples
+    assert found.largest_batch == 10
+    assert footprint(SMALL, 10, FP32, 12_600, SGD, reserve).fits
+    assert not footprint(SMALL, 11, FP32, 12_600, SGD, reserve).fits
 
 
 def test_adam_keeps_two_moments() -> None:
