@@ -504,9 +504,9 @@ SECONDS = 1.0
 
 def _survives(text: str, seconds: float = SECONDS) -> None:
     """A result or a one-line SimulatorError, soon."""
-    start = time.perf_counter()
+    start = time.process_time()
     complaint = _complaint(text)
-    assert time.perf_counter() - start < seconds
+    assert time.process_time() - start < seconds
     assert "\n" not in complaint
     assert len(complaint) < 600
 
@@ -575,6 +575,6 @@ def test_a_large_file_is_read_in_milliseconds() -> None:
     """SENet-154's 930 layers in about 50 ms on a laptop core; twenty times as much would be a wrong algorithm."""
     path = str(SHARED / "caffe" / "SENet-154.prototxt")
     load(path, PLAIN)
-    start = time.perf_counter()
+    start = time.process_time()
     load(path, PLAIN)
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS

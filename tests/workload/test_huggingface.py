@@ -356,12 +356,12 @@ LLAMA_CONFIG = {"model_type": "llama", **BASE}
     ],
 )
 def test_hostile_values_are_one_line(tmp_path: Path, config: object, message: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InputError, match=message) as caught:
         imported(tmp_path, config)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400 + len(str(tmp_path))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(
