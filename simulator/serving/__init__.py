@@ -1,0 +1,1 @@
+"""What a model costs a request: prefill, decoding, cache, engines, queues."""

@@ -1,0 +1,99 @@
+"""Memory of a served model: weights, cache, and how many requests and tokens the cache holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simulator.errors import OutOfMemoryError
+from simulator.serving.network import Attending
+from simulator.serving.step import Deployment
+from simulator.units import binary_bytes
+
+
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a device's memory holds. [byte], [tokens]
+
+    Attributes
+    ----------
+    weights_bytes, activations_bytes, reserve_bytes, cache_bytes : of each device.
+    token_bytes : of a token on a device, where all layers keep all tokens.
+    tokens : that the cache holds, in whole blocks.
+    """
+
+    weights_bytes: float
+    activations_bytes: float
+    reserve_bytes: float
+    cache_bytes: float
+    token_bytes: float
+    tokens: int
+    block: int
+
+    def requests(self, length: int) -> float:
+        """Requests of so many tokens, as engines' logs print it: tokens of the cache over tokens of a request."""
+        return self.tokens / max(length, 1)
+
+
+def token_bytes(deployment: Deployment) -> float:
+    """Bytes of a token's keys and values on one device of the fullest stage. [byte]"""
+    numbers = sum(attending.cached for attending in deployment.generator.attention)
+    return numbers * deployment.cache_bytes / deployment.stages
+
+
+def request_bytes(deployment: Deployment, length: float) -> float:
+    """Bytes of a request's cache on one device: sliding windows keep no more than their span. [byte]"""
+    kept = sum(attending.cached * _kept(attending, length) for attending in deployment.generator.attention)
+    return kept * deployment.cache_bytes / deployment.stages
+
+
+def _kept(attending: Attending, length: float) -> float:
+    return length if attending.kept is None else min(length, attending.kept)
+
+
+def capacity(deployment: Deployment) -> Capacity:
+    """What is left of each device's memory for the cache.
+
+    The engine takes a fraction of the memory (vLLM, SGLang), or of what the weights leave (TensorRT-LLM); activations
+    are those of the largest step.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If the weights do not fit, or no block of the cache does; it says how many devices would do.
+    """
+    engine, whole = deployment.engine, deployment.device.memory.capacity_bytes
+    weights = deployment.work.weight_bytes / deployment.stages
+    activations = activation_bytes(deployment)
+    rules = engine.memory
+    taken = weights + activations + engine.reserve_bytes
+    left = (whole - taken) * rules.fraction if rules.of_free else whole * rules.fraction - taken
+    token, block = token_bytes(deployment), engine.scheduler.block
+    blocks = int(left // (token * block)) if left > 0 else 0
+    if blocks < 1:
+        raise OutOfMemoryError(_too_large(deployment, weights, taken))
+    return Capacity(weights, activations, engine.reserve_bytes, left, token, blocks * block, block)
+
+
+def _too_large(deployment: Deployment, weights: float, taken: float) -> str:
+    device = deployment.device
+    share = device.memory.capacity_bytes * deployment.engine.memory.fraction
+    need = max(deployment.devices + 1, -(-int(weights * deployment.devices) // int(max(share - taken + weights, 1))))
+    return (
+        f"{deployment.workload.name} in {deployment.form.name} needs {binary_bytes(taken)} on each of "
+        f"{deployment.devices} {device.name} and {deployment.engine.name} takes {binary_bytes(share)} of each, so that "
+        f"the cache holds no request; try --devices {1 << (need - 1).bit_length()} or fewer bits a weight"
+    )
+
+
+def activation_bytes(deployment: Deployment) -> float:
+    """The largest step's activations: the widest layer's input and output, and the chosen tokens' logits. [byte]"""
+    generator, scheduler = deployment.generator, deployment.engine.scheduler
+    widest = max(
+        sum(shape[-1] for shape in (*layer.inputs, layer.output))
+        for position, layer in enumerate(generator.layers)
+        if position < generator.head
+    )
+    logits = generator.layers[generator.head].output[-1] * scheduler.requests * 4.0
+    return scheduler.tokens * widest * deployment.form.activation_bytes + logits

@@ -1,0 +1,158 @@
+"""Engines: how the software that serves a model runs its kernels and schedules its requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from simulator import catalog
+from simulator.device.profile import Source, Strict
+from simulator.errors import UnknownNameError
+from simulator.units import parse
+
+FOLDER = "hardware_profiles/engines"
+
+
+class KernelSection(Strict, frozen=True, kw_only=True):
+    """How an engine's kernels run, beside what the device does to them."""
+
+    merges: Annotated[bool, Meta(description="products of the same input run as one")] = True
+    fuses: Annotated[bool, Meta(description="element-wise kernels in a row run as one")] = True
+    gap: Annotated[str, Meta(description="from one kernel to the next while decoding, such as '1.2 us'")]
+    prefill_gap: Annotated[str, Meta(description="the same while reading prompts, without recorded graphs")]
+    helpers: Annotated[float, Meta(ge=0, description="further launches a layer with attention")] = 0.0
+    weights: Annotated[float, Meta(gt=0, description="fraction of the memory's peak bandwidth, products of few rows")]
+    cache: Annotated[float, Meta(gt=0, description="fraction of the memory's peak bandwidth, attention's cache")]
+    matrix: Annotated[float, Meta(gt=0, description="rate of products, of the device's calibrated one")] = 1.0
+    attention: Annotated[float, Meta(gt=0, description="rate of attention over a prompt, of the device's")] = 1.0
+    unpacked: Annotated[float, Meta(gt=0, description="rate of products whose weights are widened first")] = 1.0
+    unit_stream: Annotated[str | None, Meta(description="bytes a second that one unit can have under way")] = None
+
+
+class StepSection(Strict, frozen=True, kw_only=True):
+    """What a step of the scheduler costs on the host, one after the device's work."""
+
+    host: Annotated[str, Meta(description="each step, such as '200 us'")]
+    request: Annotated[str, Meta(description="each running request in a step")] = "0 s"
+    prompt: Annotated[str, Meta(description="each request that is taken in")] = "0 s"
+
+
+class SchedulerSection(Strict, frozen=True, kw_only=True):
+    """How requests are put together."""
+
+    block: Annotated[int, Meta(ge=1, description="tokens of a block of the paged cache")] = 16
+    tokens: Annotated[int, Meta(ge=1, description="most tokens a step")] = 8192
+    requests: Annotated[int, Meta(ge=1, description="most requests at a time")] = 256
+    chunked: Annotated[bool, Meta(description="prompts are read in pieces beside decoding requests")] = True
+
+
+class MemorySectionOfEngine(Strict, frozen=True, kw_only=True):
+    """What is left of a device's memory for the cache."""
+
+    fraction: Annotated[float, Meta(gt=0, le=1, description="of the device's memory that the engine takes")] = 0.9
+    of_free: Annotated[bool, Meta(description="the fraction is of what weights and activations leave")] = False
+    reserve: Annotated[str, Meta(description="context, graphs and libraries' workspaces")] = "0 GiB"
+    paged: Annotated[bool, Meta(description="the cache is dealt out in blocks as requests grow")] = True
+
+
+class EngineProfile(Strict, frozen=True, kw_only=True):
+    """One engine: `hardware_profiles/engines/<name>.yaml`."""
+
+    name: str
+    kind: Literal["engine"]
+    description: str
+    aliases: tuple[str, ...] = ()
+    kernel: KernelSection
+    step: StepSection
+    scheduler: SchedulerSection = SchedulerSection()
+    memory: MemorySectionOfEngine = MemorySectionOfEngine()
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine in SI units.
+
+    Attributes
+    ----------
+    gap_s, prefill_gap_s : from one kernel's end to the next one's start, decoding and reading prompts. [s]
+    helpers : further launches a layer with attention.
+    weights, cache : fractions of the memory's peak bandwidth that products of few rows and attention's cache reach.
+    matrix, attention, unpacked : rates of products, of attention over a prompt, and of products whose weights are
+        widened first, of the device's.
+    unit_byte_per_s : what one unit of a device can have under way; None where the memory alone limits. [byte/s]
+    host_s, request_s, prompt_s : host time of a step, of each running request, of each request taken in. [s]
+    reserve_bytes : of each device. [byte]
+    """
+
+    name: str
+    description: str
+    merges: bool
+    fuses: bool
+    gap_s: float
+    prefill_gap_s: float
+    helpers: float
+    weights: float
+    cache: float
+    matrix: float
+    attention: float
+    unpacked: float
+    unit_byte_per_s: float | None
+    host_s: float
+    request_s: float
+    prompt_s: float
+    scheduler: SchedulerSection
+    memory: MemorySectionOfEngine
+    reserve_bytes: float
+
+
+@lru_cache
+def load_engine(name: str) -> Engine:
+    """An engine by name or alias, in any case, or an `UnknownNameError` with the nearest one."""
+    key = name.lower()
+    path = catalog.shipped(FOLDER, key) or catalog.shipped(FOLDER, catalog.aliases(FOLDER).get(key, ""))
+    if path is None:
+        raise UnknownNameError("engine", name, [*catalog.names(FOLDER), *catalog.aliases(FOLDER)])
+    return engine_of(catalog.convert(catalog.read_yaml(path), EngineProfile, str(path)), str(path))
+
+
+def engine_of(profile: EngineProfile, where: str) -> Engine:
+    """An engine's profile in SI units."""
+    kernel, step = profile.kernel, profile.step
+
+    def seconds(text: str, key: str) -> float:
+        return parse(text, "s", f"{where}: {key}", positive=False)
+
+    unit = kernel.unit_stream
+    return Engine(
+        name=profile.name,
+        description=profile.description,
+        merges=kernel.merges,
+        fuses=kernel.fuses,
+        gap_s=seconds(kernel.gap, "kernel.gap"),
+        prefill_gap_s=seconds(kernel.prefill_gap, "kernel.prefill_gap"),
+        helpers=kernel.helpers,
+        weights=kernel.weights,
+        cache=kernel.cache,
+        matrix=kernel.matrix,
+        attention=kernel.attention,
+        unpacked=kernel.unpacked,
+        unit_byte_per_s=parse(unit, "byte/s", f"{where}: kernel.unit_stream") if unit else None,
+        host_s=seconds(step.host, "step.host"),
+        request_s=seconds(step.request, "step.request"),
+        prompt_s=seconds(step.prompt, "step.prompt"),
+        scheduler=profile.scheduler,
+        memory=profile.memory,
+        reserve_bytes=parse(profile.memory.reserve, "byte", f"{where}: memory.reserve", positive=False),
+    )
+
+
+def names() -> list[str]:
+    """The engines that ship with the program."""
+    return catalog.names(FOLDER)
+
+
+__all__ = ["Engine", "EngineProfile", "engine_of", "load_engine", "names"]

@@ -1,0 +1,106 @@
+"""Answers without a queue: how long a prompt, a token and a batch take, and how many requests the cache holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.op.kernels import FloatArray
+from simulator.serving.step import Deployment, Load, StepTimes, both, decoding, reading, step_times
+
+CONTEXTS = 9
+"""Points at which a request's growing context is looked at; time between them is all but linear."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What each request brings and takes. [tokens]"""
+
+    prompt: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        """Tokens that its cache holds in the end."""
+        return self.prompt + self.output
+
+
+def prompt_seconds(deployment: Deployment, prompts: float, length: int) -> float:
+    """Time of reading so many prompts of equal length, in steps of as many tokens as the engine takes. [s]"""
+    return float(sum(steps * float(step_times(deployment, load).time_s[0]) for steps, load in _reads(deployment, prompts, length)))
+
+
+def _reads(deployment: Deployment, prompts: float, length: int) -> list[tuple[float, Load]]:
+    """Steps that read prompts: how many of each kind."""
+    budget = deployment.engine.scheduler.tokens
+    if length <= budget:
+        together = min(prompts, max(budget // length, 1))
+        return [(prompts / together, reading(together, length))]
+    return [(prompts, reading(1, min(budget, length - past), past)) for past in range(0, length, budget)]
+
+
+def token_seconds(deployment: Deployment, requests: float, request: Request) -> float:
+    """Mean time of a token while so many requests decode, over the growing context. [s]"""
+    return float(np.mean(decode_times(deployment, requests, request).time_s))
+
+
+def decode_times(deployment: Deployment, requests: float, request: Request) -> StepTimes:
+    """Steps over the growing context, evenly spaced."""
+    context = request.prompt + (np.arange(CONTEXTS) + 0.5) / CONTEXTS * request.output
+    return _in_groups(deployment, requests, context)
+
+
+def _in_groups(deployment: Deployment, requests: float, context: FloatArray) -> StepTimes:
+    """With several stages, the requests go through them in as many groups, one behind the other."""
+    return step_times(deployment, decoding(max(requests / deployment.stages, 1.0), context))
+
+
+def batch_seconds(deployment: Deployment, requests: float, request: Request) -> float:
+    """Time of a static batch: all prompts, then all tokens. [s]"""
+    read = prompt_seconds(deployment, requests, request.prompt) if request.prompt else 0.0
+    return read + (request.output - bool(request.prompt)) * token_seconds(deployment, requests, request)
+
+
+@dataclass(frozen=True)
+class Steady:
+    """So many requests at any time, each followed by another as soon as it ends.
+
+    Attributes
+    ----------
+    token_s : mean time of a token of a request, with the prompts read in between. [s]
+    request_s : from taking a request in to its last token. [s]
+    output_tokens_per_s : of all requests. [1/s]
+    """
+
+    token_s: float
+    first_s: float
+    request_s: float
+    output_tokens_per_s: float
+
+
+def steady(deployment: Deployment, requests: float, request: Request) -> Steady:
+    """A closed loop of so many requests.
+
+    While a request makes its output, each of the others is replaced once: as many prompts are read as requests run.
+    Steps that read carry the decoding requests along; where prompts fill all steps, they set the pace.
+    """
+    step_s = token_seconds(deployment, requests, request)
+    reads = _reads(deployment, 1.0, request.prompt) if request.prompt else []
+    together = _together(deployment, requests, request, reads)
+    steps = max(request.output - 1, 1)
+    mixed = min(requests * sum(count for count, _ in together), float(steps))
+    mixed_s = sum(count * float(step_times(deployment, load).time_s[0]) for count, load in together) * requests
+    total_s = mixed_s + (steps - mixed) * step_s
+    first_s = prompt_seconds(deployment, 1.0, request.prompt) if request.prompt else step_s
+    return Steady(total_s / steps, first_s, total_s + first_s, requests * request.output / (total_s + first_s))
+
+
+def _together(
+    deployment: Deployment, requests: float, request: Request, reads: list[tuple[float, Load]]
+) -> list[tuple[float, Load]]:
+    """Steps that read a prompt beside the requests that decode."""
+    if not deployment.engine.scheduler.chunked:
+        return reads
+    beside = decoding(max(requests - 1, 0.0), request.prompt + request.output / 2)
+    return [(count, both(load, beside)) for count, load in reads]

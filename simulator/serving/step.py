@@ -1,0 +1,281 @@
+"""The time of one step of an engine: kernels, exchanges between devices, and the scheduler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+import numpy as np
+
+from simulator.device.device import Device
+
+from simulator.op.kernels import Columns, FloatArray, Kernels
+from simulator.precision import Engine as Units
+from simulator.precision import Precision
+from simulator.roofline.rates import Fidelity
+from simulator.roofline.times import Times, kernel_times
+from simulator.serving.engine import Engine
+from simulator.serving.exchange import sum_seconds
+from simulator.serving.formats import Format
+from simulator.serving.network import Generator, generator_of
+from simulator.serving.work import (
+    Launches,
+    Work,
+    at_points,
+    decode_columns,
+    expert_columns,
+    prefill_columns,
+    work_of,
+)
+from simulator.workload.workload import Workload
+
+FEW_ROWS = 256
+"""Products of so many rows at most wait for their weights; engines have kernels of their own for them."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A model on devices: what serves a request.
+
+    Attributes
+    ----------
+    ways, stages : devices that share each layer, and groups of layers one after the other.
+    cache_bytes : of each number of the cache. [byte]
+    by_experts : whether the devices share out whole experts.
+    """
+
+    workload: Workload
+    device: Device
+    engine: Engine
+    form: Format
+    ways: int = 1
+    stages: int = 1
+    cache_bytes: float = 2.0
+    by_experts: bool = False
+
+    @property
+    def devices(self) -> int:
+        """Devices of one replica."""
+        return self.ways * self.stages
+
+    @property
+    def generator(self) -> Generator:
+        """One device's share of the network."""
+        return generator_of(self.workload, self.ways)
+
+    @property
+    def work(self) -> Work:
+        """One device's share of the work, of all stages."""
+        engine = self.engine
+        return work_of(
+            self.generator,
+            self.form,
+            ways=self.ways,
+            merges=engine.merges,
+            fuses=engine.fuses,
+            by_experts=self.by_experts,
+        )
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is in a step, at many points at once, (points,) each.
+
+    Attributes
+    ----------
+    tokens : new tokens of all requests.
+    requests : requests whose next token is chosen.
+    decoding, context : requests that decode, and the tokens that each has cached, on average.
+    prompts, new, past : requests whose prompts are read, new tokens of each, tokens of each that are cached.
+    """
+
+    tokens: FloatArray
+    requests: FloatArray
+    decoding: FloatArray
+    context: FloatArray
+    prompts: FloatArray
+    new: FloatArray
+    past: FloatArray
+
+
+def decoding(requests: FloatArray | float, context: FloatArray | float) -> Load:
+    """Each request gets its next token."""
+    batch, cached = np.broadcast_arrays(np.atleast_1d(np.asarray(requests, dtype=float)), np.asarray(context, float))
+    none = np.zeros_like(batch)
+    return Load(batch, batch, batch, cached, none, none, none)
+
+
+def reading(prompts: FloatArray | float, new: FloatArray | float, past: FloatArray | float = 0.0) -> Load:
+    """So many prompts of `new` tokens are read together, each behind `past` cached ones."""
+    number, length, cached = np.broadcast_arrays(
+        np.atleast_1d(np.asarray(prompts, dtype=float)), np.asarray(new, float), np.asarray(past, float)
+    )
+    none = np.zeros_like(number)
+    return Load(number * length, number, none, none, number, length, cached)
+
+
+def both(one: Load, other: Load) -> Load:
+    """Requests that decode and prompts that are read, in one step."""
+    return Load(
+        one.tokens + other.tokens,
+        one.requests + other.requests,
+        one.decoding + other.decoding,
+        one.context + other.context,
+        one.prompts + other.prompts,
+        one.new + other.new,
+        one.past + other.past,
+    )
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Time of a step by what it waits for, (points,) each. [s]
+
+    Attributes
+    ----------
+    compute_s, memory_s, gap_s : of kernels, by what each waits for; the memory's holds weights and cache.
+    cache_s : the part of kernels that read the cache, whatever they wait for.
+    exchange_s : sums over the devices of a group, hand-over between stages.
+    host_s : the engine's scheduler.
+    """
+
+    compute_s: FloatArray
+    memory_s: FloatArray
+    gap_s: FloatArray
+    cache_s: FloatArray
+    exchange_s: FloatArray
+    host_s: FloatArray
+    flops: FloatArray
+    traffic_bytes: FloatArray
+
+    @property
+    def time_s(self) -> FloatArray:
+        """The whole step."""
+        return self.compute_s + self.memory_s + self.gap_s + self.exchange_s + self.host_s
+
+    def bound(self) -> str:
+        """What most of the first point's time waits for."""
+        parts = {
+            "compute": self.compute_s,
+            "memory": self.memory_s,
+            "launches": self.gap_s,
+            "exchange": self.exchange_s,
+            "scheduler": self.host_s,
+        }
+        return max(parts, key=lambda name: float(parts[name][0]))
+
+
+def step_times(deployment: Deployment, load: Load) -> StepTimes:
+    """Times of steps with so much in them, one a point; all layers, of all stages one after the other."""
+    work, form, points = deployment.work, deployment.form, len(load.tokens)
+    totals = _Totals(points)
+    for launches, number in ((work.token, load.tokens), (work.request, load.requests)):
+        _add_launches(totals, deployment, launches, number, load)
+    for group in work.experts:
+        times = _priced(deployment, expert_columns(group, load.tokens), form.precision, load.tokens, 2)
+        totals.add(times, np.full((2, 1), float(group.layers)), _gap(deployment, load))
+    for attending, layers in work.attention:
+        for columns, present in (
+            (decode_columns(attending, load.decoding, load.context), load.decoding > 0),
+            (prefill_columns(attending, load.prompts, load.new, load.past), load.prompts > 0),
+        ):
+            if present.any():
+                times = _attention(deployment, columns, present)
+                totals.add(times, np.full((1, 1), float(layers)), _gap(deployment, load), cache=True)
+    return _with_rest(deployment, load, totals)
+
+
+class _Totals:
+    """Sums over kernels in the making. [s]"""
+
+    def __init__(self, points: int) -> None:
+        self.compute, self.memory, self.gap, self.cache, self.flops, self.traffic = np.zeros((6, points))
+
+    def add(
+        self, times: tuple[FloatArray, FloatArray, FloatArray, FloatArray], number: FloatArray, gap: FloatArray,
+        *, cache: bool = False,
+    ) -> None:  # fmt: skip
+        """Kernels (kernels, points), each launched `number` (kernels, 1) times."""
+        compute, memory, flops, traffic = times
+        busy = np.maximum(compute, memory) * number
+        waits = compute >= memory
+        self.compute += np.where(waits, busy, 0.0).sum(axis=0)
+        self.memory += np.where(waits, 0.0, busy).sum(axis=0)
+        self.gap += np.where(busy > 0, gap * number, 0.0).sum(axis=0)
+        self.flops += (flops * number).sum(axis=0)
+        self.traffic += (traffic * number).sum(axis=0)
+        if cache:
+            self.cache += busy.sum(axis=0)
+
+
+def _add_launches(totals: _Totals, deployment: Deployment, launches: Launches, number: FloatArray, load: Load) -> None:
+    """Kernels that follow one number alone, worked out once for each different number."""
+    different, place = np.unique(number, return_inverse=True)
+    columns = at_points(launches, different)
+    times = _priced(deployment, columns, deployment.form.precision, np.repeat(different, len(launches.columns)), 0)
+    shape = (len(different), len(launches.columns))
+    compute, memory, flops, traffic = (values.reshape(shape).T[:, place] for values in times)
+    totals.add((compute, memory, flops, traffic), launches.times[:, None], _gap(deployment, load))
+
+
+def _gap(deployment: Deployment, load: Load) -> FloatArray:
+    """Between kernels: recorded graphs serve steps that decode alone."""
+    return np.where(load.prompts > 0, deployment.engine.prefill_gap_s, deployment.engine.gap_s)
+
+
+Priced = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
+"""Seconds of computing and of moving data, FLOP, bytes."""
+
+
+def _priced(deployment: Deployment, columns: Columns, precision: Precision, rows: FloatArray, blocks: int) -> Priced:
+    """Kernels that depend on tokens; `blocks` of them in a row of points each, or 0 for points in a row of kernels."""
+    device, engine = deployment.device, deployment.engine
+    times = _times(columns, device, precision)
+    product = columns.engine == Units.MATRIX
+    rate = engine.matrix * (engine.unpacked if deployment.form.unpacks else 1.0)
+    compute = times.compute_s / np.where(product, rate, 1.0)
+    streamed = times.traffic_bytes / _stream(device, engine, engine.weights)
+    rows = np.tile(rows, blocks) if blocks else rows
+    few = product & (rows <= FEW_ROWS)
+    memory = np.where(few, streamed, np.where(product, np.minimum(times.memory_s, streamed), times.memory_s))
+    result = (compute, memory, times.flops, times.traffic_bytes)
+    if not blocks:
+        return result
+    compute, memory, flops, traffic = (values.reshape(blocks, -1) for values in result)
+    return compute, memory, flops, traffic
+
+
+def _attention(deployment: Deployment, columns: Columns, present: FloatArray) -> Priced:
+    """Attention at points where there is any, (1, points)."""
+    engine, device = deployment.engine, deployment.device
+    times = _times(columns, device, deployment.form.cache_precision(deployment.cache_bytes))
+    compute = np.where(present, times.compute_s / engine.attention, 0.0)
+    memory = np.where(present, times.traffic_bytes / _stream(device, engine, engine.cache), 0.0)
+    return compute[None], memory[None], (times.flops * present)[None], (times.traffic_bytes * present)[None]
+
+
+def _stream(device: Device, engine: Engine, share: float) -> float:
+    """Bytes a second of a kernel that streams: a share of the memory's, at most what its units have under way."""
+    bandwidth = share * device.memory.bandwidth_byte_per_s
+    return min(bandwidth, engine.unit_byte_per_s * device.unit_count) if engine.unit_byte_per_s else bandwidth
+
+
+def _times(columns: Columns, device: Device, precision: Precision) -> Times:
+    number = len(columns)
+    every = np.arange(number, dtype=np.int64)
+    kernels = Kernels(columns, every, np.zeros(number, dtype=np.int64), np.zeros(number, dtype=bool))
+    return kernel_times(kernels, device, 1.0, precision, Fidelity.CALIBRATED)
+
+
+def _with_rest(deployment: Deployment, load: Load, totals: _Totals) -> StepTimes:
+    engine, generator = deployment.engine, deployment.generator
+    message = load.tokens * generator.features * deployment.form.activation_bytes
+    exchange = generator.reductions * sum_seconds(deployment.device, deployment.ways, message)
+    if deployment.stages > 1:
+        exchange = exchange + (deployment.stages - 1) * sum_seconds(deployment.device, 2, message)
+    gap = totals.gap + engine.helpers * len(generator.attention) * _gap(deployment, load)
+    host = engine.host_s + engine.request_s * load.requests + engine.prompt_s * load.prompts
+    return StepTimes(totals.compute, totals.memory, gap, totals.cache, exchange, host, totals.flops, totals.traffic)
+
+
+__all__ = ["Deployment", "Load", "StepTimes", "both", "decoding", "reading", "step_times"]
