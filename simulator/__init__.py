@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from simulator.pipeline import Simulation as Simulation
     from simulator.pipeline import simulate as simulate
     from simulator.pipeline import step_seconds as step_seconds
+    from simulator.serving.answer import Service as Service
+    from simulator.serving.answer import serve as serve
     from simulator.workload.reading import load_workload as load_workload
     from simulator.workload.workload import Workload as Workload
 
@@ -28,11 +30,13 @@ __version__ = "0.1.0"
 _PLACES = {
     "Device": "device.device",
     "Options": "pipeline",
+    "Service": "serving.answer",
     "Simulation": "pipeline",
     "SimulatorError": "errors",
     "Workload": "workload.workload",
     "load_device": "device.device",
     "load_workload": "workload.reading",
+    "serve": "serving.answer",
     "simulate": "pipeline",
     "step_seconds": "pipeline",
 }

@@ -25,6 +25,7 @@ ROOMS = {
     "roofline": 4,
     "training": 5,
     "pipeline": 6,
+    "serving": 6,
     "planning": 7,
     "calibration": 7,
     "report": 8,

@@ -24,6 +24,7 @@ COMMANDS = {
     "precisions": "The number formats and their widths.",
     "datasets": "What an epoch runs over.",
     "calibrate": "This machine, measured, as a device of its own.",
+    "serve": "A language model that is served: first token, tokens a second, cache, cost, at each concurrency.",
     "validate": "Predictions against a table of measured step times.",
     "schema": "JSON Schema of device or workload files, for editors.",
 }

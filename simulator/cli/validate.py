@@ -17,10 +17,17 @@ def command(file: Path, out: Path | None, as_json: bool) -> None:
     Columns: workload, device, task (train, infer, forward, backward), precision, batch, devices, step_s; if you like,
     optimizer (false: the time leaves the update out), framework and the year of its release, input_size (224x224, or a
     sequence length), id. Others are passed over.
+
+    A table of served requests (workload, profile, quantisation, devices, tp, engine, batch_or_concurrency, input_len,
+    output_len, metric, value) is predicted in each row's own metric.
     """
+    from simulator.calibration.served import is_served
     from simulator.calibration.validation import predict, read_measurements
     from simulator.report import validation
 
+    if is_served(file):
+        _served(file, out, as_json)
+        return
     cases = [predict(measured) for measured in read_measurements(file)]
     if out is not None:
         validation.write_validation(cases, out)
@@ -30,3 +37,19 @@ def command(file: Path, out: Path | None, as_json: bool) -> None:
         click.echo(json_text(validation.validation_summary(cases)))
     else:
         validation.print_validation(cases, out)
+
+
+def _served(file: Path, out: Path | None, as_json: bool) -> None:
+    """A table of served requests: each figure in its own metric."""
+    from simulator.calibration.served import predict_served, read_served
+    from simulator.report import served
+
+    cases = [predict_served(row) for row in read_served(file)]
+    if out is not None:
+        served.write_served(cases, out)
+    if as_json:
+        from simulator.report.summary import json_text
+
+        click.echo(json_text(served.served_summary(cases)))
+    else:
+        served.print_served(cases, out)

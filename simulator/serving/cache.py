@@ -10,8 +10,6 @@ from simulator.serving.step import Deployment
 from simulator.units import binary_bytes
 
 
-
-
 @dataclass(frozen=True)
 class Capacity:
     """What a device's memory holds. [byte], [tokens]

@@ -43,9 +43,9 @@ class Attending:
     cached: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Generator:
-    """One device's share of a network that generates.
+    """One device's share of a network that generates. Two are equal if they are the same object.
 
     Attributes
     ----------

@@ -160,9 +160,9 @@ def _kv_part(op: Attention, ways: int) -> int:
 
 def _part(out: int, fed: Fed, ways: int) -> int:
     """Columns of one device; the vocabulary is padded to whole shares."""
-    if not fed or not isinstance(fed[0], Attention):
+    attention, place = fed or (None, 0)
+    if not isinstance(attention, Attention):
         return -(-out // ways)
-    attention, place = fed
     shared = attention.kv_heads or attention.heads
     if place == JOINED:
         return out // (attention.heads + 2 * shared) * (attention.heads // ways + 2 * _kv_part(attention, ways))

@@ -28,7 +28,13 @@ class Request:
 
 def prompt_seconds(deployment: Deployment, prompts: float, length: int) -> float:
     """Time of reading so many prompts of equal length, in steps of as many tokens as the engine takes. [s]"""
-    return float(sum(steps * float(step_times(deployment, load).time_s[0]) for steps, load in _reads(deployment, prompts, length)))
+    steps = _reads(deployment, prompts, length)
+    return float(sum(count * float(step_times(deployment, load).time_s[0]) for count, load in steps))
+
+
+def first_token_times(deployment: Deployment, length: int) -> StepTimes:
+    """The step that reads one prompt, or its first piece."""
+    return step_times(deployment, _reads(deployment, 1.0, length)[0][1])
 
 
 def _reads(deployment: Deployment, prompts: float, length: int) -> list[tuple[float, Load]]:

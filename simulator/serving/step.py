@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.device.device import Device
-
 from simulator.op.kernels import Columns, FloatArray, Kernels
 from simulator.precision import Engine as Units
 from simulator.precision import Precision
@@ -245,7 +244,7 @@ def _priced(deployment: Deployment, columns: Columns, precision: Precision, rows
     return compute, memory, flops, traffic
 
 
-def _attention(deployment: Deployment, columns: Columns, present: FloatArray) -> Priced:
+def _attention(deployment: Deployment, columns: Columns, present: NDArray[np.bool_]) -> Priced:
     """Attention at points where there is any, (1, points)."""
     engine, device = deployment.engine, deployment.device
     times = _times(columns, device, deployment.form.cache_precision(deployment.cache_bytes))

@@ -1,4 +1,4 @@
-"""What a step of serving computes and moves, as columns: of each token, of each request, of experts and of the cache."""
+"""What a step of serving computes and moves, as columns: of each token, request, expert and cached token."""
 
 from __future__ import annotations
 
@@ -195,9 +195,7 @@ def _launches(kernels: Iterable[Kernel]) -> Launches:
     return Launches(pack(list(counts)), np.array(list(counts.values()), dtype=float))
 
 
-def _expert_groups(
-    generator: Generator, form: Format, *, ways: int, by_experts: bool
-) -> Iterable[ExpertGroup]:
+def _expert_groups(generator: Generator, form: Format, *, ways: int, by_experts: bool) -> Iterable[ExpertGroup]:
     for position in generator.experts:
         layer = generator.layers[position]
         op = layer.op
@@ -327,7 +325,7 @@ def _columns(
 
 
 def _joined(parts: Sequence[Columns]) -> Columns:
-    fields = [name for name in Columns.__dataclass_fields__]
+    fields = list(Columns.__dataclass_fields__)
     return Columns(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in fields))
 
 

@@ -1,0 +1,98 @@
+"""Validation of serving: errors by kind of measurement and engine, and why rows have no prediction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.calibration.served import ServedCase
+from simulator.report.listing import Row, print_table
+from simulator.report.tables import markdown_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GROUPS = ("kind", "engine", "device", "workload", "source")
+
+
+def served_frame(cases: Sequence[ServedCase]) -> pd.DataFrame:
+    """One row a case: what was measured, predicted, the error, or the reason."""
+    import pandas as pd
+
+    rows = [
+        {**asdict(case.row), "kind": case.kind, "predicted": case.predicted, "reason": case.reason, "error": case.error}
+        for case in cases
+    ]
+    return pd.DataFrame(rows)
+
+
+def error_rows(frame: pd.DataFrame, keys: Sequence[str]) -> list[Row]:
+    """One row a group: number, mean, median and bias of the errors."""
+    predicted = frame[frame["predicted"].notna()]
+    rows = []
+    for names, group in predicted.groupby(list(keys), sort=True):
+        error = group["error"]
+        values = dict(zip(keys, names, strict=True))
+        rows.append(
+            {
+                **values,
+                "rows": len(group),
+                "mean": f"{error.abs().mean():.1%}",
+                "median": f"{error.abs().median():.1%}",
+                "bias": f"{error.mean():+.1%}",
+                "within 20 %": f"{(error.abs() <= 0.2).mean():.0%}",
+            }
+        )
+    return rows
+
+
+def reason_rows(frame: pd.DataFrame) -> list[Row]:
+    """Why rows have no prediction, most frequent first."""
+    counts = frame.loc[frame["predicted"].isna(), "reason"].value_counts()
+    return [{"rows": int(count), "not predicted because": str(reason)} for reason, count in counts.head(12).items()]
+
+
+def _tables(frame: pd.DataFrame) -> dict[str, list[Row]]:
+    number = int(frame["predicted"].notna().sum())
+    tables = {f"{number} of {len(frame)} figures predicted": error_rows(frame, ["kind", "engine"])}
+    tables |= {f"by {key}": error_rows(frame, [key]) for key in GROUPS}
+    return tables | {"rows without a prediction": reason_rows(frame)}
+
+
+def print_served(cases: Sequence[ServedCase], out: Path | None) -> None:
+    """All tables on stdout."""
+    for title, rows in _tables(served_frame(cases)).items():
+        print_table(title, rows)
+    if out is not None:
+        print(f"cases and tables: {out}")
+
+
+def write_served(cases: Sequence[ServedCase], out: Path) -> None:
+    """`tables.md` and `cases.csv` in a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    frame = served_frame(cases)
+    frame.to_csv(out / "cases.csv", index=False)
+    parts = ["# Predicted against measured serving"]
+    for title, rows in _tables(frame).items():
+        if rows:
+            parts += [f"## {title}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
+    (out / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def served_summary(cases: Sequence[ServedCase]) -> dict[str, Any]:
+    """Statistics and every case; a case without a prediction has its reason."""
+    frame = served_frame(cases)
+    return {
+        "rows": len(cases),
+        "not_predicted": sum(math.isnan(case.predicted) for case in cases),
+        "by": {key: error_rows(frame, [key]) for key in GROUPS},
+        "reasons": reason_rows(frame),
+        "cases": [
+            {"id": case.row.id, "kind": case.kind, "metric": case.row.metric, "measured": case.row.value}
+            | {"predicted": None if math.isnan(case.predicted) else case.predicted, "reason": case.reason or None}
+            for case in cases
+        ],
+    }

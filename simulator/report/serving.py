@@ -1,0 +1,117 @@
+"""A served model on a terminal and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from simulator.report.listing import Row, print_table
+from simulator.serving.answer import Point, Serving
+from simulator.serving.step import StepTimes
+from simulator.units import binary_bytes, duration
+
+
+def print_serving(answer: Serving) -> None:
+    """The answer first, then the cache, what binds, and one row a concurrency."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(headline(answer), style="bold")
+    for line in (_best_line(answer), _cache_line(answer), _bound_line(answer)):
+        console.print(f"  {line}")
+    console.print()
+    print_table("requests at a time", [_row(point) for point in answer.points])
+    console.print(basis_line(answer))
+
+
+def headline(answer: Serving) -> str:
+    """Model, devices, engine, and one request alone."""
+    deployment, request, point = answer.deployment, answer.service.request, answer.points[0]
+    return (
+        f"{deployment.workload.name} in {deployment.form.name} on {deployment.devices} x {deployment.device.name} "
+        f"with {deployment.engine.name}, {request.prompt} tokens in, {request.output} out: first token after "
+        f"{duration(point.first_s)}, then {duration(point.token_s)} a token "
+        f"({'one request' if point.requests == 1 else f'{point.requests} requests'})"
+    )
+
+
+def _best_line(answer: Serving) -> str:
+    best = max(answer.points, key=lambda point: point.tokens_per_s)
+    return f"at most {best.tokens_per_s:,.0f} tokens/s, with {best.requests} requests at a time"
+
+
+def _cache_line(answer: Serving) -> str:
+    room, length = answer.capacity, answer.service.request.total
+    return (
+        f"each device: weights {binary_bytes(room.weights_bytes)}, cache {binary_bytes(room.cache_bytes)} of "
+        f"{binary_bytes(answer.deployment.device.memory.capacity_bytes)}; the cache holds {room.tokens:,} tokens, "
+        f"{room.requests(length):.2f} requests of {length:,}"
+    )
+
+
+def _bound_line(answer: Serving) -> str:
+    first, last = answer.points[0], answer.points[-1]
+    words = [f"reading a prompt waits for {answer.prefill.bound()}", f"decoding {first.requests} for {first.bound}"]
+    if last is not first:
+        words.append(f"decoding {last.requests} for {last.bound}")
+    return "; ".join(words)
+
+
+def basis_line(answer: Serving) -> str:
+    """What the numbers rest on."""
+    device = answer.deployment.device
+    price = device.profile.price
+    dated = f"; price of {price.date}: {price.usd_per_hour} USD an hour a device" if price else ""
+    return f"static answer, fidelity: calibrated{dated}; energy at the boards' full power"
+
+
+def _row(point: Point) -> Row:
+    return {
+        "requests": f"{point.requests}",
+        "first token": duration(point.first_s),
+        "a token": duration(point.token_s),
+        "request": duration(point.request_s),
+        "tokens/s each": f"{point.request_tokens_per_s:,.1f}",
+        "tokens/s": f"{point.tokens_per_s:,.0f}",
+        "decoding waits for": point.bound,
+        "USD/M tokens": "" if point.cost_usd is None else f"{point.cost_usd:,.2f}",
+        "J/token": "" if point.energy_j is None else f"{point.energy_j:,.3g}",
+        "cache": binary_bytes(point.cache_bytes),
+        "fits": "yes" if point.fits else "no",
+    }
+
+
+def serving_summary(answer: Serving) -> dict[str, Any]:
+    """The answer as a JSON document; its keys are described in docs/json.md."""
+    deployment, service, room = answer.deployment, answer.service, answer.capacity
+    return {
+        "workload": {"name": deployment.workload.name, "parameters": deployment.workload.parameters},
+        "device": {"name": deployment.device.name, "devices": deployment.devices},
+        "options": {
+            "precision": deployment.form.name,
+            "cache_bytes": deployment.cache_bytes,
+            "engine": deployment.engine.name,
+            "tp": deployment.ways,
+            "pp": deployment.stages,
+            "expert_parallel": deployment.by_experts,
+            "input": service.request.prompt,
+            "output": service.request.output,
+        },
+        "memory": {
+            "weights_bytes": room.weights_bytes,
+            "activations_bytes": room.activations_bytes,
+            "reserve_bytes": room.reserve_bytes,
+            "cache_bytes": room.cache_bytes,
+            "token_bytes": room.token_bytes,
+            "tokens": room.tokens,
+            "requests": room.requests(service.request.total),
+        },
+        "prefill": _step(answer.prefill),
+        "concurrency": [asdict(point) for point in answer.points],
+    }
+
+
+def _step(times: StepTimes) -> dict[str, Any]:
+    """One step by what it waits for."""
+    names = ("time_s", "compute_s", "memory_s", "gap_s", "cache_s", "exchange_s", "host_s", "flops", "traffic_bytes")
+    return {"bound": times.bound(), **{name: float(getattr(times, name)[0]) for name in names}}

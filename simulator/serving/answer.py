@@ -1,0 +1,176 @@
+"""`serve`: a model on devices under an engine, answered without a queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simulator.device.device import Device
+from simulator.errors import InputError
+from simulator.serving.cache import Capacity, capacity, request_bytes
+from simulator.serving.engine import load_engine
+from simulator.serving.formats import BLOCK_BYTES, get_format
+from simulator.serving.static import Request, decode_times, first_token_times, steady
+from simulator.serving.step import Deployment, StepTimes
+from simulator.units import parse
+from simulator.workload.workload import Workload
+
+CACHE_FORMATS = {"fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "q8_0": BLOCK_BYTES["q8_0"], "int4": 0.5625}
+"""Bytes of each number of the cache."""
+
+MILLION = 1e6
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is asked of a served model; names are checked when it is answered.
+
+    Attributes
+    ----------
+    precision : format of weights and products, such as fp8, bf16 or q4_k_m.
+    cache : format of the cache; the weights' usual one if None.
+    ways, stages : devices that share a layer, and groups of layers in a row; all devices share a layer if None.
+    request : prompt and output. [tokens]
+    concurrency : requests at a time to answer for; powers of two up to what fits if empty.
+    by_experts : the devices share out whole experts instead of slices of each.
+    """
+
+    precision: str = "bf16"
+    cache: str | None = None
+    engine: str = "vllm"
+    devices: int = 1
+    ways: int | None = None
+    stages: int | None = None
+    request: Request = Request(1024, 256)
+    concurrency: tuple[int, ...] = ()
+    by_experts: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """The answer at so many requests at a time.
+
+    Attributes
+    ----------
+    first_s, token_s, request_s : time to the first token, mean time a token, of the whole request. [s]
+    request_tokens_per_s, tokens_per_s : output, of one request and of all. [1/s]
+    bound : what most of a decoding step waits for.
+    cost_usd, energy_j : of a million output tokens, and of a token at the boards' full power; None where the device
+        has no price or power. [USD], [J]
+    cache_bytes : held on one device. [byte]
+    fits : whether the cache holds all of them in full length.
+    """
+
+    requests: int
+    first_s: float
+    token_s: float
+    request_s: float
+    request_tokens_per_s: float
+    tokens_per_s: float
+    bound: str
+    cost_usd: float | None
+    energy_j: float | None
+    cache_bytes: float
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Everything a report of a served model shows."""
+
+    deployment: Deployment
+    service: Service
+    capacity: Capacity
+    prefill: StepTimes
+    points: tuple[Point, ...]
+
+    @property
+    def most_requests(self) -> int:
+        """Requests of the asked length that the cache holds at a time, at most as many as the engine takes."""
+        return most_requests(self.deployment, self.capacity, self.service.request)
+
+
+def serve(workload: Workload, device: Device, service: Service | None = None) -> Serving:
+    """How long a model takes a request on devices, at each concurrency, and why.
+
+    Raises
+    ------
+    UnsupportedError
+        If the network does not generate, or the device lacks a peak.
+    InputError
+        If a degree does not divide the heads, or a context is longer than the network's.
+    OutOfMemoryError
+        If the weights or a single request's cache do not fit.
+    """
+    asked = service or Service()
+    deployment = deploy(workload, device, asked)
+    room = capacity(deployment)
+    most = most_requests(deployment, room, asked.request)
+    if most < 1:
+        raise InputError(
+            f"a request of {asked.request.total} tokens needs more than the cache's {room.tokens} tokens; "
+            f"ask for at most {room.tokens}, or more --devices"
+        )
+    points = asked.concurrency or _powers(most)
+    return Serving(
+        deployment,
+        asked,
+        room,
+        first_token_times(deployment, asked.request.prompt),
+        tuple(_point(deployment, asked.request, requests, most) for requests in points),
+    )
+
+
+def deploy(workload: Workload, device: Device, service: Service) -> Deployment:
+    """The model on its devices."""
+    form = get_format(service.precision)
+    if service.cache is not None and service.cache not in CACHE_FORMATS:
+        raise InputError(f"--kv {service.cache!r}: unknown format of the cache; known: {', '.join(CACHE_FORMATS)}")
+    if service.devices < 1 or min(service.request.prompt, service.request.output) < 1:
+        raise InputError("devices, prompt and output must be at least 1")
+    stages = service.stages or 1
+    ways = service.ways or max(service.devices // stages, 1)
+    if ways * stages != service.devices:
+        raise InputError(f"--tp {ways} times --pp {stages} must be the {service.devices} devices")
+    cache = CACHE_FORMATS[service.cache] if service.cache else form.cache_bytes
+    engine = load_engine(service.engine)
+    deployment = Deployment(workload, device, engine, form, ways, stages, cache, by_experts=service.by_experts)
+    limit = deployment.generator.limit
+    if limit is not None and service.request.total > limit:
+        raise InputError(
+            f"{workload.name} has a context of {limit} tokens, prompt and output are {service.request.total}; "
+            f"shorten one by {service.request.total - limit}"
+        )
+    return deployment
+
+
+def most_requests(deployment: Deployment, room: Capacity, request: Request) -> int:
+    """Requests of full length that the cache holds, at most as many as the engine runs."""
+    held = int(room.cache_bytes // request_bytes(deployment, request.total))
+    return min(held, deployment.engine.scheduler.requests)
+
+
+def _powers(most: int) -> tuple[int, ...]:
+    """1, 2, 4 and so on, and the most."""
+    return (*(1 << power for power in range(most.bit_length()) if 1 << power < most), most)
+
+
+def _point(deployment: Deployment, request: Request, requests: int, most: int) -> Point:
+    found = steady(deployment, requests, request)
+    rate, devices = found.output_tokens_per_s, deployment.devices
+    price, power = deployment.device.profile.price, deployment.device.profile.power
+    usd_per_s = price.usd_per_hour * devices / HOUR_S if price else None
+    watts = parse(power, "W", f"{deployment.device.name}: power") * devices if power else None
+    return Point(
+        requests=requests,
+        first_s=found.first_s,
+        token_s=found.token_s,
+        request_s=found.request_s,
+        request_tokens_per_s=1 / found.token_s,
+        tokens_per_s=rate,
+        bound=decode_times(deployment, requests, request).bound(),
+        cost_usd=usd_per_s / rate * MILLION if usd_per_s is not None else None,
+        energy_j=watts / rate if watts is not None else None,
+        cache_bytes=requests * request_bytes(deployment, request.prompt + request.output / 2),
+        fits=requests <= most,
+    )

@@ -1,0 +1,119 @@
+"""Static answers: capacity, times, errors, properties."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator import load_device, load_workload
+from simulator.errors import InputError, OutOfMemoryError, UnknownNameError
+from simulator.serving.answer import Service, Serving, deploy, serve
+from simulator.serving.cache import capacity
+from simulator.serving.engine import load_engine, names
+from simulator.serving.static import Request, batch_seconds, prompt_seconds, steady
+from simulator.serving.step import Deployment, both, decoding, reading, step_times
+
+TOKENS = st.integers(1, 4000)
+FEW = st.integers(1, 64)
+
+
+def deployed(device: str = "h100", **fields: object) -> Deployment:
+    return deploy(load_workload("llama3_8b"), load_device(device), Service(**fields))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def large() -> Serving:
+    return serve(load_workload("llama3_70b"), load_device("h100"), Service("fp8", devices=4))
+
+
+def test_the_cache_holds_what_weights_and_workspaces_leave() -> None:
+    room = capacity(deployed())
+    assert room.weights_bytes == pytest.approx(16_060_522_496)
+    assert room.token_bytes == 32 * 2 * 8 * 128 * 2
+    whole = load_device("h100").memory.capacity_bytes
+    used = room.weights_bytes + room.activations_bytes + room.reserve_bytes + room.cache_bytes
+    assert used == pytest.approx(load_engine("vllm").memory.fraction * whole)
+    assert room.tokens % room.block == 0
+    assert room.tokens * room.token_bytes <= room.cache_bytes
+
+
+def test_no_token_is_faster_than_its_weights() -> None:
+    deployment = deployed()
+    seconds = step_times(deployment, decoding(1, 1)).time_s[0]
+    assert seconds > 0.93 * deployment.work.weight_bytes / deployment.device.memory.bandwidth_byte_per_s
+
+
+@given(FEW, TOKENS, TOKENS)
+@settings(max_examples=25, deadline=None)
+def test_more_requests_and_longer_contexts_never_take_less(requests: int, short: int, more: int) -> None:
+    deployment = deployed()
+    times = step_times(
+        deployment, decoding(np.array([requests, requests, requests + 8]), np.array([short, short + more, short]))
+    )
+    assert times.time_s[0] <= times.time_s[1] * (1 + 1e-9)
+    assert times.memory_s[0] + times.compute_s[0] <= (times.memory_s + times.compute_s)[2] * (1 + 1e-9)
+
+
+@given(FEW, TOKENS)
+@settings(max_examples=15, deadline=None)
+def test_the_parts_are_the_whole_and_points_do_not_mix(requests: int, context: int) -> None:
+    deployment = deployed(devices=2)
+    load = both(decoding(requests, context), reading(1, 512))
+    one = step_times(deployment, load)
+    parts = (one.compute_s, one.memory_s, one.gap_s, one.exchange_s, one.host_s)
+    assert sum(float(part[0]) for part in parts) == pytest.approx(float(one.time_s[0]))
+    many = step_times(deployment, decoding(np.array([1, requests]), np.array([1, context])))
+    assert many.time_s[1] == pytest.approx(step_times(deployment, decoding(requests, context)).time_s[0])
+
+
+def test_a_static_batch_is_its_prompts_and_its_tokens() -> None:
+    deployment, request = deployed(), Request(512, 1)
+    # The first token comes with the prompt, so one token of output is the prompt alone.
+    assert batch_seconds(deployment, 4, request) == pytest.approx(prompt_seconds(deployment, 4, 512))
+
+
+@pytest.mark.parametrize("engine", names())
+def test_every_engine_serves_more_requests_with_more_tokens_a_second(engine: str) -> None:
+    deployment = deployed(engine=engine, precision="fp16")
+    rates = [steady(deployment, requests, Request(128, 256)).output_tokens_per_s for requests in (1, 4, 16)]
+    assert rates == sorted(rates)
+
+
+def test_the_answer_of_a_large_model_is_whole(large: Serving) -> None:
+    assert [point.requests for point in large.points][:4] == [1, 2, 4, 8]
+    assert all(point.fits for point in large.points)
+    first, last = large.points[0], large.points[-1]
+    assert last.tokens_per_s > 5 * first.tokens_per_s
+    assert last.token_s > first.token_s
+    assert first.cost_usd is not None
+    # 6.88 USD an hour on each of 4 devices over tokens a second, for a million.
+    assert first.cost_usd == pytest.approx(4 * 6.88 / 3600 / first.tokens_per_s * 1e6)
+    assert large.prefill.bound() == "compute"
+
+
+def test_what_cannot_be_served_is_one_line() -> None:
+    llama, device = load_workload("llama3_70b"), load_device("h100")
+    with pytest.raises(OutOfMemoryError, match=r"the cache holds no request; try --devices \d+"):
+        serve(llama, device, Service("bf16"))
+    with pytest.raises(InputError, match="degrees that do"):
+        serve(llama, device, Service("fp8", devices=3))
+    with pytest.raises(InputError, match="context of 1024 tokens"):
+        serve(load_workload("gpt2"), device, Service(request=Request(1000, 100)))
+    with pytest.raises(InputError, match="ask for at most"):
+        serve(load_workload("llama3_8b"), device, Service(request=Request(10**7, 1)))
+    with pytest.raises(UnknownNameError, match="did you mean 'fp8'"):
+        serve(llama, device, Service("fp9"))
+    with pytest.raises(UnknownNameError, match="unknown engine"):
+        serve(llama, device, Service(engine="vlm"))
+
+
+def test_points_are_many_a_second(large: Serving) -> None:
+    requests, context = np.repeat(np.arange(1, 101), 100), np.tile(np.arange(100) * 40 + 100, 100)
+    start = time.perf_counter()
+    times = step_times(large.deployment, decoding(requests, context)).time_s
+    assert times.shape == (10_000,)
+    assert time.perf_counter() - start < 2.0
