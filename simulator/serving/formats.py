@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from simulator.errors import UnknownNameError
-from simulator.precision import INDEX_BYTES, MASK_BYTES, Precision
+from simulator.precision import FP4_BYTES, INDEX_BYTES, MASK_BYTES, Precision
 
 ONE = 1.0
 """A weight's width: kernels of a served model read weights in bytes already."""
@@ -15,6 +15,8 @@ HALF = ("fp16_tensor", "bf16_tensor", "fp16", "bf16", "fp32")
 INT8 = ("int8_tensor", "int8", *HALF)
 FP8 = ("fp8_tensor", *HALF)
 FP4 = ("fp4_tensor", *FP8)
+
+_OPERAND_BYTES = {HALF: 2.0, INT8: 1.0, FP8: 1.0, FP4: FP4_BYTES, ("fp32",): 4.0}
 
 BLOCK_BYTES = {
     "f32": 4.0,
@@ -64,17 +66,17 @@ class Format:
     @property
     def precision(self) -> Precision:
         """For kernels whose weights are counted in bytes."""
-        return _precision(self.name, self.activation_bytes, self.peaks)
+        return _precision(self.name, self.activation_bytes, self.peaks, _OPERAND_BYTES[self.peaks])
 
     def cache_precision(self, cache_bytes: float) -> Precision:
         """For attention over a cache of numbers of that width."""
-        return _precision(f"{self.name} cache {cache_bytes}", cache_bytes, HALF if cache_bytes > 1 else FP8)
+        return _precision(f"{self.name}, cache of {cache_bytes}", cache_bytes, HALF if cache_bytes > 1 else FP8, 2.0)
 
 
 @lru_cache
-def _precision(name: str, width: float, peaks: tuple[str, ...]) -> Precision:
+def _precision(name: str, width: float, peaks: tuple[str, ...], operand_bytes: float) -> Precision:
     widths = (ONE, width, width, width, width, INDEX_BYTES, MASK_BYTES, 4)
-    return Precision(name, widths, peaks, ("fp32",), inference_only=True)
+    return Precision(name, "as served", widths, operand_bytes, peaks, ("fp32",), inference_only=True)
 
 
 def _plain(name: str, weight: float, peaks: tuple[str, ...], table: float = 2.0, *, unpacks: bool = False) -> Format:
@@ -107,7 +109,7 @@ FORMATS: dict[str, Format] = {
         _plain("bf16", 2.0, HALF),
         _plain("fp8", 1.0, FP8),
         _plain("int8", 1.0, INT8),
-        _plain("fp4", 0.5 + 1 / 16, FP4),
+        _plain("fp4", FP4_BYTES, FP4),
         _plain("w8a16", 1.0, HALF, unpacks=True),
         _plain("int4", GROUP, HALF, unpacks=True),
         _plain("mxfp4", 0.5 + 1 / 32, HALF, unpacks=True),

@@ -13,12 +13,13 @@ from simulator.catalog import read_yaml
 from simulator.device.device import Device, leaves, load_device
 from simulator.device.framework import FrameworkProfile
 from simulator.device.profile import DeviceProfile, FamilyProfile, MemoryProfile
+from simulator.serving.engine import EngineProfile
 from simulator.units import parse
 
 FOLDER = Path(__file__).parents[2] / "hardware_profiles"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 KINDS = {path: str(read_yaml(path)["kind"]) for path in FILES}
-DEVICES = [path.stem for path in FILES if KINDS[path] not in ("memory", "family", "framework")]
+DEVICES = [path.stem for path in FILES if KINDS[path] not in ("memory", "family", "framework", "engine")]
 MEASURED_ROUNDING = 0.011
 
 
@@ -42,6 +43,7 @@ MATRIX_FLOP_PER_UNIT_AND_CYCLE = {
     "rtx-2080": 64,
     "rtx-30": 128,
     "rtx-40": 128,
+    "rtx-4000-ada": 256,
     "rtx-50": 128,
     "rtx-a6000": 256,
     "rtx-6000": 256,
@@ -53,6 +55,7 @@ MATRIX_FLOP_PER_UNIT_AND_CYCLE = {
     "l4": 256,
     "h100": 1024,
     "h200": 1024,
+    "h20": 256,
     "b200": 2048,
     "mi100": 256,
     "mi2": 256,
@@ -67,11 +70,12 @@ MATRIX_FLOP_PER_UNIT_AND_CYCLE = {
 MATRIX_UNCHECKED = {
     "gb200": "its number of tensor cores is not published",
     "tpu-v6e": "its clock is not published",
+    "radeon-8060s": "the vector registers' own instructions, no matrix unit",
     "graviton3": "the vector registers' own instructions, no matrix unit",
 }
 
 
-Profile = DeviceProfile | FamilyProfile | FrameworkProfile | MemoryProfile
+Profile = DeviceProfile | EngineProfile | FamilyProfile | FrameworkProfile | MemoryProfile
 
 
 def _struct(path: Path) -> type[Profile]:
@@ -79,6 +83,7 @@ def _struct(path: Path) -> type[Profile]:
         "memory": MemoryProfile,
         "family": FamilyProfile,
         "framework": FrameworkProfile,
+        "engine": EngineProfile,
     }
     return kinds.get(KINDS[path], DeviceProfile)
 
@@ -95,7 +100,9 @@ def _half(device: Device) -> float | None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_decodes_strictly_under_its_own_name(path: Path) -> None:
     assert _decoded(path).name == path.stem
-    folder = {"family": "families", "framework": "frameworks"}.get(KINDS[path], "hardware_profiles")
+    folder = {"family": "families", "framework": "frameworks", "engine": "engines"}.get(
+        KINDS[path], "hardware_profiles"
+    )
     assert path.parent.name == folder
 
 
