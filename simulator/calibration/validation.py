@@ -243,9 +243,13 @@ def _weights(cases: Sequence[Case]) -> FloatArray:
 
 
 def _quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
+    """A weighted quantile: each value stands in the middle of its weight, and between two it is interpolated.
+
+    The median of two numbers of equal weight is their mean.
+    """
     order = np.argsort(values)
-    position = int(np.searchsorted(np.cumsum(weights[order]), share))
-    return float(values[order][min(position, len(values) - 1)])
+    weight = weights[order]
+    return float(np.interp(share, np.cumsum(weight) - weight / 2, values[order]))
 
 
 def grouped(cases: Sequence[Case], key: str) -> dict[str, list[Case]]:

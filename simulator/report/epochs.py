@@ -12,6 +12,7 @@ from simulator.report.style import (
     BLUE,
     BOUNDS,
     DPI,
+    INK,
     NORMAL,
     PHASES,
     SMALL,
@@ -89,13 +90,13 @@ def _compare(figure: Figure, simulation: Simulation, others: Sequence[Simulation
     own = next(place for place, row in enumerate(rows) if row is simulation)
     run = simulation.run
     epoch = figure.add_axes((left, _BOTTOM, width - 0.02, _HEIGHT))
-    _bars(epoch, [row.run.epoch_s for row in rows], own, "one epoch")
+    _bars(epoch, [row.run.epoch_s for row in rows], own, "one epoch", rows)
     epoch.set_yticks(range(len(rows)), names)
     second = figure.add_axes((left + width + 0.01, _BOTTOM, width - 0.02, _HEIGHT))
     if run.epochs > 1:
-        _bars(second, [row.run.total_s for row in rows], own, f"{run.epochs} epochs")
+        _bars(second, [row.run.total_s for row in rows], own, f"{run.epochs} epochs", rows)
     else:
-        _bars(second, [row.step.time_s for row in rows], own, f"one step of {simulation.batch} samples")
+        _bars(second, [row.step.time_s for row in rows], own, f"one step of {simulation.batch} samples", rows)
     second.set_yticks([])
     epoch.get_yticklabels()[own].set_fontweight("bold")
 
@@ -116,23 +117,27 @@ def labels(rows: Sequence[Simulation]) -> list[str]:
     return [", ".join([name, *(detail[at] for at in differing)]) for name, detail in zip(names, details, strict=True)]
 
 
-def _bars(axes: Axes, seconds: Sequence[float], own: int, title: str) -> None:
-    """Bars of times, this device's dark, each with its time and how it compares."""
+def _bars(axes: Axes, seconds: Sequence[float], own: int, title: str, rows: Sequence[Simulation]) -> None:
+    """Bars of times, this device's dark, each with its interval as whiskers, its time and how it compares."""
     longest, shortest = max(seconds), min(seconds)
     logarithmic = longest > LOGARITHMIC_ABOVE * shortest
     start = shortest / 5 if logarithmic else 0.0
     if logarithmic:
         axes.set_xscale("log")
-        axes.set_xlim(start, start * (longest / start) ** 1.4)
+        axes.set_xlim(start, start * (longest / start) ** 1.5)
     else:
-        axes.set_xlim(0, 1.5 * longest)
+        axes.set_xlim(0, 1.75 * longest)
     colours = [BLUE if place == own else _PALE for place in range(len(seconds))]
     axes.barh(range(len(seconds)), [value - start for value in seconds], 0.7, left=start, color=colours)
     for place, value in enumerate(seconds):
         ratio = value / seconds[own]
         compared = "" if place == own else f" ({ratio:.3g}x)"
         weight = "bold" if place == own else "normal"
-        beside(axes, value, place, f"{duration(value)}{compared}", fontweight=weight)
+        interval = rows[place].interval
+        end = value * interval.high if interval else value
+        if interval:
+            axes.plot([value * interval.low, end], [place, place], color=INK, linewidth=1.2, marker="|", markersize=8)
+        beside(axes, end, place, f"{duration(value)}{compared}", fontweight=weight)
     axes.set_ylim(max(len(seconds), 3) - 0.4, -0.6)
     _label_times(axes, title)
     clean(axes)

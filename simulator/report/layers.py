@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import groupby
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +22,10 @@ from simulator.report.style import (
     beside,
     clean,
     draw_key,
+    fitted,
     new_figure,
     percent,
     setting,
-    short,
     styled,
     text_size,
 )
@@ -41,7 +40,7 @@ NAMED = 15
 MOST_BARS = 220
 """Along the depth, so that each is some pixels wide."""
 SEPARATE = 120
-"""Up to so many layers, bars along the depth stand apart."""
+"""Up to so many bars along the depth, they stand apart."""
 
 _BOTTOM, _HEIGHT = 0.15, 0.69
 _SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
@@ -51,13 +50,13 @@ def layers_figure(simulation: Simulation, others: Sequence[object] = ()) -> Figu
     """Time of a step along the layers, and of the slowest layers by name, split into forward, backward and update."""
     groups = layer_groups(simulation)
     rows = groups[:NAMED]
-    alike = any(len(group.layers) > 1 for group in rows)
+    alike = next((group for group in rows if len(group.layers) > 1), None)
     notes = [basis(simulation)]
-    if alike:
-        notes.append("(36x), and 36 more: layers of equal work and time, added up")
+    if alike is not None:
+        notes.append(f"{alike.label}: {len(alike.layers)} layers of equal work and time, added up; others alike")
     with styled():
         figure = new_figure(f"{setting(simulation)}: {duration(simulation.step.time_s)} a step, by layer", notes)
-        names = [short(group.label, 34) for group in rows]
+        names = [fitted(figure, group.label, 255.0) for group in rows]
         widest = max((text_size(figure, name)[0] for name in names), default=0.0) / (WIDTH_INCHES * DPI)
         left = min(max(0.57, 0.53 + widest), 0.75)
         depth = figure.add_axes((0.065, _BOTTOM, left - widest - 0.105, _HEIGHT))
@@ -79,15 +78,15 @@ def _scale(seconds: float) -> tuple[float, str]:
 
 
 def _draw_depth(figure: Figure, axes: Axes, simulation: Simulation) -> None:
-    """Thin bars in the network's order: one a layer, or one for several consecutive layers of a deep network."""
+    """Thin bars in the network's order: one a layer, or one a block of a deep network."""
     from matplotlib.patches import StepPatch
     from matplotlib.ticker import MaxNLocator
 
-    layers = len(simulation.workload.layers)
-    together = ceil(layers / MOST_BARS)
-    times = np.add.reduceat(phases(simulation.layers.by_phase), range(0, layers, together), axis=1)
+    names = [layer.name for layer in simulation.workload.layers]
+    starts = _starts(names)
+    times = np.add.reduceat(phases(simulation.layers.by_phase), starts, axis=1)
     factor, unit = _scale(float(times.sum(axis=0).max()))
-    edges = _edges(times.shape[1], together, 0.12 if layers <= SEPARATE else 0.0)
+    edges = _edges(starts, len(names), 0.12 * len(names) / len(starts) if len(starts) <= SEPARATE else 0.0)
     base = np.zeros(2 * times.shape[1] - 1)
     for row, (_, colour) in zip(times, PHASES, strict=True):
         if row.any():
@@ -95,21 +94,40 @@ def _draw_depth(figure: Figure, axes: Axes, simulation: Simulation) -> None:
             looks: dict[str, Any] = {"baseline": base, "fill": True, "color": colour, "linewidth": 0}
             axes.add_artist(StepPatch(top, edges, **looks))
             base = top
-    axes.set_xlim(0.3, layers + 0.7)
+    axes.set_xlim(0.3, len(names) + 0.7)
     axes.set_ylim(0, 1.08 * base.max())
-    axes.set_ylabel(f"time of a layer [{unit}]" if together == 1 else f"time of {together} consecutive layers [{unit}]")
+    axes.set_ylabel(f"time of a {'layer' if len(starts) == len(names) else 'block'} [{unit}]")
     axes.set_xlabel("layer number, in the network's order")
     axes.set_title("along the network", loc="left", fontsize=NORMAL)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
     axes.set_axisbelow(True)
-    _draw_stages(figure, axes, [layer.name for layer in simulation.workload.layers], base.max())
+    _draw_stages(figure, axes, names, base.max())
 
 
-def _edges(bars: int, together: int, gap: float) -> FloatArray:
-    """Left and right edges of bars, each of `together` layers that are numbered from 1, with gaps between them."""
-    starts = 0.5 + together * np.arange(bars, dtype=float)
-    edges: FloatArray = np.column_stack([starts + gap, starts + together - gap]).ravel()
+def _starts(names: Sequence[str]) -> list[int]:
+    """Where each bar begins: at each layer, or at each block, whose layers share their names up to the first number."""
+    if len(names) <= MOST_BARS:
+        return list(range(len(names)))
+    starts = [0]
+    for position in range(1, len(names)):
+        if _block(names[position]) != _block(names[position - 1]):
+            starts.append(position)
+    return starts
+
+
+def _block(name: str) -> str:
+    """The name up to its first number, "layers.3" of "layers.3.mlp.up", or its first part."""
+    parts = re.split(r"[./]", name)
+    number = next((place for place, part in enumerate(parts) if part.isdigit()), 0)
+    return ".".join(parts[: number + 1])
+
+
+def _edges(starts: Sequence[int], layers: int, gap: float) -> FloatArray:
+    """Left and right edges of bars that begin at these layers, numbered from 1, with gaps between them."""
+    bounds = np.array([*starts, layers], dtype=float) + 0.5
+    gaps = np.minimum(gap, 0.2 * np.diff(bounds))
+    edges: FloatArray = np.column_stack([bounds[:-1] + gaps, bounds[1:] - gaps]).ravel()
     return edges
 
 
@@ -118,10 +136,10 @@ def _draw_stages(figure: Figure, axes: Axes, names: Sequence[str], highest: floa
     position, room = 0, axes.get_window_extent().width / len(names)
     for stage, members in groupby(names, key=lambda name: re.split(r"[./]", name)[0]):
         count = len(list(members))
-        if 3 < count < len(names) and text_size(figure, short(stage, 14))[0] + 4 < count * room:
+        if 3 < count < len(names) and text_size(figure, stage)[0] + 4 < count * room:
             axes.axvline(position + 0.5, color="#888888", linewidth=0.7, linestyle=":")
             place = (position + 0.5 + count / 2, 1.02 * highest)
-            axes.text(*place, short(stage, 14), ha="center", fontsize=SMALL, color="#555555", clip_on=True)
+            axes.text(*place, stage, ha="center", fontsize=SMALL, color="#555555", clip_on=True)
         position += count
 
 

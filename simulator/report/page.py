@@ -55,6 +55,7 @@ def report_page(simulation: Simulation, others: Sequence[Other]) -> str:
         _memory(simulation),
         "## Other devices" if others else "## The epoch",
         *([_comparison(simulation, others)] if others else []),
+        *(["![Rooflines on equal axes](rooflines.png)"] if any(not isinstance(o, tuple) for o in others) else []),
         "![Time beside other devices](epochs.png)" if others else "![What the time is made of](epochs.png)",
         "## What this rests on",
         _basis(simulation),

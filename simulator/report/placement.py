@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,15 @@ Pair = tuple[float, float]
 
 _ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 _DISTANCES = np.array([5.0, 12.0, 22.0, 36.0, 54.0, 76.0, 104.0, 140.0, 185.0, 240.0])
-_HIDES_AT_MOST = 1
-"""Points or leaders under a label; one that would hide more is left out, and the table names its layer."""
+_HIDES_AT_MOST = 0
+"""Points or lines under a label; one that would hide more is left out."""
 
 _HIDES_A_POINT = 60.0
 """Pixels further that a label goes rather than hide a point or cross a line."""
 _CROSSES_A_LABEL = 400.0
 _GAP = 4.0
+_LIFTS = (4.0, 8.0, 14.0, 22.0, 32.0, 44.0)
+"""How far above its line a text stands. [px]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,22 @@ class Canvas:
         self.discs = np.vstack([self.discs, np.column_stack([leaders[best], np.ones(len(leaders[best]))])])
         return box
 
+    def is_free(self, middle: FloatArray, axes: tuple[FloatArray, FloatArray], size: Pair) -> bool:
+        """Whether a slanted text hides no disc; `axes` are the directions along and across it."""
+        away = self.discs[:, :2] - middle
+        beside = np.maximum(np.abs(away @ axes[0]) - size[0] / 2, 0)
+        above = np.maximum(np.abs(away @ axes[1]) - size[1] / 2, 0)
+        return not (np.hypot(beside, above) < self.discs[:, 2] + 1).any()
+
+    def holds(self, boxes: Sequence[Box]) -> bool:
+        """Whether all boxes lie in the frame and touch none of those that are taken."""
+        corners = np.array([(box.left, box.bottom, box.right, box.top) for box in boxes])
+        return bool(self._free(corners).all())
+
+    def is_clear(self, box: Box) -> bool:
+        """Whether a box hides no disc."""
+        return not self._hidden(np.array([[box.left, box.bottom, box.right, box.top]]))[0]
+
     def _tangled(self, leaders: FloatArray) -> FloatArray:
         """How many placed leaders each new one (n, 16, 2) crosses."""
         start, end = leaders[:, 0], leaders[:, -1]
@@ -134,23 +153,19 @@ class Stretch:
     boxes: tuple[Box, ...]
 
 
-def along(start: Pair, end: Pair, size: Pair, discs: FloatArray) -> Stretch:
-    """Where along and above a line, from start to end, a text of (width, height) hides the fewest discs."""
+def along(start: Pair, end: Pair, size: Pair, canvas: Canvas) -> Stretch | None:
+    """Where along and above a line, from start to end, a text of (width, height) hides nothing; None if nowhere."""
     origin, reach = np.array(start), np.subtract(end, start)
     length, angle = float(np.hypot(*reach)), float(np.arctan2(reach[1], reach[0]))
     forward, upward = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     last = length - size[0] / 2 - 4
     first = min(size[0] / 2 + 4, last)
-    best: tuple[float, FloatArray] = (np.inf, origin)
-    for lift in (4.0, 12.0, 20.0, 28.0):
-        for place in np.linspace(last, first, 9):
-            middle = origin + forward * place + upward * (lift + size[1] / 2)
-            away = discs[:, :2] - middle
-            beside = np.maximum(np.abs(away @ forward) - size[0] / 2, 0)
-            above = np.maximum(np.abs(away @ upward) - size[1] / 2, 0)
-            cost = 20 * float((np.hypot(beside, above) < discs[:, 2] + 1).sum()) + lift
-            best = min(best, (cost, middle), key=lambda found: found[0])
-    return Stretch(float(best[1][0]), float(best[1][1]), angle, _cover(best[1], forward, size))
+    for lift, place in product(_LIFTS, np.linspace(last, first, 33)):
+        middle = origin + forward * place + upward * (lift + size[1] / 2)
+        cover = _cover(middle, forward, size)
+        if canvas.is_free(middle, (forward, upward), size) and canvas.holds(cover):
+            return Stretch(float(middle[0]), float(middle[1]), angle, cover)
+    return None
 
 
 def _cover(middle: FloatArray, forward: FloatArray, size: Pair) -> tuple[Box, ...]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, floor, log10, pi, sqrt
-from typing import TYPE_CHECKING
+from math import ceil, floor, log10, sqrt
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,13 +21,15 @@ from simulator.report.style import (
     BOUNDS,
     DPI,
     INK,
+    NORMAL,
     SMALL,
     basis,
     draw_key,
+    fitted,
+    hover,
     new_figure,
     percent,
     setting,
-    short,
     styled,
     text_size,
 )
@@ -47,8 +49,16 @@ STAR_AREA = 330.0
 UNIMPORTANT = 0.003
 """Share of the time that may lie below the axes, so that the rest is seen better."""
 
-_PLACE = (0.11, 0.165, 0.875, 0.675)
+_PLACE = (0.108, 0.165, 0.625, 0.675)
 """The axes' left, bottom, width and height, as fractions of the figure."""
+_LIST = (0.752, 0.825)
+"""Left and top of the list of named layers."""
+_LINE = 0.031
+_NAME_PIXELS = 255.0
+_SPACING = 3.0
+"""Between the dots that stand for a line where texts look for a place. [px]"""
+_NEAR = 14.0
+"""Pixels from a mark up to which its number needs no leader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +86,11 @@ def roofline_figure(simulation: Simulation, others: Sequence[object] = ()) -> Fi
         axes.set_xlabel(f"Operational intensity, of main memory traffic ({traffic} model) [FLOP/byte]")
         figure.text(0.013, _PLACE[1] + _PLACE[3] / 2, "Performance [FLOP/s]", rotation=90, va="center")
         star = _step_point(simulation)
-        _set_axes(axes, roofs, [*points, star])
+        set_axes(axes, limits(roofs, [*points, star]))
         draw_roofs(axes, roofs)
-        _draw_points(axes, points, star)
-        _draw_words(figure, axes, roofs, [star, *points])
+        draw_points(figure, axes, points, star)
+        unwritten = _draw_words(figure, axes, roofs, [star, *points])
+        _draw_list(figure, points[:LABELLED], unwritten)
         _draw_legend(figure, dashed=roofs.memory.sustained is not None)
     return figure
 
@@ -121,6 +132,12 @@ def _count(what: str, layers: int, share: float) -> str:
     return f"{layers} layer{'s' * (layers > 1)} {what} ({percent(share)} of the time)" if layers else ""
 
 
+def visible_points(simulation: Simulation) -> tuple[list[Point], Point]:
+    """The marks to show, the slowest first, and that of the whole step."""
+    found = _points(layer_groups(simulation), simulation.step.time_s)
+    return _visible(found)[0], _step_point(simulation)
+
+
 def _points(groups: Sequence[Group], step_s: float) -> list[Point]:
     """Points of the groups that have a place on logarithmic axes, the slowest first."""
     return [
@@ -154,19 +171,25 @@ def _step_point(simulation: Simulation) -> Point:
     return Point("whole step", step.flops / step.traffic_bytes, step.flops / step.time_s, 1.0, step.bound, layers)
 
 
-def _set_axes(axes: Axes, roofs: Roofs, points: Sequence[Point]) -> None:
-    """Limits that hold the points, the ridges and a stretch of each roof; ticks at the decades."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
+def limits(roofs: Roofs, points: Sequence[Point]) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top that hold the points, the ridges and a stretch of each roof."""
     intensities = [point.x for point in points]
     rates = [point.y for point in points]
     ridges = [ridge for ridge, _ in roofs.ridges]
     highest, lowest = roofs.compute[0].datasheet, roofs.compute[-1].datasheet
-    stretch = 15 if len(ridges) == 1 else 40
+    stretch = 15 if len(ridges) == 1 else 70
+    left, right = min(min(ridges) / 15, min(intensities) / 2), max(max(ridges) * stretch, max(intensities) * 3)
+    return left, right, min(lowest / 40, min(rates) / 2.5), 2.2 * max(highest, *rates)
+
+
+def set_axes(axes: Axes, sides: tuple[float, float, float, float]) -> None:
+    """Logarithmic axes between these sides, with ticks at the decades."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlim(min(min(ridges) / 15, min(intensities) / 2), max(max(ridges) * stretch, max(intensities) * 3))
-    axes.set_ylim(min(lowest / 40, min(rates) / 2.5), 2.2 * max(highest, *rates))
+    axes.set_xlim(*sides[:2])
+    axes.set_ylim(*sides[2:])
     for axis, (low, high), unit in ((axes.xaxis, axes.get_xlim(), ""), (axes.yaxis, axes.get_ylim(), "FLOP/s")):
         decades = [10.0**power for power in range(ceil(log10(low)), floor(log10(high)) + 1)]
         axis.set_major_locator(FixedLocator(decades))
@@ -180,8 +203,11 @@ def _tick(value: float, unit: str) -> str:
     return si(value, unit, 1) if unit else f"{value:,.10g}"
 
 
-def _draw_points(axes: Axes, points: Sequence[Point], star: Point) -> None:
-    scale = LARGEST_AREA / max((point.share for point in points), default=1.0)
+def draw_points(
+    figure: Figure, axes: Axes, points: Sequence[Point], star: Point, prefix: str = "marks", reduced: float = 1.0
+) -> None:
+    """Marks whose area is their share of the time, and a star for the whole step; all smaller where `reduced`."""
+    scale = reduced * LARGEST_AREA / max((point.share for point in points), default=1.0)
     for bound, (word, colour, marker) in BOUNDS.items():
         chosen = [point for point in points if point.bound == bound]
         axes.scatter(
@@ -194,9 +220,10 @@ def _draw_points(axes: Axes, points: Sequence[Point], star: Point) -> None:
             edgecolors="white",
             linewidths=0.6,
             zorder=4,
-            label=f"bound by {word}",
+            gid=f"{prefix}-{word.split()[-1]}",
         )
-    axes.scatter([star.x], [star.y], s=STAR_AREA, c="black", marker="*", edgecolors="white", zorder=8)
+        hover(figure, f"{prefix}-{word.split()[-1]}", [f"{p.label}: {percent(p.share)} of the step" for p in chosen])
+    axes.scatter([star.x], [star.y], s=reduced * STAR_AREA, c="black", marker="*", edgecolors="white", zorder=8)
 
 
 def _draw_legend(figure: Figure, *, dashed: bool) -> None:
@@ -207,7 +234,7 @@ def _draw_legend(figure: Figure, *, dashed: bool) -> None:
     entries.append(("whole step", {"marker": "*", "color": "black", "markersize": 14}))
     entries.append(("datasheet", {"linestyle": "-", "color": INK}))
     if dashed:
-        entries.append(("sustained", {"linestyle": "--", "color": INK}))
+        entries.append(("sustained (in %)", {"linestyle": "--", "color": INK}))
     draw_key(figure, _PLACE[0], 0.905, entries)
     figure.text(
         _PLACE[0],
@@ -219,49 +246,71 @@ def _draw_legend(figure: Figure, *, dashed: bool) -> None:
     )
 
 
-def _draw_words(figure: Figure, axes: Axes, roofs: Roofs, points: Sequence[Point]) -> None:
-    """Write on the roofs; name the whole step and the slowest layers, where there is room."""
+def _draw_words(figure: Figure, axes: Axes, roofs: Roofs, points: Sequence[Point]) -> list[str]:
+    """Write on the roofs and number the slowest layers, over nothing else; returns what found no room on its roof."""
     pixels = axes.transData.transform([(point.x, point.y) for point in points])
     discs = np.column_stack([pixels, _radii(points)])
-    taken = write_on_roofs(figure, axes, roofs, discs)
     frame = axes.get_window_extent()
     inside = Box(frame.x0 + 4, frame.y0 + 4, frame.x1 - 2, frame.y1 - 2)
-    _name_points(figure, axes, points, Canvas(inside, taken, np.vstack([discs, _line_samples(axes)])))
+    canvas = Canvas(inside, [], np.vstack([discs, _line_samples(axes)]))
+    unwritten = write_on_roofs(figure, axes, roofs, canvas)
+    _number_points(figure, axes, min(LABELLED, len(points) - 1), canvas)
+    return unwritten
 
 
-def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], canvas: Canvas) -> None:
+def _number_points(figure: Figure, axes: Axes, count: int, canvas: Canvas) -> None:
+    """A number beside each of the slowest layers' marks, with a leader where there is no room near it."""
     from matplotlib.collections import LineCollection
 
-    labels, texts = [], []
-    for position, point in enumerate(points[: LABELLED + 1]):
-        texts.append(f"{short(point.label, 46)}, {percent(point.share)}" if position else point.label)
-        width, height = text_size(figure, texts[-1])
+    labels = []
+    for position in range(1, count + 1):
+        width, height = text_size(figure, str(position), NORMAL)
         x, y, radius = canvas.discs[position].tolist()
-        labels.append(Label(x, y, radius, width + 4, height + 3))
+        labels.append(Label(x, y, radius, width + 2, height + 2))
     back = axes.transData.inverted()
     leaders = []
-    for label, text, box in zip(labels, texts, canvas.place(labels), strict=True):
-        if box is not None:
-            x, y = back.transform(((box.left + box.right) / 2, (box.bottom + box.top) / 2))
-            name = axes.text(x, y, text, fontsize=SMALL, ha="center", va="center_baseline", zorder=9, gid="name")
-            name.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})  # a leader passes behind it
-            leaders.append(back.transform([(label.x, label.y), anchor(box, label.x, label.y)]))
+    for position, (label, box) in enumerate(zip(labels, canvas.place(labels), strict=True), start=1):
+        if box is None:
+            continue
+        middle = back.transform(((box.left + box.right) / 2, (box.bottom + box.top) / 2))
+        looks: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontweight": "bold", "gid": "number"}
+        axes.text(middle[0], middle[1], str(position), fontsize=NORMAL, zorder=9, **looks)
+        end = anchor(box, label.x, label.y)
+        if np.hypot(end[0] - label.x, end[1] - label.y) > label.radius + _NEAR:
+            leaders.append(back.transform([(label.x, label.y), end]))
     axes.add_collection(LineCollection(leaders, colors=INK, linewidths=0.6, alpha=0.7, zorder=5), autolim=False)
 
 
+def _draw_list(figure: Figure, points: Sequence[Point], unwritten: Sequence[str]) -> None:
+    """The numbered layers by name, with their share of the time; below, roofs whose number found no room on them."""
+    left, top = _LIST
+    figure.text(left, top, "slowest layers, share of the step", fontsize=SMALL, color="#555555", va="center")
+    for position, point in enumerate(points, start=1):
+        y = top - _LINE * position
+        name = fitted(figure, point.label, _NAME_PIXELS)
+        figure.text(
+            left + 0.012, y, str(position), fontsize=NORMAL, fontweight="bold", ha="right", va="center_baseline"
+        )
+        figure.text(left + 0.02, y, name, fontsize=SMALL, va="center_baseline", gid="name")
+        figure.text(0.985, y, percent(point.share), fontsize=SMALL, ha="right", va="center_baseline")
+    for line, text in enumerate(unwritten, start=len(points) + 2):
+        words = fitted(figure, f"roof: {text}", 350.0)
+        figure.text(left, top - _LINE * line, words, fontsize=SMALL, va="center_baseline")
+
+
 def _radii(points: Sequence[Point]) -> list[float]:
-    """Radii of the discs, the star's first. [px]"""
+    """Distance of the farthest corner of each mark from its middle, the star's first. [px]"""
     scale = LARGEST_AREA / max((point.share for point in points[1:]), default=1.0)
     areas = [STAR_AREA, *(max(SMALLEST_AREA, point.share * scale) for point in points[1:])]
-    return [sqrt(area / pi) * 1.1 * DPI / 72 for area in areas]
+    return [(sqrt(area / 2) + 0.5) * DPI / 72 for area in areas]
 
 
 def _line_samples(axes: Axes) -> FloatArray:
     """The roofs as rows of small discs, shape (samples, 3). [px]"""
-    steps = np.linspace(0, 1, 40)[:, None]
     rows = []
     for line in axes.lines:
         corners = axes.transData.transform(np.column_stack(line.get_data()))
         for start, end in pairwise(corners):
+            steps = np.linspace(0, 1, 2 + int(np.hypot(*(end - start)) / _SPACING))[:, None]
             rows.append(np.column_stack([start + (end - start) * steps, np.full_like(steps, 2.0)]))
     return np.vstack(rows)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from math import degrees
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from simulator.pipeline import Simulation
 from simulator.precision import Engine, get_precision
-from simulator.report.placement import Box, FloatArray, along
-from simulator.report.style import INK, NORMAL, SMALL, text_box, text_size
+from simulator.report.placement import Box, Canvas, along
+from simulator.report.style import INK, NORMAL, SMALL, percent, text_size
 from simulator.roofline.rates import Fidelity, peak_name
 from simulator.units import si
 
@@ -28,7 +31,7 @@ class Rate:
 
     def text(self, unit: str) -> str:
         """The number as it is written on its roof."""
-        sustained = f" ({si(self.sustained, unit)} sustained)" if self.sustained else ""
+        sustained = f" ({percent(self.sustained / self.datasheet)})" if self.sustained else ""
         return f"{si(self.datasheet, unit)} {self.name}{sustained}"
 
 
@@ -86,8 +89,12 @@ def draw_roofs(axes: Axes, roofs: Roofs) -> None:
         axes.plot([x_ridge, x_ridge], [bottom, y_ridge], ":", color=INK, linewidth=0.8, zorder=1)
 
 
-def write_on_roofs(figure: Figure, axes: Axes, roofs: Roofs, discs: FloatArray) -> list[Box]:
-    """Write each roof's number along it, and the ridges' near the axis; return what the texts cover. [px]"""
+def write_on_roofs(figure: Figure, axes: Axes, roofs: Roofs, canvas: Canvas) -> list[str]:
+    """Write each roof's number along it, and the ridges' near the axis, over nothing else.
+
+    Returns the texts for which there was no room. What is written is added to the canvas.
+    """
+    _write_ridges(figure, axes, roofs, canvas)
     left, right = axes.get_xlim()
     bottom = axes.get_ylim()[0]
     bandwidth = roofs.memory.datasheet
@@ -96,31 +103,34 @@ def write_on_roofs(figure: Figure, axes: Axes, roofs: Roofs, discs: FloatArray) 
     lines = [((start, start * bandwidth), (lowest_ridge, lowest_ridge * bandwidth), roofs.memory.text("B/s"))]
     for rate, (x, y) in zip(roofs.compute, roofs.ridges, strict=True):
         lines.append(((x, y), (right, y), rate.text("FLOP/s")))
-    covered: list[Box] = []
-    for first, last, text in lines:
-        pixels = axes.transData.transform([first, last])
-        found = along(tuple(pixels[0]), tuple(pixels[1]), text_size(figure, text, NORMAL), discs)
-        x, y = axes.transData.inverted().transform((found.x, found.y))
-        looks: dict[str, Any] = {"rotation": degrees(found.angle), "rotation_mode": "anchor", "gid": "roof"}
-        axes.text(x, y, text, ha="center", va="center_baseline", fontsize=NORMAL, zorder=6, **looks)
-        covered += found.boxes
-    return covered + _write_ridges(figure, axes, roofs)
+    return [text for first, last, text in lines if not _write_along(figure, axes, (first, last), text, canvas)]
 
 
-def _write_ridges(figure: Figure, axes: Axes, roofs: Roofs) -> list[Box]:
-    """Each ridge's intensity at the foot of its dotted line, one above the other where they would touch."""
-    boxes: list[Box] = []
+def _write_along(
+    figure: Figure, axes: Axes, line: tuple[tuple[float, float], tuple[float, float]], text: str, canvas: Canvas
+) -> bool:
+    """Write a text along a line if it has a place there."""
+    start, end = axes.transData.transform(line)
+    found = along(tuple(start), tuple(end), text_size(figure, text, NORMAL), canvas)
+    if found is None:
+        return False
+    x, y = axes.transData.inverted().transform((found.x, found.y))
+    looks: dict[str, Any] = {"rotation": degrees(found.angle), "rotation_mode": "anchor", "gid": "roof"}
+    axes.text(x, y, text, ha="center", va="center_baseline", fontsize=NORMAL, zorder=6, **looks)
+    canvas.boxes += found.boxes
+    return True
+
+
+def _write_ridges(figure: Figure, axes: Axes, roofs: Roofs, canvas: Canvas) -> None:
+    """Each ridge's intensity beside its dotted line, near the axis and over nothing else."""
     for x, _ in sorted(roofs.ridges):
-        text = axes.annotate(
-            f"ridge {x:.3g} FLOP/byte",
-            (x, axes.get_ylim()[0]),
-            xytext=(4, 4),
-            textcoords="offset points",
-            fontsize=SMALL,
-            zorder=6,
-            gid="ridge",
-        )
-        while any(text_box(figure, text).overlaps(box) for box in boxes):
-            text.set_position((4, text.get_position()[1] + 14))
-        boxes.append(text_box(figure, text))
-    return boxes
+        text = f"ridge {x:.3g} FLOP/byte"
+        width, height = text_size(figure, text)
+        left, bottom = axes.transData.transform((x, axes.get_ylim()[0]))
+        for side, lift in product((4.0, -width - 4.0), np.arange(4.0, 300.0, 12.0)):
+            box = Box(left + side, bottom + lift, left + side + width, bottom + lift + height)
+            if canvas.holds([box]) and canvas.is_clear(box):
+                place = axes.transData.inverted().transform((box.left, box.bottom))
+                axes.text(place[0], place[1], text, fontsize=SMALL, va="bottom", zorder=6, gid="ridge")
+                canvas.boxes.append(box)
+                break

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from simulator.pipeline import Simulation
 from simulator.report.asked import asked_line
@@ -64,7 +69,9 @@ def styled() -> Iterator[None]:
     from matplotlib import rc_context, rcParamsDefault
 
     settings: Any = {key: value for key, value in rcParamsDefault.items() if not key.startswith(("backend", "_"))}
-    with rc_context(settings | _PARAMETERS):
+    with rc_context(settings | _PARAMETERS), warnings.catch_warnings():
+        # A script that the font lacks shows as boxes in PNG; SVG leaves it to the reader's fonts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
@@ -84,8 +91,38 @@ def save(figure: Figure, folder: Path, stem: str) -> None:
 
     with styled():
         canvas_of(figure).print_png(folder / f"{stem}.png", metadata={"Software": None}, pil_kwargs=_PNG)
-        svg: Any = FigureCanvasSVG(figure)
-        svg.print_svg(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None})
+        canvas: Any = FigureCanvasSVG(figure)
+        drawn = io.StringIO()
+        canvas.print_svg(drawn, metadata={"Date": None, "Creator": None})
+        text = _with_titles(drawn.getvalue(), _HOVER.get(figure, {}))
+        (folder / f"{stem}.svg").write_text(text, encoding="utf-8", newline="\n")
+
+
+_HOVER: WeakKeyDictionary[Figure, dict[str, list[str]]] = WeakKeyDictionary()
+
+
+def hover(figure: Figure, gid: str, texts: list[str]) -> None:
+    """What an SVG shows when the pointer rests on the marks of an artist, in their order."""
+    _HOVER.setdefault(figure, {})[gid] = texts
+
+
+def _with_titles(svg: str, texts: Mapping[str, list[str]]) -> str:
+    """A `<title>` in each mark of the groups of those names."""
+    for gid, titles in texts.items():
+        start = svg.find(f'<g id="{gid}"')
+        if start >= 0 and titles:
+            margin = svg[svg.rfind("\n", 0, start) : start]
+            end = svg.find(f"{margin}</g>", start)
+            svg = svg[:start] + _titled(svg[start:end], titles) + svg[end:]
+    return svg
+
+
+def _titled(group: str, titles: Sequence[str]) -> str:
+    """The marks of a group, paths or uses of one, each with a title inside."""
+    kind = "use" if "<use " in group else "path"
+    parts = re.split(rf"(<{kind} [^>]*?)/>", group)
+    marks = zip(parts[1::2], titles, parts[2::2], strict=True)
+    return parts[0] + "".join(f"{mark}><title>{escape(title)}</title></{kind}>{rest}" for mark, title, rest in marks)
 
 
 def text_box(figure: Figure, text: Text) -> Box:
@@ -160,9 +197,18 @@ def basis(simulation: Simulation) -> str:
     return f"asked: {asked} · {line}" if asked else line
 
 
-def short(name: str, longest: int) -> str:
-    """The end of a very long name, which says more than its start."""
-    return name if len(name) <= longest else "…" + name[1 - longest :]
+def fitted(figure: Figure, text: str, width: float, size: float = SMALL) -> str:
+    """A text that takes at most so many pixels: its middle gives way, since its start and its end both tell."""
+    kept = len(text)
+    while kept > 1 and text_size(figure, _cut(text, kept), size)[0] > width:
+        kept -= 1
+    return _cut(text, kept)
+
+
+def _cut(text: str, kept: int) -> str:
+    if kept >= len(text):
+        return text
+    return f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
 
 
 def percent(share: float) -> str:

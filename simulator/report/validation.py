@@ -11,6 +11,7 @@ from typing import Any
 
 from simulator.calibration.validation import Case, Errors, by_batch, errors, grouped
 from simulator.report.listing import Row, print_table
+from simulator.report.style import BOUNDS
 from simulator.report.tables import markdown_table
 from simulator.units import duration
 
@@ -149,14 +150,13 @@ def _parity_figure(cases: Sequence[Case], out: Path) -> None:
 
     figure = Figure(figsize=(8, 7))
     axes = figure.subplots()
-    styles = {"compute": ("#D55E00", "o"), "memory": ("#0072B2", "s"), "overhead": ("#7F7F7F", "^")}
     seconds: list[float] = []
-    for bound, (colour, marker) in styles.items():
-        chosen = [case for case in cases if case.predicted_s is not None and case.bound == bound]
+    for bound, (word, colour, marker) in BOUNDS.items():
+        chosen = [case for case in cases if case.predicted_s is not None and case.bound == bound.name.lower()]
         measured = [case.measured.step_s for case in chosen]
         predicted = [case.predicted_s or 0.0 for case in chosen]
         seconds += [*measured, *predicted]
-        label = f"{bound}-bound ({len(chosen)})"
+        label = f"bound by {word} ({len(chosen)})"
         axes.scatter(measured, predicted, s=14, c=colour, marker=marker, alpha=0.6, linewidths=0, label=label)
     low, high = (min(seconds, default=1e-3) / 1.5, max(seconds, default=1.0) * 1.5)
     axes.plot([low, high], [low, high], color="black", linewidth=1)

@@ -51,12 +51,15 @@ def _write_files(simulation: Simulation, others: Sequence[Other], folder: Path) 
     from simulator.report.layers import layers_figure
     from simulator.report.page import report_page
     from simulator.report.roofline import roofline_figure
+    from simulator.report.rooflines import rooflines_figure
     from simulator.report.style import save
     from simulator.report.summary import json_text, summary
     from simulator.report.tables import write_layers
 
     for stem, draw in (("roofline", roofline_figure), ("layers", layers_figure), ("epochs", epochs_figure)):
         save(draw(simulation, others), folder, stem)
+    if any(not isinstance(other, tuple) for other in others):
+        save(rooflines_figure(simulation, others), folder, "rooflines")
     write_layers(simulation, folder / "layers.csv")
     _write_text(folder / "summary.json", json_text(summary(simulation, others)) + "\n")
     _write_text(folder / "report.md", report_page(simulation, others))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from simulator.device.device import load_device
+from simulator.errors import UnsupportedError
 from simulator.op.activation import Relu
 from simulator.pipeline import Options, Simulation, simulate
 from simulator.report.epochs import epochs_figure, labels
@@ -18,8 +21,9 @@ from simulator.report.groups import layer_groups, pattern
 from simulator.report.layers import layers_figure
 from simulator.report.placement import Box, Canvas, Label
 from simulator.report.roofline import roofline_figure
+from simulator.report.rooflines import rooflines_figure
 from simulator.report.roofs import roofs_of
-from simulator.report.style import percent, text_box, text_size
+from simulator.report.style import fitted, percent, save, text_box, text_size
 from simulator.workload.dataset import custom_dataset
 from simulator.workload.reading import load_workload
 from simulator.workload.workload import Network, Workload
@@ -97,6 +101,80 @@ def test_no_text_is_cut_or_lies_over_another(case: str, draw: Callable[..., Figu
         assert not box.overlaps(second, gap=-2), (name, other)
 
 
+MOST_DIFFERENT = (
+    ("llama3_8b", "h100", Options(precision="bf16", batch=1, ignore_memory=True)),
+    ("resnet50", "v100", Options()),
+    ("gpt2", "a100", Options(precision="amp", batch=8)),
+    ("mobilenet_v2", "v100", Options(precision="amp")),
+    ("alexnet", "cpu-16core", Options()),
+    ("vgg16", "t4", Options(precision="amp", batch=16)),
+    ("densenet121", "v100", Options(task="infer", batch=1)),
+    ("googlenet", "gtx-1080-ti", Options()),
+    ("bert_large", "v100", Options(batch=4)),
+    ("t5_small", "a100", Options(precision="tf32", batch=8)),
+    ("vit_b_16", "rtx-3090", Options(precision="amp")),
+    ("swin_t", "a100", Options(precision="amp")),
+    ("efficientnet_b0", "v100", Options(framework="tensorflow")),
+    ("unet", "v100", Options(batch=1, ignore_memory=True)),
+    ("senet154", "b200", Options(precision="bf16")),
+    ("lenet5", "h100", Options()),
+    ("squeezenet1_1", "p100-pcie-16gb", Options(precision="fp16")),
+    ("inception_v4", "mi250", Options(batch=16)),
+    ("mixtral_8x7b", "mi300x", Options(precision="bf16", batch=1, ignore_memory=True)),
+    ("convnext_tiny", "tpu-v3", Options(precision="bf16")),
+)
+
+
+@pytest.mark.parametrize(("workload", "device", "options"), MOST_DIFFERENT, ids=[case[0] for case in MOST_DIFFERENT])
+def test_no_text_in_the_roofline_lies_over_a_text_a_mark_or_a_line(
+    workload: str, device: str, options: Options
+) -> None:
+    figure = roofline_figure(simulate(load_workload(workload), load_device(device), options))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    spots = [spot for text in axes.texts if text.get_gid() in {"number", "ridge", "roof"} for spot in cover(text)]
+    assert spots
+    obstacles = np.array([*marks_of(axes), *line_dots(axes)])
+    for name, box in spots:
+        x, y = np.clip(obstacles[:, 0], box.left, box.right), np.clip(obstacles[:, 1], box.bottom, box.top)
+        near = np.hypot(obstacles[:, 0] - x, obstacles[:, 1] - y) < obstacles[:, 2]
+        assert not near.any(), (name, obstacles[near][:3])
+        for other, second in spots:
+            assert other == name or not box.overlaps(second), (name, other)
+
+
+def cover(text: Any) -> list[tuple[str, Box]]:
+    """A text, and boxes that cover it, many small ones where it is slanted. [px]"""
+    if not text.get_rotation():
+        box = text_box(text.figure, text)
+        return [(text.get_text(), Box(box.left, box.bottom + 2, box.right, box.top - 2))]
+    width, height = text_size(text.figure, text.get_text(), text.get_fontsize())
+    middle, angle = text.axes.transData.transform(text.get_position()), np.deg2rad(text.get_rotation())
+    centres = [middle + step * width * np.array([np.cos(angle), np.sin(angle)]) for step in np.linspace(-0.5, 0.5, 40)]
+    half = height / 4
+    return [(text.get_text(), Box(x - half, y - half, x + half, y + half)) for x, y in centres]
+
+
+def marks_of(axes: Any) -> list[tuple[float, float, float]]:
+    """Middle and half the width of each mark. [px]"""
+    found = []
+    for marks in axes.collections:
+        if (marks.get_gid() or "").startswith("marks-"):
+            places = axes.transData.transform(marks.get_offsets())
+            found += [(x, y, area**0.5 / 2 * 120 / 72) for (x, y), area in zip(places, marks.get_sizes(), strict=True)]
+    return found
+
+
+def line_dots(axes: Any) -> list[tuple[float, float, float]]:
+    """The roofs and the ridges' lines as dots, half their width wide. [px]"""
+    dots = []
+    for line in axes.lines:
+        corners = axes.transData.transform(np.column_stack(line.get_data()))
+        for start, end in pairwise(corners):
+            dots += [(*(start + (end - start) * step), 0.8) for step in np.linspace(0, 1, 400)]
+    return dots
+
+
 @by_case
 def test_no_name_lies_over_the_number_on_the_slope(case: str) -> None:
     figure = figure_of(roofline_figure, case)
@@ -110,12 +188,14 @@ def test_no_name_lies_over_the_number_on_the_slope(case: str) -> None:
 
 
 @by_case
-def test_the_roofline_names_the_step_and_most_of_the_slowest_layers(case: str) -> None:
+def test_the_roofline_numbers_and_names_the_slowest_layers(case: str) -> None:
     figure = figure_of(roofline_figure, case)
     names = [text.get_text() for text in texts_of(figure) if text.get_gid() == "name"]
+    numbers = [text.get_text() for text in texts_of(figure) if text.get_gid() == "number"]
     possible = sum(group.flops > 0 for group in layer_groups(simulation(case)))
-    assert "whole step" in names
-    assert len(names) >= min(possible, 8) - 1
+    assert len(names) == min(possible, 8)
+    assert len(numbers) >= len(names) - 1
+    assert set(numbers) <= set(map(str, range(1, 9)))
 
 
 def test_a_comparison_marks_its_own_device_and_orders_by_time() -> None:
@@ -125,6 +205,38 @@ def test_a_comparison_marks_its_own_device_and_orders_by_time() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["v100-pcie-16gb", "cpu-16core"]
     assert axes.get_xscale() == "log"
     assert own.run.epoch_s < slow.run.epoch_s
+
+
+def test_devices_side_by_side_have_equal_axes() -> None:
+    figure = rooflines_figure(simulation("deep"), [simulation("slow device"), ("none", UnsupportedError("no"))])
+    first, second = figure.axes
+    assert first.get_xlim() == second.get_xlim()
+    assert first.get_ylim() == second.get_ylim()
+    for (name, box), (other, near) in combinations(drawn(figure), 2):
+        assert not box.overlaps(near, gap=-2), (name, other)
+
+
+def test_bars_carry_their_interval() -> None:
+    own, slow = simulation("deep"), simulation("slow device")
+    axes = epochs_figure(own, [slow]).axes[0]
+    assert own.interval is not None
+    whiskers = [line.get_xdata().tolist() for line in axes.lines]
+    assert [own.run.epoch_s * own.interval.low, own.run.epoch_s * own.interval.high] in whiskers
+
+
+def test_marks_of_an_svg_say_what_they_are(tmp_path: Path) -> None:
+    save(figure_of(roofline_figure, "deep"), tmp_path, "roofline")
+    text = (tmp_path / "roofline.svg").read_text(encoding="utf-8")
+    ElementTree.fromstring(text)
+    assert "<title>layer2.*.conv3 (7x): " in text or text.count("<title>") > 10
+
+
+def test_a_long_name_keeps_its_start_and_its_end() -> None:
+    figure = figure_of(roofline_figure, "small")
+    cut = fitted(figure, "features.stage3.block11.expansion.convolution", 120.0)
+    assert text_size(figure, cut)[0] <= 120
+    assert cut.startswith("feat")
+    assert cut.endswith("tion")
 
 
 def test_the_same_device_twice_is_told_apart() -> None:

@@ -28,7 +28,7 @@ FILES = {
     "report.md",
     "summary.json",
     "layers.csv",
-    *(f"{stem}.{kind}" for stem in ("roofline", "layers", "epochs") for kind in ("png", "svg")),
+    *(f"{stem}.{kind}" for stem in ("roofline", "rooflines", "layers", "epochs") for kind in ("png", "svg")),
 }
 
 
@@ -63,7 +63,7 @@ def test_the_roofs_numbers_are_text_of_the_svg(report: Path) -> None:
     assert any(text.startswith("900 GB/s") for text in texts)
     assert any(text.startswith("14.0 TFLOP/s fp32") for text in texts)
     assert "ridge 15.6 FLOP/byte" in texts
-    assert any(text.startswith("conv2, ") for text in texts)
+    assert "conv2" in texts
     assert "whole step" in texts
 
 
