@@ -12,7 +12,7 @@ from simulator.errors import InputError, SimulatorError
 
 if TYPE_CHECKING:
     from simulator.pipeline import Options, Simulation
-    from simulator.workload.importers import Request
+    from simulator.workload.importers import Given, Request
     from simulator.workload.workload import Workload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -22,7 +22,20 @@ _WORKLOAD_OPTIONS = [
     click.option("--samples", type=int, help="Samples of an epoch, instead of a dataset."),
     click.option("--image-size", type=int, help="Height and width of the input images.", metavar="PIXELS"),
     click.option("--sequence", type=int, help="Length of the input sequence.", metavar="TOKENS"),
-    click.option("--input", "input_shape", help="Shape of one sample, such as 3,224,224, where the format lacks it."),
+    click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="[NAME=][TYPE:]SHAPE",
+        help="Shape of one sample, such as 3,224,224 or int64:128, where the format lacks it; one for each input.",
+    ),
+    click.option(
+        "--trace",
+        type=click.Choice(["meta", "real"]),
+        default="meta",
+        show_default=True,
+        help="PyTorch without data, or once on random numbers, for a network that asks for values.",
+    ),
     click.option("--classes", type=int, help="Classes of the classifier, instead of the workload's."),
     click.option("--attention", type=click.Choice(["eager", "fused"]), help="How attention is computed."),
     click.option("--allow-unknown", is_flag=True, help="Keep operations without a cost rule, listed and uncounted."),
@@ -87,23 +100,36 @@ def chosen_request(options: dict[str, Any]) -> Request:
     """What the options ask of a network's definition."""
     from simulator.workload.importers import Request
 
+    inputs = tuple(_given(text) for text in options["inputs"])
     return Request(
         image_size=options["image_size"],
         sequence=options["sequence"],
-        input_shape=_shape(options["input_shape"]),
+        input_shape=inputs[0].shape if inputs else None,
         attention=options["attention"],
         classes=options["classes"],
         allow_unknown=options["allow_unknown"],
+        inputs=inputs if any(one.name or one.dtype for one in inputs) or len(inputs) > 1 else (),
+        training=_training(options),
+        trace=options["trace"],
     )
 
 
-def _shape(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
+def _training(options: dict[str, Any]) -> bool | None:
+    """Whether the network trains; None for commands that ask for neither."""
+    return options["task"] != "infer" if "task" in options else None
+
+
+def _given(text: str) -> Given:
+    """`image=float32:3,224,224`, of which the shape alone must be there."""
+    from simulator.workload.importers import Given
+
+    name, _, rest = text.rpartition("=")
+    dtype, _, sides = rest.rpartition(":")
     try:
-        return tuple(int(side) for side in text.replace("x", ",").split(","))
+        shape = tuple(int(side) for side in sides.replace("x", ",").split(","))
     except ValueError:
-        raise InputError(f"--input {text!r}: write a shape such as 3,224,224") from None
+        raise InputError(f"--input {text!r}: write a shape such as 3,224,224 or int64:128") from None
+    return Given(shape, dtype, name)
 
 
 def run(options: dict[str, Any]) -> None:

@@ -105,7 +105,7 @@ def lower(
         _lower_backward(layers, launches, cast=cast, fuse=fuse, wide=wide)
     if training and optimizer:
         for position, layer in enumerate(layers):
-            if layer.parameters:
+            if layer.parameters and not layer.op.unused:
                 launches.emit(position, (_update(optimizer, layer.parameters, master_weights),))
     return launches.pack()
 

@@ -1,6 +1,6 @@
 """Workload files: YAML to `Workload`, either explicit layers or a family with parameters."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import msgspec
@@ -81,6 +81,8 @@ def load_workload(
         raise InputError("--dataset and --samples exclude each other")
     asked = request or Request()
     prefix, colon, location = importers.recognised(name).partition(":")
+    if asked.inputs and (not colon or prefix != "torch"):
+        raise InputError(f"{name}: several inputs, types and names of inputs are for torch:; here the format says them")
     if colon and location:
         workload = importers.load(prefix, location, asked)
     else:
@@ -96,9 +98,14 @@ def load_workload(
     return replace(workload, dataset=in_samples_of(workload.dataset, tokens), changes=_changes(asked, dataset, samples))
 
 
+_ASKED = ("image_size", "sequence", "attention", "classes", "allow_unknown")
+
+
 def _changes(request: Request, dataset: str | None, samples: int | None) -> dict[str, str]:
     """What was asked beyond a network's own definition, by option."""
-    given = {"dataset": dataset, "samples": samples, **asdict(request)}
+    given = {"dataset": dataset, "samples": samples, **{key: getattr(request, key) for key in _ASKED}}
+    given["input_shape"] = " ".join(map(str, request.inputs)) or request.input_shape
+    given["trace"] = None if request.trace == "meta" else request.trace
     return {
         name.removesuffix("_shape").replace("_", "-"): _text(value)
         for name, value in given.items()

@@ -112,15 +112,21 @@ class Workload:
         loss: Callable[[Any], Any] | None = None,
         attention: str | None = None,
         allow_unknown: bool = False,
+        training: bool = True,
+        rules: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> Workload:
         """The workload of an `nn.Module`, traced forward and backward without memory and without running it.
 
         Parameters
         ----------
-        example_inputs : a tensor, or several, whose first side is the batch; their values are not looked at.
+        example_inputs : a tensor, several, or a mapping of names to tensors, whose first side is the batch. Numbers in
+            them are not looked at; whole numbers and masks are, where the module asks for their values.
         loss : from the module's output to a scalar; by default its own, else the cross-entropy of its outputs.
         attention : "eager" takes fused attention apart.
         allow_unknown : keep operations without a cost rule as layers that cost nothing.
+        training : forward, loss and backward; else the forward pass alone, in evaluation mode, for inference.
+        rules : cost rules of your own by ATen function ("linalg_inv_ex"), each from a call, with the shapes that it saw
+            (`importers.torch_calls.Call`), to its kernels (`importers.torch_rules.Draft`); they go before ours.
 
         Raises
         ------
@@ -131,7 +137,10 @@ class Workload:
         """
         from simulator.workload.importers.torch import Tracing, from_module
 
-        return from_module(model, example_inputs, Tracing(type(model).__name__, loss, attention, allow_unknown))
+        asked = Tracing(
+            type(model).__name__, loss, attention, allow_unknown=allow_unknown, training=training, rules=rules or {}
+        )
+        return from_module(model, example_inputs, asked)
 
 
 @dataclass

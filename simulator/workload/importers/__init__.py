@@ -18,6 +18,19 @@ MODULES = {"caffe": "caffe", "hf": "huggingface", "onnx": "onnx", "torch": "torc
 
 
 @dataclass(frozen=True)
+class Given:
+    """One input that the user describes: the shape of a sample, its type ("int64") and its name, where they say."""
+
+    shape: Shape
+    dtype: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        sides = ",".join(map(str, self.shape))
+        return (f"{self.name}=" if self.name else "") + (f"{self.dtype}:" if self.dtype else "") + sides
+
+
+@dataclass(frozen=True)
 class Request:
     """What the user asks of a network's definition, whatever its format; None leaves the definition's own.
 
@@ -29,6 +42,9 @@ class Request:
     attention : "eager" writes the scores to memory, "fused" keeps them on chip (flash attention).
     classes : outputs of the classifier, of families that have one.
     allow_unknown : keep operations without a cost rule as layers that cost nothing, instead of refusing them.
+    inputs : all inputs, of formats that do not say what they are; the first one's shape is `input_shape` too.
+    training : whether the network must train (True) or only infer (False); None where either will do.
+    trace : "real" computes the values that a network's control flow asks for, on random numbers.
     """
 
     image_size: int | None = None
@@ -37,6 +53,9 @@ class Request:
     attention: Literal["eager", "fused"] | None = None
     classes: int | None = None
     allow_unknown: bool = False
+    inputs: tuple[Given, ...] = ()
+    training: bool | None = None
+    trace: Literal["meta", "real"] = "meta"
 
 
 ENDINGS = {".prototxt": "caffe", ".pbtxt": "caffe", ".onnx": "onnx", ".json": "hf"}

@@ -8,21 +8,22 @@ optimizer touches every trained value once, whatever the network, so that loweri
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError, SimulatorError, UnsupportedError
-from simulator.op.base import Shape
 from simulator.workload.dataset import NO_DATASET
+from simulator.workload.importers import Given, Request
 from simulator.workload.workload import Workload
 
 if TYPE_CHECKING:
-    from simulator.workload.importers import Request
+    from simulator.workload.importers.torch_layers import Assembly
+    from simulator.workload.importers.torch_rules import Rule
 
 BATCH = 32
 """Samples a step where nobody says."""
@@ -36,12 +37,20 @@ class Tracing:
     ----------
     loss : from the module's output to a scalar; cross-entropy of what looks like logits if None.
     attention : "eager" takes scaled_dot_product_attention apart into products and softmax; else it is one kernel.
+    names : of the last inputs, those that the module takes by name.
+    training : forward, loss and backward; else forward alone, in evaluation mode.
+    real : compute every value on random numbers, for networks whose control flow asks for them.
+    rules : cost rules by ATen function, before our own.
     """
 
     name: str = ""
     loss: Callable[[Any], Any] | None = None
     attention: str | None = None
     allow_unknown: bool = False
+    names: tuple[str, ...] = ()
+    training: bool = True
+    real: bool = False
+    rules: Mapping[str, Rule] = field(default_factory=dict)
 
 
 def load(location: str, request: Request) -> Workload:
@@ -55,25 +64,57 @@ def load(location: str, request: Request) -> Workload:
         If the callable cannot be imported, the input shape is missing, or the module fails on it.
     """
     torch = _torch()
-    shape = _input_shape(request, location)
+    given = _given(request, location)
     with _user_code(location):
         model = _build(torch, _resolve(location))
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"torch:{location}: expected an nn.Module or what returns one, found {type(model).__name__}")
-    tracing = Tracing(location, attention=request.attention, allow_unknown=request.allow_unknown)
-    try:
-        return _traced(model, [torch.empty(1, *shape, device="meta")], tracing)
-    except InputError:
-        tokens = torch.empty(1, *shape, device="meta", dtype=torch.long)
-        if not any(isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules()):
-            raise
-        return _traced(model, [tokens], tracing)
+    return _tried(model, given, request, location)
+
+
+def _tried(model: Any, given: tuple[Given, ...], request: Request, location: str) -> Workload:
+    """Training first, then evaluation where nobody asks for training; numbers first, then tokens where none is said."""
+    torch = _torch()
+    embeds = any(isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules())
+    dtypes = ["float32", "int64"] if embeds else ["float32"]
+    modes = [True, False] if request.training is None else [request.training]
+    failed: SimulatorError | None = None
+    for training in modes:
+        for dtype in dtypes:
+            try:
+                examples = [_example(torch, one, dtype) for one in given]
+                return traced(model, examples, tracing_of(request, location, training=training))
+            except (InputError, UnsupportedError) as error:
+                if isinstance(error, UnsupportedError) and training is modes[-1]:
+                    raise failed or error from None
+                failed = failed or error
+    raise failed or InputError(f"torch:{location}: nothing to trace")
+
+
+def tracing_of(request: Request, name: str, *, training: bool) -> Tracing:
+    """How to trace, as a request says."""
+    return Tracing(
+        name,
+        attention=request.attention,
+        allow_unknown=request.allow_unknown,
+        names=tuple(one.name for one in request.inputs if one.name),
+        training=training,
+        real=request.trace == "real",
+    )
+
+
+def _example(torch: Any, given: Given, dtype: str) -> Any:
+    """A tensor without data, of one sample."""
+    kind = getattr(torch, given.dtype or dtype, None)
+    if not isinstance(kind, torch.dtype):
+        raise InputError(f"--input {given.dtype}: not a type of PyTorch, such as int64, float32 or bool")
+    return torch.empty(1, *given.shape, device="meta", dtype=kind)
 
 
 def from_module(model: Any, example_inputs: Any, tracing: Tracing | None = None) -> Workload:
     """The workload of a module on example inputs, whose first side is the batch.
 
-    Neither the module's weights nor the examples' values are touched.
+    A mapping gives them by name. Neither the module's weights nor the examples' values are touched.
 
     Raises
     ------
@@ -83,12 +124,15 @@ def from_module(model: Any, example_inputs: Any, tracing: Tracing | None = None)
     torch = _torch()
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"from_torch: expected an nn.Module, found {type(model).__name__}")
+    asked = tracing or Tracing(type(model).__name__)
+    if isinstance(example_inputs, Mapping):
+        asked, example_inputs = replace(asked, names=tuple(example_inputs)), list(example_inputs.values())
     examples = [example_inputs] if isinstance(example_inputs, torch.Tensor) else list(example_inputs)
     if not examples or not all(isinstance(item, torch.Tensor) and item.dim() for item in examples):
         raise InputError(
             "from_torch: example_inputs must be a tensor or several, each with the batch as its first side"
         )
-    return _traced(model, examples, tracing or Tracing(type(model).__name__))
+    return traced(model, examples, asked)
 
 
 def _torch() -> Any:
@@ -98,13 +142,16 @@ def _torch() -> Any:
         raise UnsupportedError("reading PyTorch modules needs torch; pip install roofline-simulator[torch]") from None
 
 
-def _input_shape(request: Request, location: str) -> Shape:
+def _given(request: Request, location: str) -> tuple[Given, ...]:
+    """The inputs that were asked for; those with a name stand last."""
+    if request.inputs:
+        return tuple(sorted(request.inputs, key=lambda one: bool(one.name)))
     if request.input_shape is not None:
-        return request.input_shape
+        return (Given(request.input_shape),)
     if request.image_size is not None:
-        return (3, request.image_size, request.image_size)
+        return (Given((3, request.image_size, request.image_size)),)
     if request.sequence is not None:
-        return (request.sequence,)
+        return (Given((request.sequence,)),)
     raise InputError(f"torch:{location}: the input shape is missing; write for example --input 3,224,224")
 
 
@@ -161,8 +208,10 @@ def _build(torch: Any, found: Any) -> Any:
     """The module: without memory where its construction allows it."""
     if isinstance(found, torch.nn.Module) or not callable(found):
         return found
+    from simulator.workload.importers.torch_values import built_without_data
+
     try:
-        with torch.device("meta"):
+        with built_without_data():
             return found()
     except Exception:  # whatever needs values while it is built
         return found()
@@ -187,14 +236,14 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _traced(model: Any, examples: Sequence[Any], tracing: Tracing) -> Workload:
+def traced(model: Any, examples: Sequence[Any], tracing: Tracing) -> Workload:
     from simulator.workload.importers.torch_affine import LARGE, SMALL
     from simulator.workload.importers.torch_layers import Assembly
     from simulator.workload.importers.torch_run import record
 
     with _user_code(tracing.name):
         small, large = (record(model, examples, batch, tracing) for batch in (SMALL, LARGE))
-    assembly = Assembly(small, large, allow_unknown=tracing.allow_unknown)
+    assembly = Assembly(small, large, allow_unknown=tracing.allow_unknown, rules=tracing.rules)
     layers = assembly.layers()
     if not layers:
         raise InputError(f"torch:{tracing.name}: the module computes nothing")
@@ -205,6 +254,18 @@ def _traced(model: Any, examples: Sequence[Any], tracing: Tracing) -> Workload:
         layers=layers,
         dataset=NO_DATASET,
         batch=batch if batch > 1 else BATCH,
-        description=f"PyTorch {type(model).__name__}, traced",
+        description=f"PyTorch {type(model).__name__}, traced" + _remarks(assembly, tracing),
         source=f"torch:{tracing.name}",
     )
+
+
+def _remarks(assembly: Assembly, tracing: Tracing) -> str:
+    """What a reader has to know of how it was traced."""
+    remarks = [] if tracing.training else ["in evaluation mode, for inference alone"]
+    if tracing.real:
+        remarks.append("run once on random numbers, on which its control flow may depend")
+    unused = assembly.unused()
+    if unused:
+        total = sum(size for _, size in unused)
+        remarks.append(f"{total:,} parameters unused: {', '.join(name for name, _ in unused[:5])}")
+    return "".join(f"; {remark}" for remark in remarks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from simulator.errors import UnsupportedError
@@ -14,7 +15,7 @@ from simulator.workload.importers.torch_affine import LARGE, ROLES, SMALL, affin
 from simulator.workload.importers.torch_calls import LOSS, Call, Kind
 from simulator.workload.importers.torch_norms import keeps_statistics
 from simulator.workload.importers.torch_record import Recording
-from simulator.workload.importers.torch_rules import Draft, When, find_rule
+from simulator.workload.importers.torch_rules import Draft, Rule, When, find_rule
 from simulator.workload.workload import INPUT, Layer
 
 
@@ -38,8 +39,10 @@ class _Node:
 class Assembly:
     """The layers of a network, from its recordings at batch `SMALL` and `LARGE`."""
 
-    def __init__(self, small: Recording, large: Recording, *, allow_unknown: bool) -> None:
-        self.small, self.large, self.allow_unknown = small, large, allow_unknown
+    def __init__(
+        self, small: Recording, large: Recording, *, allow_unknown: bool, rules: Mapping[str, Rule] | None = None
+    ) -> None:
+        self.small, self.large, self.allow_unknown, self._rules = small, large, allow_unknown, rules or {}
         self.inputs: Shapes = tuple(
             sample_shape(a.shape, b.shape) for a, b in zip(small.inputs, large.inputs, strict=True)
         )
@@ -67,9 +70,22 @@ class Assembly:
             target = self._backward(small, large, target)
         self._settle()
         kept = self._kept()
-        return tuple(self._layer(node, kept.get(number, ())) for number, node in enumerate(self.nodes)) + tuple(
-            Layer(name, Unknown(name=name), (INPUT,), self.inputs[:1], self.inputs[0], 0) for name in self.strays
-        )
+        seen = tuple(self._layer(node, kept.get(number, ())) for number, node in enumerate(self.nodes))
+        return seen + tuple(self._stray(name) for name in self.strays) + tuple(self._unused_layers())
+
+    def unused(self) -> list[tuple[str, int]]:
+        """Trained tensors that no call reads: name and elements."""
+        parameters = self.small.parameters.items()
+        return [(self.small.names[storage], size) for storage, size in parameters if storage not in self._read]
+
+    def _unused_layers(self) -> Iterator[Layer]:
+        """They take memory and no time; an optimizer passes over what has no gradient."""
+        for name, size in self.unused() if self.nodes else ():
+            op = Traced(kind="unused", shape=self.inputs[0], sizes=(size,), view=True, unused=True)
+            yield Layer(f"{name} (unused)", op, (INPUT,), self.inputs[:1], self.inputs[0], size)
+
+    def _stray(self, name: str) -> Layer:
+        return Layer(name, Unknown(name=name), (INPUT,), self.inputs[:1], self.inputs[0], 0)
 
     # ---- forward
 
@@ -149,7 +165,7 @@ class Assembly:
         return (tuple(found), tuple(found.values())) if found else ((INPUT,), self.inputs[:1])
 
     def _drafts(self, small: Call, large: Call, name: str) -> list[tuple[Draft, Draft]] | None:
-        rule = find_rule(small.name)
+        rule = self._rules.get(small.name) or find_rule(small.name)
         if rule is None:
             if self.allow_unknown:
                 return None

@@ -118,6 +118,23 @@ def _addmm(call: Call) -> list[Draft]:
     return _product(call, call.args[1], call.args[2])
 
 
+@rule("_grouped_mm")
+def _grouped(call: Call) -> list[Draft]:
+    """Rows, each times the matrix of its expert, or the weights' gradient: rows m x k x n MACs however they route."""
+    left, right, output = call.args[0], call.args[1], call.outputs[0]
+    if len(left.shape) == len(right.shape) == 2:
+        groups, rows, depth, columns = output.shape[0], left.shape[0], left.shape[1] / output.shape[0], right.shape[1]
+        macs = left.shape[0] * left.shape[1] * right.shape[1]
+    else:
+        groups = right.shape[0] if len(right.shape) == 3 else left.shape[0]
+        apart = len(left.shape) == len(right.shape)
+        rows, depth, columns = left.shape[-2] / (1 if apart else groups), left.shape[-1], right.shape[-1]
+        macs = prod(left.shape) * right.shape[-1]
+    reads, writes = moved(left, right), moved(*call.outputs)
+    gemm = (rows, columns, depth, groups)
+    return [Draft(OpClass.GEMM, FLOPS_PER_MAC * macs, reads, writes, gemm, streamed=prod(left.shape), reuse=columns)]
+
+
 @rule("mv", "dot", "addmv", "vdot")
 def _vectors(call: Call) -> list[Draft]:
     """Products with a vector run on the vector lanes: each matrix element is used once."""

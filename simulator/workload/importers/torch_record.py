@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,10 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from simulator.workload.importers.torch_calls import Call, Kind, Tensor
 from simulator.workload.importers.torch_shapes import output_like
+from simulator.workload.importers.torch_values import Values, attach
 
 FREE = {"_unsafe_view", "empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided", "unsafe_split",
         "unsafe_split_with_sizes", "lift_fresh", "lift", "set_", "resize_", "_local_scalar_dense", "is_same_size",
-        "_assert_async", "_assert_tensor_metadata", "record_stream", "result_type", "is_pinned"}  # fmt: skip
+        "_assert_async", "_linalg_check_errors", "_assert_tensor_metadata", "record_stream", "result_type",
+        "is_pinned"}  # fmt: skip
 """Calls that move nothing, besides those whose schema says that they return a view."""
 
 
@@ -58,6 +60,7 @@ class Recording:
     ----------
     saved : storage -> (kind, elements) of what the backward pass reads.
     inputs : storages of the network's inputs. parameters : storage -> elements, of trained tensors.
+    names : storage -> name, of trained tensors.
     """
 
     forward: list[Call] = field(default_factory=list)
@@ -66,14 +69,18 @@ class Recording:
     inputs: list[Tensor] = field(default_factory=list)
     parameters: dict[int, int] = field(default_factory=dict)
     buffers: set[int] = field(default_factory=set)
+    names: dict[int, str] = field(default_factory=dict)
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[misc]
     """Writes down each ATen call below autograd, and answers it with tensors that have a shape and no values."""
 
-    def __init__(self, weights: Iterable[Any], buffers: Iterable[Any], inputs: Iterable[Any]) -> None:
+    def __init__(
+        self, weights: Mapping[str, Any], buffers: Iterable[Any], inputs: Iterable[Any], values: Values
+    ) -> None:
         super().__init__()
         self.recording = Recording()
+        self.values = values
         self.module: list[tuple[str, int]] = [("", 0)]
         self._visits = 0
         self._backward = False
@@ -81,11 +88,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self._weights: set[int] = set()
         self._alive: list[Any] = []
         self._metas: dict[int, Any] = {}
-        for weight in weights:
+        for name, weight in weights.items():
             key = self._storage(weight)
             self._weights.add(key)
             if weight.requires_grad:
                 self.recording.parameters[key] = weight.numel()
+                self.recording.names[key] = name
         self.recording.buffers = {self._storage(buffer) for buffer in buffers}
         self.recording.inputs = [self._see(tensor) for tensor in inputs]
 
@@ -102,7 +110,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def _see(self, tensor: Any) -> Tensor:
         storage = self._storage(tensor)
-        shape, distinct = tuple(tensor.shape), 1
+        shape, distinct = tuple(tensor.shape), 2 if tensor.dtype.is_complex else 1
         for side, stride in zip(shape, tensor.stride(), strict=True):
             distinct *= side if stride else min(side, 1)
         return Tensor(shape, distinct, self._kind(tensor, storage), storage, tensor.storage_offset())
@@ -132,6 +140,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             if id(value) not in self._metas:
                 self._alive.append(value)
                 self._metas[id(value)] = torch.empty_like(value, device="meta")
+                attach(self._metas[id(value)], value)
             return self._metas[id(value)]
         if isinstance(value, (list, tuple)):
             return type(value)(self._on_meta(item) for item in value)
@@ -143,8 +152,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         if _mixed(args) or _mixed(named.values()):
             args, named = self._on_meta(args), {key: self._on_meta(value) for key, value in named.items()}
         seen, seen_named = [self._seen(value) for value in args], {key: self._seen(v) for key, v in named.items()}
-        result = _answer(func, known, args, named)
+        result = self._result(func, known, args, named)
         self._write(known, seen, seen_named, result)
+        return result
+
+    def _result(self, func: Any, known: Overload, args: Any, kwargs: Any) -> Any:
+        """The call's result: real where it is about values that are known, else shapes."""
+        asked = None if self._backward else self.values.asked(func, known.name, args, kwargs)
+        if asked is not None:
+            return asked[0]
+        result = _answer(func, known, args, kwargs)
+        if not self._backward:
+            self.values.follow(func, known.name, args, kwargs, result)
         return result
 
     def _write(self, known: Overload, args: list[Any], kwargs: dict[str, Any], result: Any) -> None:

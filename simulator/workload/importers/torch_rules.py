@@ -67,7 +67,7 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 @lru_cache
 def rules() -> dict[str, Rule]:
     """All rules by function, from the modules that hold them."""
-    for name in ("elementwise", "norms", "products"):
+    for name in ("algebra", "elementwise", "norms", "products"):
         import_module(f"simulator.workload.importers.torch_{name}")
     return dict(_rules)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from simulator.errors import InputError
 from simulator.workload.importers.torch_calls import LOSS
 from simulator.workload.importers.torch_record import Recorder, Recording
+from simulator.workload.importers.torch_values import ATTRIBUTE, LIMIT, Values, attach
 
 
 class Options(Protocol):
@@ -21,40 +23,69 @@ class Options(Protocol):
     def loss(self) -> Callable[[Any], Any] | None: ...
     @property
     def attention(self) -> str | None: ...
+    @property
+    def training(self) -> bool: ...
+    @property
+    def real(self) -> bool: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
 
 
 def record(model: Any, examples: Sequence[Any], batch: int, options: Options) -> Recording:
-    """The calls of one step at a batch size.
+    """The calls of one step at a batch size; of the forward pass alone where `options.training` is not set.
 
     Raises
     ------
     InputError
         If no output depends on a trained parameter. What the module itself raises passes through.
     """
-    inputs = [_resized(example, batch, examples[0].shape[0]) for example in examples]
-    weights, buffers = _on_meta(model)
-    recorder = Recorder(weights.values(), buffers.values(), inputs)
-    trained = [weight for weight in weights.values() if weight.requires_grad]
+    values = Values(everything=options.real)
+    inputs = [values.start(_resized(example, batch, examples[0].shape[0])) for example in examples]
+    weights, buffers = (_started(tensors, values) for tensors in _on_meta(model))
+    recorder = Recorder(weights, buffers.values(), inputs, values)
     names = {module: name for name, module in model.named_modules()}
 
     def step(module: Any, arguments: Sequence[Any]) -> None:
-        with Accelerated(attention=options.attention != "eager"):
-            output = module(*arguments)
-        recorder.module.append((LOSS, 0))
-        loss = (options.loss or _loss)(output)
-        if not trained or not loss.requires_grad:
-            raise InputError("no output depends on a trained parameter")
-        recorder.differentiate(loss, trained)
+        output = _called(module, arguments, options)
+        if options.training:
+            recorder.module.append((LOSS, 0))
+            _differentiate(recorder, output, options, weights)
 
-    with _training(model), torch.enable_grad(), recorder.watching(names):
+    grad = torch.enable_grad() if options.training else torch.no_grad()
+    with _mode(model, training=options.training), grad, recorder.watching(names), _taken_apart():
         _call_with(model, {**weights, **buffers}, step, inputs)
     return recorder.recording
 
 
+def _called(module: Any, arguments: Sequence[Any], options: Options) -> Any:
+    """The module's output; the last inputs go by name where `options.names` are given."""
+    places = len(arguments) - len(options.names)
+    named = dict(zip(options.names, arguments[places:], strict=True))
+    with Accelerated(attention=options.attention != "eager"):
+        return module(*arguments[:places], **named)
+
+
+def _differentiate(recorder: Recorder, output: Any, options: Options, weights: dict[str, Any]) -> None:
+    trained = [weight for weight in weights.values() if weight.requires_grad]
+    loss = (options.loss or _loss)(output)
+    if not trained or not loss.requires_grad:
+        raise InputError("no output depends on a trained parameter")
+    recorder.differentiate(loss, trained)
+
+
+def _started(tensors: dict[str, Any], values: Values) -> dict[str, Any]:
+    """With values where all are asked for."""
+    return {name: values.start(tensor) for name, tensor in tensors.items()} if values.everything else tensors
+
+
 def _resized(example: Any, batch: int, was: int) -> Any:
-    """The example on meta, with another batch."""
+    """The example on meta, with another batch; the first sample's values again where it has small ones."""
     shape = (batch, *example.shape[1:]) if example.shape[0] == was else tuple(example.shape)
-    return torch.empty(shape, dtype=example.dtype, device="meta")
+    bare = torch.empty(shape, dtype=example.dtype, device="meta")
+    value = example if example.device.type != "meta" else getattr(example, ATTRIBUTE, None)
+    if value is not None and not example.dtype.is_floating_point and bare.numel() <= LIMIT:
+        attach(bare, value.detach()[:1].expand(shape).clone() if example.shape[0] == was else value.detach().clone())
+    return bare
 
 
 def _on_meta(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -64,10 +95,24 @@ def _on_meta(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _shadow(value: Any) -> Any:
+    """A tensor's shape; whole numbers keep their values, which the run may change in a copy."""
     if value.device.type == "meta":
         return value
     shadow = torch.empty_like(value, device="meta")
+    if not value.dtype.is_floating_point and not value.dtype.is_complex and value.numel() <= LIMIT:
+        attach(shadow, value.detach().clone())
     return shadow.requires_grad_(value.requires_grad)
+
+
+@contextmanager
+def _taken_apart() -> Iterator[None]:
+    """Transformers of `torch.nn` call by call, also where inference would call one function of its own for a layer."""
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)
 
 
 class _Step(torch.nn.Module):  # type: ignore[misc]
@@ -94,19 +139,17 @@ def _call_with(
         torch.func.functional_call(_Step(model, work), exchanged, tuple(inputs))
 
 
-class _training:  # noqa: N801 - used as a function
-    """Put the module in training mode, and back."""
-
-    def __init__(self, model: Any) -> None:
-        self.resting = [module for module in model.modules() if not module.training]
-
-    def __enter__(self) -> None:
-        for module in self.resting:
-            module.training = True
-
-    def __exit__(self, *_: object) -> None:
-        for module in self.resting:
-            module.training = False
+@contextmanager
+def _mode(model: Any, *, training: bool) -> Iterator[None]:
+    """Put the module in training or in evaluation mode, and back."""
+    changed = [module for module in model.modules() if module.training is not training]
+    for module in changed:
+        module.training = training
+    try:
+        yield
+    finally:
+        for module in changed:
+            module.training = not training
 
 
 def _loss(output: Any) -> Any:

@@ -18,7 +18,7 @@ MEMORY = 20_000
 def output_like(function: Any, args: Any, kwargs: Any) -> Any:
     """What a call that returns new memory returns: tensors without values."""
     rule = _RULES.get(function)
-    if rule is not None and args[0].device.type == "meta":
+    if rule is not None and isinstance(args[0], torch.Tensor) and args[0].device.type == "meta":
         result = rule(*args, **kwargs)
         if result is not None:
             return result
@@ -108,6 +108,13 @@ def _product(left: Any, right: Any, *_: Any) -> Any:
     return _new(left, *left.shape[:-1], right.shape[-1]) if left.shape[-1] == right.shape[-2] else None
 
 
+def _grouped_product(left: Any, right: Any, offsets: Any = None, *_: Any, **__: Any) -> Any:
+    """Rows by expert times a matrix an expert, or their gradient; whatever the numbers' width."""
+    if left.dim() == 2 and right.dim() == 2:
+        return _new(left, offsets.shape[0], left.shape[0], right.shape[1])
+    return _new(left, *left.shape[:-1], right.shape[-1])
+
+
 def _added_product(_: Any, left: Any, right: Any, **__: Any) -> Any:
     return _product(left, right)
 
@@ -175,4 +182,6 @@ _RULES: dict[Any, Callable[..., Any]] = {
     aten.max_pool2d_with_indices_backward.default: lambda _, source, *__: _like(source),
     aten._scaled_dot_product_efficient_attention_backward.default: _attention_backward,
 }
+if hasattr(aten, "_grouped_mm"):  # from PyTorch 2.8 on
+    _RULES[aten._grouped_mm.default] = _grouped_product
 """Calls whose meta functions do their arithmetic step by step, milliseconds each, or load seconds' worth of modules."""
