@@ -18,6 +18,7 @@ from simulator.roofline.rates import Fidelity, peak_name
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
 from simulator.roofline.used import Used, used_numbers, weakest_grade
+from simulator.training.certainty import Interval, Question, interval_of
 from simulator.training.memory import Footprint, check_fits, footprint
 from simulator.training.run import Run, run_of
 from simulator.training.step import LayerTimes, Step, layer_times, step_of
@@ -27,12 +28,6 @@ from simulator.workload.workload import Workload
 
 TASKS = ("train", "infer")
 COUNTS = ("exact", "articles")
-COVERAGE = 0.8
-"""Probability that a stated interval claims."""
-
-WAITING_SHARE = 0.25
-"""Share of overhead in a step from which on its interval is that of steps that wait for the host."""
-
 LARGEST = 10**12
 """Batches and epochs beyond this are surely a mistake."""
 
@@ -77,15 +72,6 @@ class Options:
         load_framework(self.framework)
         if get_precision(self.precision).inference_only and self.task == "train":
             raise InputError(f"precision {self.precision} is for inference; add --task infer")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Where the true time lies with the stated probability, as factors of the predicted time."""
-
-    low: float
-    high: float
-    coverage: float
 
 
 @dataclass(frozen=True)
@@ -177,17 +163,16 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
         used=used,
         grade=weakest_grade(used, fidelity),
         matrix_peak=matrix_peak,
-        interval=_interval(device, chosen, step),
+        interval=_interval(workload, device, chosen, step),
     )
 
 
-def _interval(device: Device, options: Options, step: Step) -> Interval | None:
-    """How sure a calibrated time is: less so where the host, which no profile describes, decides."""
-    prefix = "waiting_" if step.bound_shares[Bound.OVERHEAD] > WAITING_SHARE else ""
-    low, high = (device.interval.get(f"{prefix}{side}") for side in ("low", "high"))
-    if options.fidelity != Fidelity.CALIBRATED or low is None or high is None:
+def _interval(workload: Workload, device: Device, options: Options, step: Step) -> Interval | None:
+    """How sure a calibrated time is; the bounds, and traffic as without caches, have no interval."""
+    if options.fidelity != Fidelity.CALIBRATED or options.traffic != TrafficModel.IDEAL:
         return None
-    return Interval(low, high, COVERAGE)
+    software, waiting = load_framework(options.framework), step.bound_shares[Bound.OVERHEAD]
+    return interval_of(Question(workload.name, device, software, options.precision, step.batch, waiting))
 
 
 def step_seconds(workload: Workload, device: Device, batches: FloatArray, options: Options | None = None) -> FloatArray:

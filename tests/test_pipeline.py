@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -158,16 +156,3 @@ def test_what_the_napkin_left_out() -> None:
     assert 5.9 < answer.left_out < 6.1
     quoted = run("senet154", fidelity="napkin", count="articles")
     assert quoted.left_out == pytest.approx(answer.left_out * 20_688_363_520 / 21e9, rel=1e-9)
-
-
-def test_a_half_given_interval_is_none(tmp_path: Path) -> None:
-    text = (
-        "name: half\nkind: npu\ndescription: a chip\npeak: {fp32: 1 TFLOP/s}\ninterval: {low: 0.9}\n"
-        "memory: {technology: hbm2, stacks: 1}\n"
-    )
-    path = tmp_path / "half.yaml"
-    path.write_text(text, encoding="utf-8")
-    assert simulate(load_workload("lenet5"), load_device(str(path))).interval is None
-    whole = simulate(load_workload("lenet5"), load_device("v100")).interval
-    assert whole is not None
-    assert whole.low < 1 < whole.high

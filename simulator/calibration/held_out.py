@@ -1,28 +1,34 @@
-"""How far predictions err where nothing was fitted: workloads, or devices, held out in turn.
+"""How far predictions err where nothing was fitted: measurers, frameworks, workloads or devices held out in turn.
 
-`python -m simulator.calibration.held_out tests/validation docs/accuracy/held_out.md` writes the table of both; each of
-the eight fits takes some minutes.
+`python -m simulator.calibration.held_out tests/validation docs/accuracy/held_out.md` writes the table of the last two,
+and every prediction to `held_out.csv` beside the measured times; each of the sixteen fits takes some minutes.
 """
 
 from __future__ import annotations
 
+import csv
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
+from simulator.calibration.certainty import GROUPS, HELD_OUT
 from simulator.calibration.fit import Problem, Row, fit, predict_rows
 from simulator.calibration.profiles import problem
-from simulator.calibration.validation import Case, Errors, by_batch, errors
+from simulator.calibration.validation import Case, Errors, Measurement, by_batch, errors
 
 FOLDS = 4
 ROUNDS = 4
 """Rounds of each fit, two fewer than a full one; the third still lowers the sum of squares by a hundredth."""
 
 
-def held_out(whole: Problem, key: Callable[[Row], str]) -> list[Case]:
-    """Each row predicted by coefficients that were fitted without the rows, and kernels, of its quarter of the keys."""
+def held_out(whole: Problem, group: Callable[[Measurement], str]) -> list[Case]:
+    """Each row predicted by coefficients fitted without the rows, and kernels, of its quarter of the groups."""
+
+    def key(row: Row) -> str:
+        return group(row.measured)
+
     names = sorted({key(row) for row in whole.rows})
     cases = []
     for fold in range(FOLDS):
@@ -34,6 +40,16 @@ def held_out(whole: Problem, key: Callable[[Row], str]) -> list[Case]:
         predicted = predict_rows(test, values)
         cases += [Case(row.measured, float(seconds)) for row, seconds in zip(test, predicted, strict=True)]
     return cases
+
+
+def write_predictions(path: Path, cases: Mapping[str, Sequence[Case]]) -> None:
+    """The predicted step times [s] by what was held out, one row each."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write("# Step times predicted by coefficients that were fitted without the row's group of rows\n")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("held_out", "id", "predicted_s"))
+        for split, rows in cases.items():
+            writer.writerows((split, case.measured.id, f"{case.predicted_s:.6g}") for case in rows)
 
 
 def is_transformer(case: Case) -> bool:
@@ -65,8 +81,9 @@ def _cells(found: Errors) -> str:
 def main() -> None:
     """Fit to the tables in the first folder, a quarter held out each time; write the table to the second path."""
     whole = problem(Path(sys.argv[1]))
-    by_workload = held_out(whole, lambda row: row.measured.workload)
-    by_device = held_out(whole, lambda row: row.measured.device)
+    cases = {split: held_out(whole, group) for split, group in GROUPS.items()}
+    write_predictions(Path(sys.argv[1]) / HELD_OUT, cases)
+    by_workload, by_device = cases["workload"], cases["device"]
     Path(sys.argv[2]).write_text(
         "# Errors where nothing was fitted\n\n" + table(by_workload, by_device), encoding="utf-8"
     )

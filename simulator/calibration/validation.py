@@ -17,6 +17,7 @@ from simulator.device.framework import release
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Options, Simulation, simulate
+from simulator.roofline.times import Bound
 from simulator.workload.importers import Request
 from simulator.workload.reading import load_workload
 from simulator.workload.workload import Workload
@@ -43,6 +44,7 @@ class Measurement:
     optimizer: bool
     framework: str
     input_size: str
+    source: str = ""
 
     @property
     def setting(self) -> tuple[str, str]:
@@ -52,7 +54,10 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A measurement and its prediction, or the reason why there is none. [s]"""
+    """A measurement and its prediction, or the reason why there is none. [s]
+
+    `waiting` is the share of the step that waits for the host.
+    """
 
     measured: Measurement
     predicted_s: float | None = None
@@ -61,6 +66,7 @@ class Case:
     bound: str | None = None
     grade: str | None = None
     reason: str | None = None
+    waiting: float = 0.0
 
     @property
     def error(self) -> float:
@@ -127,6 +133,7 @@ def _measurement(row: Mapping[str, str | None], number: int, where: str) -> Meas
         optimizer=text("optimizer", "true").lower() not in ("false", "0", "no"),
         framework=_software(text("framework", "pytorch"), text("year")),
         input_size=text("input_size"),
+        source=text("source"),
     )
 
 
@@ -156,6 +163,7 @@ def _case(measured: Measurement, simulation: Simulation) -> Case:
         "backward": step.backward_s,
     }[measured.task]
     case = Case(measured, seconds, bound=step.bound.name.lower(), grade=simulation.grade)
+    case = replace(case, waiting=step.bound_shares[Bound.OVERHEAD])
     if interval is None:
         return case
     return replace(case, low_s=seconds * interval.low, high_s=seconds * interval.high)

@@ -49,7 +49,6 @@ class Device:
     cache_bytes : capacity of the last-level cache, zero where unknown. [byte]
     sustained : fractions of peak and bandwidth that good kernels reach: "matrix", "vector", "bandwidth".
     kernel : how kernels fall short of the sustained rates, by coefficient name.
-    interval : where measured times lie, as factors of the prediction; empty where nothing was validated.
     launch_s : from one kernel's end to the next one's start. [s]
     start_s : processors: starting and joining the thread of one core. [s]
     calls_s : processors: cost of a framework's call by phase (forward, input gradient, weight gradient, update),
@@ -69,7 +68,6 @@ class Device:
     cache_bytes: float
     sustained: Mapping[str, float]
     kernel: Mapping[str, float]
-    interval: Mapping[str, float]
     launch_s: float
     start_s: float
     calls_s: tuple[float, float, float, float] | None
@@ -157,7 +155,7 @@ def _stock_value(name: str, path: str) -> float | None:
     """What the unchanged device takes from its family at a key path, in SI units."""
     device = load_device(name)
     section, _, key = path.partition(".")
-    mappings = {"sustained": device.sustained, "kernel": device.kernel, "interval": device.interval}
+    mappings = {"sustained": device.sustained, "kernel": device.kernel}
     if section in mappings:
         return mappings[section].get(key)
     return {"launch": device.launch_s, "start": device.start_s, "utilisation": device.utilisation}.get(path)
@@ -210,7 +208,6 @@ def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Devi
         cache_bytes=parse(cache, "byte", f"{where}: cache.last_level") if cache else 0.0,
         sustained=_section(values, "sustained"),
         kernel=_section(values, "kernel"),
-        interval=_section(values, "interval"),
         launch_s=values["launch"],
         start_s=values.get("start", 0.0),
         calls_s=_calls(values),
@@ -278,7 +275,7 @@ def _given(rung: Coefficients, where: str) -> dict[str, float]:
         given["start"] = parse(rung.start, "s", f"{where}: start", positive=False)
     for key, text in msgspec.structs.asdict(rung.calls).items() if rung.calls else ():
         given[f"calls.{key}"] = parse(text, "s", f"{where}: calls.{key}", positive=False)
-    for name, section in (("sustained", rung.sustained), ("kernel", rung.kernel), ("interval", rung.interval)):
+    for name, section in (("sustained", rung.sustained), ("kernel", rung.kernel)):
         for key, value in msgspec.structs.asdict(section).items() if section else ():
             if value is not None:
                 given[f"{name}.{key}"] = value

@@ -190,15 +190,6 @@ class Calls(Strict, frozen=True, kw_only=True):
     step: Time = "0 s"
 
 
-class IntervalSection(Strict, frozen=True, kw_only=True):
-    """Where four of five measured times lie, as factors of the calibrated prediction."""
-
-    low: Annotated[float, Meta(gt=0)] | None = None
-    high: Annotated[float, Meta(gt=0)] | None = None
-    waiting_low: Annotated[float, Meta(gt=0, description="for steps that mostly wait for the host")] | None = None
-    waiting_high: Annotated[float, Meta(gt=0)] | None = None
-
-
 class Price(Strict, frozen=True, kw_only=True):
     """A dated price."""
 
@@ -223,7 +214,6 @@ class Coefficients(Strict, frozen=True, kw_only=True):
     )
     sustained: Sustained | None = None
     kernel: KernelCoefficients | None = None
-    interval: IntervalSection | None = None
     launch: (
         Annotated[str, Meta(description="time from one kernel's end to the next one's start, such as '4 us'")] | None
     ) = None

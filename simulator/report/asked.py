@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from simulator.pipeline import Options, Simulation
+from simulator.training.certainty import why_none
 
 SAID_ELSEWHERE = ("batch", "precision", "task", "epochs")
 """Options that every headline states anyway."""
@@ -28,3 +29,9 @@ def asked_line(simulation: Simulation) -> str:
         for name, value in asked(simulation).items()
         if name not in SAID_ELSEWHERE
     )
+
+
+def no_interval(simulation: Simulation) -> str:
+    """Why a calibrated time has no interval."""
+    traffic = simulation.options.traffic
+    return why_none(simulation.device) if traffic == "ideal" else f"no interval: --traffic {traffic} is a bound"

@@ -46,7 +46,9 @@ def total_s(simulation: Simulation) -> float:
 
 def _row(simulation: Simulation, other: Simulation) -> Row:
     interval = other.interval
-    likely = duration_range(total_s(other) * interval.low, total_s(other) * interval.high) if interval else ""
+    likely = duration_range(total_s(other) * interval.low, total_s(other) * interval.high) if interval else "?"
+    if interval and not interval.validated:
+        likely += "?"
     return {
         "device": other.device.label,
         "total" if simulation.counts_epochs else "one step": duration(total_s(other)),

@@ -167,7 +167,7 @@ def value_rows(name: str) -> list[Row]:
 
 def _inherited(device: Device) -> Row:
     """Every coefficient, whether the device's own or of its family."""
-    sections = {"sustained": device.sustained, "kernel": device.kernel, "interval": device.interval}
+    sections = {"sustained": device.sustained, "kernel": device.kernel}
     values = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
     return {"utilisation": device.utilisation, "launch": duration(device.launch_s)} | values
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from simulator.pipeline import Simulation
-from simulator.report.asked import asked_line
+from simulator.report.asked import asked_line, no_interval
 from simulator.report.comparison import Other, comparison_rows, failure_lines, total_s, waiting_lines
 from simulator.report.roofs import roofs_of
 from simulator.report.style import BOUNDS, percent, setting, version
@@ -80,11 +80,18 @@ def _answer(simulation: Simulation) -> str:
         if simulation.counts_epochs
         else f"**{what} {where}: {rate}.**"
     )
+    return f"{sentence} {_how_sure(simulation)}".rstrip()
+
+
+def _how_sure(simulation: Simulation) -> str:
     interval, time_s = simulation.interval, total_s(simulation)
     if interval is None:
-        return sentence
+        return f"{no_interval(simulation)}.".capitalize() if simulation.options.fidelity == Fidelity.CALIBRATED else ""
     likely = duration_range(time_s * interval.low, time_s * interval.high)
-    return f"{sentence} With {percent(interval.coverage)} probability the true time is {likely}."
+    sure = f"With {percent(interval.coverage)} probability the true time is {likely}"
+    if not interval.validated:
+        sure = f"Nothing like it was measured: perhaps {likely}"
+    return f"{sure}; {'; '.join(map(cell, interval.reasons))}." if interval.reasons else f"{sure}."
 
 
 def _asked(simulation: Simulation) -> Iterator[str]:

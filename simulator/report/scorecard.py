@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.pipeline import Simulation, operations_per_sample
 from simulator.planning.hints import precision_hint
-from simulator.report.asked import asked_line
+from simulator.report.asked import asked_line, no_interval
 from simulator.report.comparison import (
     UNIMPORTANT,
     Other,
@@ -20,6 +20,7 @@ from simulator.report.comparison import (
 )
 from simulator.report.layer_listing import shape_text
 from simulator.report.listing import Row, print_table
+from simulator.roofline.rates import Fidelity
 from simulator.roofline.times import Bound
 from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, duration_range, si
 
@@ -103,12 +104,13 @@ def steps_line(simulation: Simulation) -> str:
 
 
 def interval_lines(simulation: Simulation) -> list[str]:
-    """How sure the total is, where that is known."""
+    """How sure the total is and why no surer, or why that is not known."""
     interval, time_s = simulation.interval, total_s(simulation)
     if interval is None:
-        return []
+        return [no_interval(simulation)] if simulation.options.fidelity == Fidelity.CALIBRATED else []
     likely = duration_range(time_s * interval.low, time_s * interval.high)
-    return [f"with {interval.coverage:.0%} probability {likely}"]
+    sure = f"with {interval.coverage:.0%} probability {likely}" if interval.validated else f"unvalidated: {likely}"
+    return [f"{sure} ({'; '.join(interval.reasons)})" if interval.reasons else sure]
 
 
 def hint_lines(simulation: Simulation) -> Iterator[str]:

@@ -157,7 +157,13 @@ def _interval(simulation: Simulation) -> dict[str, Any] | None:
     interval, time_s = simulation.interval, simulation.step.time_s
     if interval is None:
         return None
-    return {"low_s": time_s * interval.low, "high_s": time_s * interval.high, "coverage": interval.coverage}
+    return {
+        "low_s": time_s * interval.low,
+        "high_s": time_s * interval.high,
+        "coverage": interval.coverage,
+        "validated": interval.validated,
+        "reasons": list(interval.reasons),
+    }
 
 
 def _layers(simulation: Simulation) -> list[dict[str, Any]]:

@@ -129,7 +129,13 @@ def test_keys_of_the_main_document(simulate: Simulate, fidelity: str, task: str)
             section = section[key]
         for part in section if isinstance(section, list) else [section]:
             assert set(part) == keys, path
-    assert found["interval"] is None or set(found["interval"]) == {"low_s", "high_s", "coverage"}
+    assert found["interval"] is None or set(found["interval"]) == {
+        "low_s",
+        "high_s",
+        "coverage",
+        "validated",
+        "reasons",
+    }
     assert all(number == number and abs(number) != float("inf") for number in numbers(found))
 
 
@@ -236,7 +242,7 @@ def test_both_documents_agree(simulate: Simulate) -> None:
 
 def test_every_key_is_documented() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    keys = MAIN_TOP | LAYER | {"interval", "low_s", "high_s", "coverage", "reason"}
+    keys = MAIN_TOP | LAYER | {"interval", "low_s", "high_s", "coverage", "validated", "reasons", "reason"}
     for names in MAIN.values():
         keys |= names
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []

@@ -14,12 +14,13 @@ from simulator.device.device import Device, leaves, load_device
 from simulator.device.framework import FrameworkProfile
 from simulator.device.profile import DeviceProfile, FamilyProfile, MemoryProfile
 from simulator.serving.engine import EngineProfile
+from simulator.training.certainty import CertaintyProfile
 from simulator.units import parse
 
 FOLDER = Path(__file__).parents[2] / "hardware_profiles"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 KINDS = {path: str(read_yaml(path)["kind"]) for path in FILES}
-DEVICES = [path.stem for path in FILES if KINDS[path] not in ("memory", "family", "framework", "engine")]
+DEVICES = [path.stem for path in FILES if KINDS[path] not in ("memory", "family", "framework", "engine", "certainty")]
 MEASURED_ROUNDING = 0.011
 
 
@@ -75,7 +76,7 @@ MATRIX_UNCHECKED = {
 }
 
 
-Profile = DeviceProfile | EngineProfile | FamilyProfile | FrameworkProfile | MemoryProfile
+Profile = CertaintyProfile | DeviceProfile | EngineProfile | FamilyProfile | FrameworkProfile | MemoryProfile
 
 
 def _struct(path: Path) -> type[Profile]:
@@ -84,6 +85,7 @@ def _struct(path: Path) -> type[Profile]:
         "family": FamilyProfile,
         "framework": FrameworkProfile,
         "engine": EngineProfile,
+        "certainty": CertaintyProfile,
     }
     return kinds.get(KINDS[path], DeviceProfile)
 
@@ -100,7 +102,7 @@ def _half(device: Device) -> float | None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_decodes_strictly_under_its_own_name(path: Path) -> None:
     assert _decoded(path).name == path.stem
-    folder = {"family": "families", "framework": "frameworks", "engine": "engines"}.get(
+    folder = {"family": "families", "framework": "frameworks", "engine": "engines", "certainty": "certainty"}.get(
         KINDS[path], "hardware_profiles"
     )
     assert path.parent.name == folder
@@ -129,7 +131,7 @@ def test_every_number_has_one_source(path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in FILES if KINDS[path] != "certainty"], ids=lambda path: path.stem)
 def test_reads_like_a_datasheet(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith(f"name: {path.stem}\n")

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from simulator.calibration.certainty import samples, share_inside
 from simulator.calibration.fit import predict_kernels
 from simulator.calibration.kernels import read_kernels
 from simulator.calibration.validation import Case, by_batch, errors, grouped, predict, read_measurements
+from simulator.training.certainty import certainty
 
 HERE = Path(__file__).parent
 BASELINE = HERE / "baseline.json"
@@ -56,7 +58,11 @@ def test_every_row_is_predicted_or_has_a_reason(cases: list[Case]) -> None:
     assert all(case.measured.devices > 1 for case in cases if case.reason), "only runs on several devices are left out"
 
 
-def test_the_stated_interval_covers_what_it_says(cases: list[Case]) -> None:
-    inside = errors((case for case in cases if case.low_s is not None), by_setting=True)
-    assert inside is not None
-    assert 0.75 <= inside.covered <= 0.9
+def test_the_stated_interval_covers_what_it_says_where_a_measurer_was_held_out(cases: list[Case]) -> None:
+    found = [sample for sample in samples(HERE, cases) if sample.split == "measurer"]
+    widths = certainty()
+    assert 0.75 <= share_inside(found, widths.low, widths.high) <= 0.9
+    for name in {sample.measured.source for sample in found}:
+        group = [sample for sample in found if sample.measured.source == name]
+        if len(group) > 50:
+            assert share_inside(group, widths.low, widths.high) >= 0.75, name

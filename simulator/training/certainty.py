@@ -1,0 +1,167 @@
+"""How sure a step's time is: an interval as wide as the question is far from what was measured.
+
+The width is learned from errors where whole groups were held out of the fit (measurers, frameworks, devices, networks),
+since a reader's machine is never one that the coefficients were fitted to. `calibration/certainty.py` fits it; the
+numbers stand in `hardware_profiles/certainty/steps.yaml`.
+
+Reference: quantile regression, Koenker, Bassett, "Regression quantiles", Econometrica 46(1), 1978. doi:10.2307/1913643
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import exp
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from simulator import catalog
+from simulator.device.device import Device
+from simulator.device.framework import Framework
+from simulator.device.profile import Source, Strict
+
+FOLDER = "hardware_profiles/certainty"
+
+SMALL_BATCH = 16
+"""Batches below this leave more to the host, and to kernels that no fit saw."""
+
+NARROW = ("amp", "fp16", "bf16", "fp8", "fp4", "int8")
+EAGER = "pytorch"
+"""Frameworks of this family call one kernel after another; the others compile or schedule graphs."""
+
+WAITING = 0.25
+"""Share of overhead from which on a reader is told that the host decides."""
+
+
+class Widths(Strict, frozen=True, kw_only=True):
+    """Logarithm of the distance of a bound from the prediction, itself a logarithm: a base, and what widens it."""
+
+    base: float
+    waiting: Annotated[float, Meta(description="times the share of the step that waits for the host")] = 0.0
+    small_batch: float = 0.0
+    narrow: Annotated[float, Meta(description="number formats of two bytes and less")] = 0.0
+    graph: Annotated[float, Meta(description="frameworks that compile or schedule graphs")] = 0.0
+    workload: Annotated[float, Meta(description="a network of which no step was measured")] = 0.0
+    device: Annotated[float, Meta(description="a device of which no step was measured")] = 0.0
+    software: Annotated[float, Meta(description="a framework not measured on the device's family")] = 0.0
+    family: Annotated[float, Meta(description="a family, or a number format on it, that nobody measured")] = 0.0
+
+
+class Measured(Strict, frozen=True, kw_only=True):
+    """What the widths, and the coefficients, have seen."""
+
+    kinds: Annotated[list[str], Meta(description="of devices")]
+    devices: list[str]
+    workloads: list[str]
+    precisions: Annotated[dict[str, list[str]], Meta(description="by family of devices")]
+    frameworks: Annotated[dict[str, list[str]], Meta(description="by family of devices")]
+
+
+class CertaintyProfile(Strict, frozen=True, kw_only=True):
+    """`hardware_profiles/certainty/<name>.yaml`."""
+
+    name: str
+    kind: Literal["certainty"]
+    description: str
+    coverage: Annotated[float, Meta(gt=0, lt=1, description="probability that the interval claims")]
+    low: Widths
+    high: Widths
+    measured: Measured
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What of a step decides how sure its time is.
+
+    Attributes
+    ----------
+    waiting : share of its time that waits for the host, 0 to 1.
+    """
+
+    workload: str
+    device: Device
+    framework: Framework
+    precision: str
+    batch: int
+    waiting: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where the true time lies with the stated probability, as factors of the predicted time.
+
+    Attributes
+    ----------
+    validated : whether steps of the device's family were measured in this number format.
+    reasons : what makes it wide.
+    """
+
+    low: float
+    high: float
+    coverage: float
+    validated: bool = True
+    reasons: tuple[str, ...] = ()
+
+
+@lru_cache
+def certainty() -> CertaintyProfile:
+    """The fitted widths, and what was measured."""
+    path = catalog.find(FOLDER, "steps")
+    profile: CertaintyProfile = catalog.convert(catalog.read_yaml(path), CertaintyProfile, str(path))
+    return profile
+
+
+def interval_of(question: Question) -> Interval | None:
+    """The interval of a calibrated step; None for kinds of devices of which no step was measured."""
+    profile, found = certainty(), dict(features(question))
+    if question.device.kind not in profile.measured.kinds:
+        return None
+    reasons = tuple(_reasons(question, found))
+    low, high = (exp(-exp(_sum(widths, found))) for widths in (profile.low, profile.high))
+    return Interval(low, 1 / high, profile.coverage, not found["family"], reasons)
+
+
+def why_none(device: Device) -> str:
+    """Why a device's times have no interval."""
+    return f"no interval: no step of a {device.kind} was measured"
+
+
+def features(question: Question) -> Iterator[tuple[str, float]]:
+    """Key of `Widths` -> how much of it applies, 0 to 1."""
+    measured, family = certainty().measured, family_of(question.device)
+    yield "base", 1.0
+    yield "waiting", question.waiting
+    yield "small_batch", float(question.batch < SMALL_BATCH)
+    yield "narrow", float(question.precision in NARROW)
+    yield "graph", float(not question.framework.name.startswith(EAGER))
+    yield "workload", float(question.workload not in measured.workloads)
+    yield "device", float(question.device.name not in measured.devices)
+    yield "software", float(question.framework.name not in measured.frameworks.get(family, ()))
+    yield "family", float(question.precision not in measured.precisions.get(family, ()))
+
+
+def family_of(device: Device) -> str:
+    """The family whose measurements speak for a device: its own, or its kind."""
+    return device.profile.family or device.kind
+
+
+def _sum(widths: Widths, found: Mapping[str, float]) -> float:
+    return sum(float(getattr(widths, key)) * amount for key, amount in found.items())
+
+
+def _reasons(question: Question, found: Mapping[str, float]) -> Iterator[str]:
+    """In words, what of the question was not measured or is not known."""
+    family = family_of(question.device)
+    if found["family"]:
+        yield f"no step in {question.precision} on the family {family} was measured"
+    if found["device"]:
+        yield f"none on {question.device.name}"
+    if found["software"]:
+        yield f"none of {question.framework.name} on the family {family}"
+    if found["workload"]:
+        yield f"none of the network {question.workload}"
+    if found["waiting"] > WAITING:
+        yield "much of it waits for the host, whose processor is not known"

@@ -1,0 +1,79 @@
+"""How sure a step's time is: wider the farther a question is from what was measured, and the reasons in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import exp
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator.device.device import load_device
+from simulator.device.framework import load_framework
+from simulator.pipeline import Options, simulate
+from simulator.training.certainty import Interval, Question, certainty, interval_of
+from simulator.workload.reading import load_workload
+
+KNOWN = Question("resnet50", load_device("v100-sxm2-16gb"), load_framework("pytorch"), "fp32", 64, 0.0)
+
+
+def found(question: Question) -> Interval:
+    interval = interval_of(question)
+    assert interval is not None
+    return interval
+
+
+def test_the_bounds_are_the_exponentials_of_the_widths() -> None:
+    widths = certainty()
+    # Everything but the base is absent: a step that waits for nothing, in fp32, on what was measured.
+    assert found(KNOWN).low == pytest.approx(exp(-exp(widths.low.base)))
+    assert found(KNOWN).high == pytest.approx(exp(exp(widths.high.base)))
+    assert found(KNOWN).reasons == ()
+    assert found(KNOWN).coverage == 0.8
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"workload": "mine"}, "none of the network mine"),
+        ({"device": load_device("titan-rtx")}, "none on titan-rtx"),
+        ({"framework": load_framework("jax")}, "none of jax on the family volta"),
+        ({"precision": "bf16"}, "no step in bf16 on the family volta was measured"),
+        ({"waiting": 0.6}, "much of it waits for the host, whose processor is not known"),
+    ],
+)
+def test_what_was_not_measured_is_said_and_never_narrows(change: dict[str, object], reason: str) -> None:
+    other = found(replace(KNOWN, **change))  # type: ignore[arg-type]
+    assert reason in other.reasons
+    assert other.low <= found(KNOWN).low
+    assert other.high >= found(KNOWN).high
+
+
+@given(
+    waiting=st.floats(0, 1),
+    batch=st.integers(1, 4096),
+    precision=st.sampled_from(["fp32", "tf32", "amp", "bf16", "fp8"]),
+    framework=st.sampled_from(["pytorch", "jax", "tensorflow", "torch7"]),
+    device=st.sampled_from(["v100", "t4", "h100", "b200", "mi300x", "cpu-16core"]),
+)
+def test_the_interval_holds_the_prediction(
+    waiting: float, batch: int, precision: str, framework: str, device: str
+) -> None:
+    question = Question("x", load_device(device), load_framework(framework), precision, batch, waiting)
+    interval = found(question)
+    assert 0 < interval.low < 1 < interval.high < 20
+
+
+def test_an_unmeasured_family_or_format_is_marked() -> None:
+    assert found(KNOWN).validated
+    for device, precision in (("b200", "bf16"), ("mi300x", "fp16"), ("h100", "bf16")):
+        assert not found(replace(KNOWN, device=load_device(device), precision=precision)).validated
+
+
+def test_kinds_that_nobody_measured_and_bounds_have_none() -> None:
+    workload = load_workload("lenet5")
+    assert simulate(workload, load_device("tpu-v3"), Options(precision="bf16")).interval is None
+    for options in (Options(fidelity="roofline"), Options(traffic="naive")):
+        assert simulate(workload, load_device("v100"), options).interval is None
+    assert simulate(workload, load_device("v100"), Options()).interval is not None
