@@ -68,10 +68,10 @@ $(LOCK_STAMP):
 run: $(RUN_STAMP) ## simulate 100 epochs of SENet on a V100; reports go to reports/
 	$(SIMULATE) --workload senet --device v100 --epochs 100 $(ARGS)
 
-gallery: $(RUN_STAMP) ## make the reports in reports/ again
-	$(SIMULATE) --workload senet --device cpu-16core --device v100 --epochs 100 $(ARGS)
-	$(SIMULATE) --workload senet --device v100 --device cpu-16core --epochs 100 $(ARGS)
-	$(SIMULATE) --workload alexnet --device v100 --epochs 90 $(ARGS)
+gallery: $(RUN_STAMP) ## make the reports in reports/gallery/ again
+	$(SIMULATE) --workload senet --device cpu-16core --device v100 --epochs 100 --out reports/gallery $(ARGS)
+	$(SIMULATE) --workload senet --device v100 --device cpu-16core --epochs 100 --out reports/gallery $(ARGS)
+	$(SIMULATE) --workload alexnet --device v100 --epochs 90 --out reports/gallery $(ARGS)
 
 accuracy: $(RUN_STAMP) ## validate against the published measurements and draw docs/accuracy/ again
 	$(SIMULATE) validate tests/validation/networks.csv --out docs/accuracy

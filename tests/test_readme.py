@@ -85,19 +85,3 @@ def test_an_example_file_of_the_guide_is_read(block: str, tmp_path: Path) -> Non
         assert load_device(str(path)).peak["fp32"] == 35.6e12
     else:
         assert read_workload(content, "example").parameters > 0
-
-
-def test_the_family_of_the_guide_builds() -> None:
-    from simulator.op.activation import Relu
-    from simulator.op.convolution import Convolution
-    from simulator.workload.families.blocks import pooled_classifier
-    from simulator.workload.workload import Network
-
-    block = re.search(r"```python\n(.*?)```", EXTENDING, re.DOTALL)
-    assert block is not None
-    names = {"Network": Network, "Convolution": Convolution, "Relu": Relu, "pooled_classifier": pooled_classifier}
-    exec(block[1], names | {"family": lambda _: lambda function: names.setdefault("plain", function)}, names)
-    net = Network(((3, 32, 32),))
-    names["plain"](net, depth=3)
-    # 3 convolutions, 3 ReLU, pool, flatten, linear, loss.
-    assert len(net.layers) == 10

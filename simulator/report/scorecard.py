@@ -26,6 +26,9 @@ from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, duration_rang
 
 SLOWEST = 10
 
+LOW_MFU = 0.3
+"""Use of the peak below which convolutions in groups are named as a cause."""
+
 DROPPED = ("op", "output", "FLOP/byte", "FLOP", "traffic")
 """Columns of the slowest layers that give way on a narrow terminal."""
 
@@ -114,7 +117,8 @@ def interval_lines(simulation: Simulation) -> list[str]:
 
 
 def hint_lines(simulation: Simulation) -> Iterator[str]:
-    """A faster precision, and a classifier that is not the dataset's."""
+    """What a reader stumbles over, a faster precision, and a classifier that is not the dataset's."""
+    yield from puzzle_lines(simulation)
     hint = precision_hint(simulation)
     if hint is not None:
         yield f"in --precision {hint.precision}, on its matrix units, a step would be {hint.speedup:.2f} times faster"
@@ -124,6 +128,23 @@ def hint_lines(simulation: Simulation) -> Iterator[str]:
             f"the network keeps {classes[0]:,} outputs where {dataset.name} has {dataset.classes:,} classes; "
             f"--classes {dataset.classes} changes that where the family allows it"
         )
+
+
+def puzzle_lines(simulation: Simulation) -> Iterator[str]:
+    """In a line each, why numbers are not what a reader expects."""
+    workload, step = simulation.workload, simulation.step
+    forward = FLOPS_PER_MAC * workload.macs * step.batch
+    passes = 3 if step.backward_s else 1
+    if any(getattr(layer.op, "causal", False) for layer in workload.layers) and step.flops < 0.97 * passes * forward:
+        yield "causal attention computes half of its scores; MACs count the whole square, as other counters do"
+    if 0 < step.backward_s < step.forward_s and simulation.options.fidelity == Fidelity.CALIBRATED:
+        yield (
+            "the backward pass is shorter than the forward pass: layers without weights before the first that has any "
+            "have no gradient, and what only looks values up has little"
+        )
+    grouped = [layer for layer in workload.layers if getattr(layer.op, "groups", 1) != 1]
+    if grouped and step.mfu < LOW_MFU and simulation.options.fidelity == Fidelity.CALIBRATED:
+        yield f"{len(grouped)} convolutions in groups compute far below the peak: narrow groups leave tiles idle"
 
 
 def bound_line(simulation: Simulation) -> str:
