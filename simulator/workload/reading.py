@@ -81,8 +81,8 @@ def load_workload(
         raise InputError("--dataset and --samples exclude each other")
     asked = request or Request()
     prefix, colon, location = importers.recognised(name).partition(":")
-    if asked.inputs and (not colon or prefix != "torch"):
-        raise InputError(f"{name}: several inputs, types and names of inputs are for torch:; here the format says them")
+    if asked.inputs and (not colon or prefix not in ("hf", "torch")):
+        raise InputError(f"{name}: several inputs, types and names are for torch: and hf:; here the format says them")
     if colon and location:
         workload = importers.load(prefix, location, asked)
     else:

@@ -195,7 +195,7 @@ def test_several_inputs_with_types_and_names(file: Path) -> None:
     assert workload.changes["input"] == "words=int64:5 5,3"
     with pytest.raises(InputError, match="not a type of PyTorch"):
         load_workload(f"torch:{file}:Two", request=Request(inputs=(Given((5, 3), "int65"),)))
-    with pytest.raises(InputError, match="for torch:"):
+    with pytest.raises(InputError, match="for torch: and hf:"):
         load_workload("lenet5", request=Request(inputs=inputs))
 
 

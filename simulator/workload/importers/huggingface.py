@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from simulator.errors import InputError, SimulatorError, UnsupportedError, suggestion
+from simulator.errors import InputError, SimulatorError
 from simulator.op.base import Shape
 from simulator.workload import families
 from simulator.workload.dataset import NO_DATASET, Dataset, load_dataset
@@ -17,6 +17,7 @@ from simulator.workload.families.vision_tower import build as build_tower
 from simulator.workload.importers import Request
 from simulator.workload.importers import huggingface_experts as experts
 from simulator.workload.importers import huggingface_models as models
+from simulator.workload.importers import huggingface_traced as others
 from simulator.workload.importers import huggingface_vision as vision
 from simulator.workload.importers.huggingface_config import FILE, Config, read_config
 from simulator.workload.workload import Network, Workload, check_inputs
@@ -79,12 +80,14 @@ def load(location: str, request: Request) -> Workload:
     Raises
     ------
     UnsupportedError
-        For an architecture without a rule, with the nearest that has one.
+        For an architecture without a rule of ours where transformers, which builds any, is not installed.
     InputError
         One line that names the file, the key and what it may hold.
     """
     config = read_config(location)
     kind = architecture(config)
+    if _is_others(config, kind):
+        return _traced(config, kind, request, _name(Path(location), config))
     text = config.part("text_config")
     part = Config(config.values | text.values, config.where) if text.values else config
     family, arguments = TRANSLATIONS[kind](part)
@@ -100,7 +103,7 @@ def load(location: str, request: Request) -> Workload:
         layers=tuple(net.layers),
         dataset=NO_DATASET if family == "vit" else _corpus(net.inputs[0][0]),
         batch=BATCH,
-        description=f"{kind}, from its configuration" + _extent(net, multimodal=bool(text.values)),
+        description=f"{kind}, from its configuration" + _extent(net, config, multimodal=bool(text.values)),
         source=config.where,
     )
 
@@ -109,10 +112,11 @@ def _tower(kind: str, config: Config, request: Request, arguments: dict[str, Any
     return vision.read(kind, config, vision.Asked(request.image_size, arguments["attention"], arguments["hidden"]))
 
 
-def _extent(net: Network, *, multimodal: bool) -> str:
-    """What of a model of several inputs is built, for its description."""
+def _extent(net: Network, config: Config, *, multimodal: bool) -> str:
+    """What of a model of several inputs, or with a small head, is built, for its description."""
+    named = models.nearly_built(config)
     if not multimodal:
-        return ""
+        return f"; without the head of {named}" if named else ""
     if not isinstance(net, SeeingNetwork):
         return ", the language model alone"
     side, tokens = net.inputs[1][-1], net.shape(net.seen)[0]
@@ -133,17 +137,33 @@ def architecture(config: Config) -> str:
     Raises
     ------
     UnsupportedError
-        If it has no rule.
+        If it has no rule and transformers, which builds any, is not installed.
     """
     kind = config.text("model_type")
     if not kind:
         kind = next((name for key, name in SIGNS.items() if key in config.values), "")
     if not kind:
         raise InputError(f"{config.where}: the key model_type is missing")
-    if kind not in TRANSLATIONS:
-        near = suggestion(kind[:80], TRANSLATIONS)
-        raise UnsupportedError(f"{config.where}: no rule for the architecture {kind[:80]!r}{near}")
+    if kind not in TRANSLATIONS and not others.installed():
+        raise others.missing(config, kind, TRANSLATIONS)
     return kind
+
+
+def _is_others(config: Config, kind: str) -> bool:
+    """Whether transformers must build it: no rule of ours builds the class that the configuration names."""
+    if kind not in TRANSLATIONS or models.builds(config):
+        return kind not in TRANSLATIONS
+    return others.installed() or not models.nearly_built(config)
+
+
+def _traced(config: Config, kind: str, request: Request, name: str) -> Workload:
+    """What transformers builds from the configuration; of tokens, over the corpus."""
+    if not others.installed():
+        raise others.missing(config, ", ".join(config.names("architectures")) or kind, TRANSLATIONS)
+    workload: Workload = others.trace(config, kind, request, name)
+    tokens = len(workload.inputs[0]) == 1 and workload.inputs[0][0] != others.SECOND
+    dataset = _corpus(workload.inputs[0][0]) if tokens else workload.dataset
+    return replace(workload, dataset=dataset, batch=BATCH)
 
 
 def _inputs(family: str, config: Config, request: Request) -> list[Shape]:

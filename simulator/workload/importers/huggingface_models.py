@@ -22,6 +22,26 @@ from simulator.workload.importers.huggingface_parts import (
     turned,
 )
 
+BUILT = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForImageClassification", "ForMaskedLM",
+         "ForPreTraining", "BertModel", "GPT2Model", "T5Model", "WithLMHead")  # fmt: skip
+"""Ends of the names of classes that our rules build."""
+
+
+SMALL_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+"""Ends of classes that a few classes' head sets apart from what our rules build."""
+
+
+def nearly_built(config: Config) -> str:
+    """The class that the configuration names, where our rules build all but its small head; else nothing."""
+    return next((name for name in config.names("architectures") if name.endswith(SMALL_HEADS)), "")
+
+
+def builds(config: Config) -> bool:
+    """Whether our rules build the class that the configuration names, if it names one."""
+    names = config.names("architectures")
+    return not names or any(name.endswith(BUILT) for name in names)
+
+
 Family = tuple[str, dict[str, Any]]
 Translate = Callable[[Config], Family]
 
@@ -30,7 +50,9 @@ def bert(config: Config) -> Family:
     """BERT's encoder with the head that `architectures` names; task heads of a few classes are left out."""
     head = "pooler"
     for name in config.names("architectures"):
-        head = "masked_lm" if "MaskedLM" in name else "pretraining" if "PreTraining" in name else head
+        head = (
+            "masked_lm" if "MaskedLM" in name or "LMHead" in name else "pretraining" if "PreTraining" in name else head
+        )
     if config.text("hidden_act", default="gelu") != "gelu":
         raise UnsupportedError(f"{config.where}: bert is built with hidden_act gelu alone")
     return "bert", {

@@ -41,6 +41,7 @@ class Tracing:
     training : forward, loss and backward; else forward alone, in evaluation mode.
     real : compute every value on random numbers, for networks whose control flow asks for them.
     rules : cost rules by ATen function, before our own.
+    where : what starts an error, torch:NAME if empty.
     """
 
     name: str = ""
@@ -51,6 +52,20 @@ class Tracing:
     training: bool = True
     real: bool = False
     rules: Mapping[str, Rule] = field(default_factory=dict)
+    where: str = ""
+
+    @property
+    def source(self) -> str:
+        """What starts an error."""
+        return self.where or f"torch:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A network's name, and what starts its errors."""
+
+    name: str
+    where: str
 
 
 def load(location: str, request: Request) -> Workload:
@@ -65,14 +80,14 @@ def load(location: str, request: Request) -> Workload:
     """
     torch = _torch()
     given = _given(request, location)
-    with _user_code(location):
+    with user_code(f"torch:{location}"):
         model = _build(torch, _resolve(location))
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"torch:{location}: expected an nn.Module or what returns one, found {type(model).__name__}")
-    return _tried(model, given, request, location)
+    return tried(model, given, request, Source(location, f"torch:{location}"))
 
 
-def _tried(model: Any, given: tuple[Given, ...], request: Request, location: str) -> Workload:
+def tried(model: Any, given: tuple[Given, ...], request: Request, source: Source) -> Workload:
     """Training first, then evaluation where nobody asks for training; numbers first, then tokens where none is said."""
     torch = _torch()
     embeds = any(isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules())
@@ -83,18 +98,19 @@ def _tried(model: Any, given: tuple[Given, ...], request: Request, location: str
         for dtype in dtypes:
             try:
                 examples = [_example(torch, one, dtype) for one in given]
-                return traced(model, examples, tracing_of(request, location, training=training))
+                return traced(model, examples, tracing_of(request, source, training=training))
             except (InputError, UnsupportedError) as error:
                 if isinstance(error, UnsupportedError) and training is modes[-1]:
                     raise failed or error from None
                 failed = failed or error
-    raise failed or InputError(f"torch:{location}: nothing to trace")
+    raise failed or InputError(f"{source.where}: nothing to trace")
 
 
-def tracing_of(request: Request, name: str, *, training: bool) -> Tracing:
+def tracing_of(request: Request, source: Source, *, training: bool) -> Tracing:
     """How to trace, as a request says."""
     return Tracing(
-        name,
+        source.name,
+        where=source.where,
         attention=request.attention,
         allow_unknown=request.allow_unknown,
         names=tuple(one.name for one in request.inputs if one.name),
@@ -218,18 +234,18 @@ def _build(torch: Any, found: Any) -> Any:
 
 
 @contextmanager
-def _user_code(where: str) -> Iterator[None]:
+def user_code(where: str) -> Iterator[None]:
     """Errors of the user's own code as one line."""
     try:
         yield
     except SimulatorError:
         raise
     except NotImplementedError as error:
-        raise UnsupportedError(f"torch:{where}: {_line(error)}") from error
+        raise UnsupportedError(f"{where}: {_line(error)}") from error
     except Exception as error:
-        raise InputError(f"torch:{where}: {type(error).__name__}: {_line(error)}") from error
+        raise InputError(f"{where}: {type(error).__name__}: {_line(error)}") from error
     except SystemExit as error:
-        raise InputError(f"torch:{where}: it ends the program ({error.code})") from error
+        raise InputError(f"{where}: it ends the program ({error.code})") from error
 
 
 def _line(error: BaseException) -> str:
@@ -241,12 +257,12 @@ def traced(model: Any, examples: Sequence[Any], tracing: Tracing) -> Workload:
     from simulator.workload.importers.torch_layers import Assembly
     from simulator.workload.importers.torch_run import record
 
-    with _user_code(tracing.name):
+    with user_code(tracing.source):
         small, large = (record(model, examples, batch, tracing) for batch in (SMALL, LARGE))
     assembly = Assembly(small, large, allow_unknown=tracing.allow_unknown, rules=tracing.rules)
     layers = assembly.layers()
     if not layers:
-        raise InputError(f"torch:{tracing.name}: the module computes nothing")
+        raise InputError(f"{tracing.source}: the module computes nothing")
     batch = int(examples[0].shape[0])
     return Workload(
         name=tracing.name,
@@ -255,7 +271,7 @@ def traced(model: Any, examples: Sequence[Any], tracing: Tracing) -> Workload:
         dataset=NO_DATASET,
         batch=batch if batch > 1 else BATCH,
         description=f"PyTorch {type(model).__name__}, traced" + _remarks(assembly, tracing),
-        source=f"torch:{tracing.name}",
+        source=tracing.source,
     )
 
 

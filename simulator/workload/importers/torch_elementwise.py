@@ -74,7 +74,8 @@ def _copy(call: Call) -> list[Draft]:
 
 @rule("sum", "mean", "nansum", "prod", "amax", "amin", "max", "min", "argmax", "argmin", "any", "all", "norm", "cumsum",
       "cumprod", "cummax", "cummin", "linalg_vector_norm", "logsumexp", "_logcumsumexp", "aminmax", "count_nonzero",
-      "median", "nanmedian", "mode", "kthvalue", "dist", "trace", "l1_loss")  # fmt: skip
+      "median", "nanmedian", "_is_all_true", "_is_any_true", "mode", "kthvalue", "dist", "trace",
+      "l1_loss")  # fmt: skip
 def _reduction(call: Call) -> list[Draft]:
     """One operation an input."""
     return [one_pass(call, OpClass.REDUCTION, total(call.tensors()))]
