@@ -17,9 +17,9 @@ from simulator.report.style import (
     PHASES,
     SMALL,
     WIDTH_INCHES,
-    basis,
     beside,
     clean,
+    footer,
     new_figure,
     percent,
     setting,
@@ -60,6 +60,8 @@ def epochs_figure(simulation: Simulation, others: Sequence[Other] = ()) -> Figur
     compared = [other for other in others if isinstance(other, Simulation)]
     epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
     what = f"{epochs} of {simulation.workload.dataset.name} in {duration(run.total_s)}"
+    if not simulation.counts_epochs:
+        what = f"{duration(simulation.step.time_s)} a step"
     with styled():
         figure = new_figure(f"{setting(simulation)}: {what}", _notes(simulation, others, len(compared)))
         if compared:
@@ -71,7 +73,9 @@ def epochs_figure(simulation: Simulation, others: Sequence[Other] = ()) -> Figur
 
 def _notes(simulation: Simulation, others: Sequence[Other], compared: int) -> list[str]:
     run = simulation.run
-    notes = [f"an epoch: {run.samples:,} samples, {run.steps_per_epoch:,} steps · {basis(simulation)}"]
+    first, *rest = footer(simulation)
+    epoch = f"an epoch: {run.samples:,} samples, {run.steps_per_epoch:,} steps · " if simulation.counts_epochs else ""
+    notes = [f"{epoch}{first}", *rest]
     failed = [other[0] for other in others if isinstance(other, tuple)]
     if failed:
         notes.append(f"cannot run it (report.md says why): {', '.join(failed[:6])}{' …' * (len(failed) > 6)}")
@@ -90,7 +94,8 @@ def _compare(figure: Figure, simulation: Simulation, others: Sequence[Simulation
     own = next(place for place, row in enumerate(rows) if row is simulation)
     run = simulation.run
     epoch = figure.add_axes((left, _BOTTOM, width - 0.02, _HEIGHT))
-    _bars(epoch, [row.run.epoch_s for row in rows], own, "one epoch", rows)
+    word, times = ("one epoch", [row.run.epoch_s for row in rows]) if simulation.counts_epochs else _samples(rows)
+    _bars(epoch, times, own, word, rows)
     epoch.set_yticks(range(len(rows)), names)
     second = figure.add_axes((left + width + 0.01, _BOTTOM, width - 0.02, _HEIGHT))
     if run.epochs > 1:
@@ -99,6 +104,11 @@ def _compare(figure: Figure, simulation: Simulation, others: Sequence[Simulation
         _bars(second, [row.step.time_s for row in rows], own, f"one step of {simulation.batch} samples", rows)
     second.set_yticks([])
     epoch.get_yticklabels()[own].set_fontweight("bold")
+
+
+def _samples(rows: Sequence[Simulation]) -> tuple[str, list[float]]:
+    """Where there are no epochs: the time of one sample, which devices at other batches share."""
+    return "one sample", [1 / row.step.samples_per_s for row in rows]
 
 
 def _nearest(simulation: Simulation, others: Sequence[Simulation]) -> list[Simulation]:
@@ -164,12 +174,16 @@ def _label_times(axes: Axes, title: str) -> None:
 
 
 def _split(figure: Figure, simulation: Simulation) -> None:
-    """What one epoch's time is made of: phases on the left, bounds on the right."""
-    step, epoch_s = simulation.step, simulation.run.epoch_s
+    """What the time of an epoch, or of a step, is made of: phases on the left, bounds on the right."""
+    step = simulation.step
+    word, epoch_s = ("epoch", simulation.run.epoch_s) if simulation.counts_epochs else ("step", step.time_s)
     parts = zip(PHASES, (step.forward_s, step.backward_s, step.update_s), strict=True)
     by_phase = [(word, colour, time_s / step.time_s) for (word, colour), time_s in parts if time_s]
     by_bound = [(f"waits for {BOUNDS[bound][0]}", BOUNDS[bound][1], step.bound_shares[bound]) for bound in Bound]
-    for left, title, rows in ((0.1, "one epoch by phase", by_phase), (0.65, "one epoch by what binds it", by_bound)):
+    for left, title, rows in (
+        (0.1, f"one {word} by phase", by_phase),
+        (0.65, f"one {word} by what binds it", by_bound),
+    ):
         axes = figure.add_axes((left, 0.18, 0.335, 0.66))
         axes.barh(range(len(rows)), [share * epoch_s for *_, share in rows], 0.6, color=[row[1] for row in rows])
         for place, (_, _, share) in enumerate(rows):

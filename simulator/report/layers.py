@@ -18,11 +18,11 @@ from simulator.report.style import (
     PHASES,
     SMALL,
     WIDTH_INCHES,
-    basis,
     beside,
     clean,
     draw_key,
     fitted,
+    footer,
     new_figure,
     percent,
     setting,
@@ -51,7 +51,7 @@ def layers_figure(simulation: Simulation, others: Sequence[object] = ()) -> Figu
     groups = layer_groups(simulation)
     rows = groups[:NAMED]
     alike = next((group for group in rows if len(group.layers) > 1), None)
-    notes = [basis(simulation)]
+    notes = footer(simulation)
     if alike is not None:
         notes.append(f"{alike.label}: {len(alike.layers)} layers of equal work and time, added up; others alike")
     with styled():

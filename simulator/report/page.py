@@ -53,7 +53,7 @@ def report_page(simulation: Simulation, others: Sequence[Other]) -> str:
         "![Time by layer](layers.png)",
         "## Memory",
         _memory(simulation),
-        "## Other devices" if others else "## The epoch",
+        "## Other devices" if others else "## The whole",
         *([_comparison(simulation, others)] if others else []),
         *(["![Rooflines on equal axes](rooflines.png)"] if any(not isinstance(o, tuple) for o in others) else []),
         "![Time beside other devices](epochs.png)" if others else "![What the time is made of](epochs.png)",

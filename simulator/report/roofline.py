@@ -23,9 +23,9 @@ from simulator.report.style import (
     INK,
     NORMAL,
     SMALL,
-    basis,
     draw_key,
     fitted,
+    footer,
     hover,
     new_figure,
     percent,
@@ -113,7 +113,7 @@ def _notes(simulation: Simulation, groups: Sequence[Group], points: Sequence[Poi
         _count("without FLOPs", sum(len(group.layers) for group in without), sum(g.time_s for g in without) / step_s),
         _count("below the axes", sum(p.layers for p in hidden), sum(p.share for p in hidden)),
     ]
-    notes = [basis(simulation)]
+    notes = footer(simulation)
     if any(absent):
         notes.append("not shown: " + "; ".join(text for text in absent if text))
     if simulation.options.fidelity == Fidelity.NAPKIN:

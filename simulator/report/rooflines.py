@@ -10,7 +10,7 @@ from simulator.pipeline import Simulation
 from simulator.report.comparison import Other
 from simulator.report.roofline import draw_points, limits, set_axes, visible_points
 from simulator.report.roofs import draw_roofs, roofs_of
-from simulator.report.style import BOUNDS, NORMAL, SMALL, basis, draw_key, fitted, new_figure, setting, styled
+from simulator.report.style import BOUNDS, NORMAL, SMALL, draw_key, fitted, footer, new_figure, setting, styled
 from simulator.units import duration
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def rooflines_figure(simulation: Simulation, others: Sequence[Other]) -> Figure:
     rows = ceil(len(shown) / columns)
     with styled():
         title = setting(simulation).partition(", on ")[0]
-        figure = new_figure(f"{title}, on {len(shown)} devices, equal axes", [basis(simulation)])
+        figure = new_figure(f"{title}, on {len(shown)} devices, equal axes", footer(simulation))
         for place, (one, roofs, points, star) in enumerate(found):
             axes = figure.add_axes(_panel(place, columns, rows))
             set_axes(axes, (min(left), max(right), min(bottom), max(top)))

@@ -81,7 +81,8 @@ def new_figure(title: str, notes: list[str]) -> Figure:
 
     figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), dpi=DPI, facecolor="white")
     figure.text(0.015, 0.985, title, fontsize=LARGE, fontweight="bold", va="top", gid="title")
-    figure.text(0.015, 0.012, "\n".join(notes), fontsize=SMALL, color="#555555", va="bottom", linespacing=1.35)
+    lines = [fitted(figure, note, 0.97 * WIDTH_INCHES * DPI) for note in notes]
+    figure.text(0.015, 0.012, "\n".join(lines), fontsize=SMALL, color="#555555", va="bottom", linespacing=1.35)
     return figure
 
 
@@ -185,6 +186,12 @@ def setting(simulation: Simulation) -> str:
         f"{simulation.workload.name}, {task}, batch {simulation.batch}, {options.precision}, "
         f"on {simulation.device.label}"
     )
+
+
+def footer(simulation: Simulation, *notes: str) -> list[str]:
+    """The lines below a figure: what the numbers rest on, the command line that asked, and notes."""
+    command = f"made by: {' '.join(simulation.command.split())}" if simulation.command else ""
+    return [line for line in (basis(simulation), command, *notes) if line]
 
 
 def basis(simulation: Simulation) -> str:

@@ -227,4 +227,5 @@ def _other(other: Other) -> dict[str, Any]:
         "memory": _memory(other),
         "interval": _interval(other),
         "busy_batch": busy_batch(other),
+        "layers": _layers(other),
     }

@@ -196,7 +196,7 @@ def test_other_devices_stand_beside(simulate: Simulate) -> None:
     first, second = found["others"]
     assert (first["device"]["name"], second["device"]["name"]) == ("cpu-16core", "t4")
     for other in (first, second):
-        assert set(other) == {"device", "step", "run", "memory", "interval", "busy_batch"} or set(other) == {
+        assert set(other) == {"device", "step", "run", "memory", "interval", "busy_batch", "layers"} or set(other) == {
             "device",
             "reason",
         }
