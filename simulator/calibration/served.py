@@ -15,7 +15,8 @@ from pathlib import Path
 from simulator import catalog
 from simulator.device.device import load_device
 from simulator.errors import InputError, SimulatorError, UnsupportedError
-from simulator.serving.engine import load_engine
+from simulator.serving.answer import CACHE_FORMATS, usual_cache
+from simulator.serving.engine import load_engine, release
 from simulator.serving.formats import get_format
 from simulator.serving.static import Request, batch_seconds, prompt_seconds, steady, token_seconds
 from simulator.serving.step import Deployment
@@ -52,6 +53,7 @@ class ServedRow:
     output: int
     metric: str
     value: float
+    year: int
     source: str
     note: str
 
@@ -141,6 +143,7 @@ def _row(row: Mapping[str, str | None], where: str) -> ServedRow:
         output=output,
         metric=text["metric"],
         value=value,
+        year=int(number("year")),
         source=text.get("source_repo", ""),
         note=text.get("note", ""),
     )
@@ -192,11 +195,18 @@ def deployment_of(row: ServedRow) -> Deployment:
     if ways * stages != row.devices and row.ways:
         raise UnsupportedError(f"{row.devices} devices are not {ways} x {stages}")
     name = DEVICES.get(row.device, row.device)
-    cache = 1.0 if re.search(r"KV Cache = (fp8|int8)", row.format) else get_format(form).cache_bytes
+    device = _device(name)
+    software = load_engine(release(engine, row.year), device.profile.family)
+    cache = _stated_cache(row) or usual_cache(software, get_format(form))
     return Deployment(
-        _workload(row.workload), _device(name), load_engine(engine), get_format(form), ways, stages, cache,
-        by_experts=expert_ways > 1,
-    )  # fmt: skip
+        _workload(row.workload), device, software, get_format(form), ways, stages, cache, by_experts=expert_ways > 1
+    )
+
+
+def _stated_cache(row: ServedRow) -> float | None:
+    """Bytes of each number of the cache, where the table says."""
+    found = re.search(r"KV Cache = (fp8|int8|fp16)", row.format)
+    return CACHE_FORMATS[found[1]] if found else None
 
 
 _workload = lru_cache(maxsize=64)(load_workload)
@@ -237,6 +247,11 @@ def kind_of(row: ServedRow) -> str:
     return {"tpot_s": "time a token", "e2e_latency_s": "static batch"}.get(row.metric, "throughput")
 
 
+ROUNDS = 10
+"""Requests that a benchmark sends for each of its concurrency. All of the first round come at once, so that each waits
+for half of the others. Source: InferenceMAX and trtllm-bench scripts, num_prompts = 10 x concurrency."""
+
+
 def _prompt_known(row: ServedRow) -> Request:
     if not row.prompt or not row.output or not row.batch:
         raise UnsupportedError("the table does not say batch, prompt and output")
@@ -249,7 +264,9 @@ def _first_token(row: ServedRow) -> float:
     deployment = deployment_of(row)
     if row.batch <= 1 or row.output == 1:
         return prompt_seconds(deployment, row.batch, row.prompt)
-    return steady(deployment, row.batch, Request(row.prompt, row.output)).first_s
+    request = Request(row.prompt, row.output)
+    usual_s, alone_s = steady(deployment, row.batch, request).first_s, prompt_seconds(deployment, 1, row.prompt)
+    return usual_s + alone_s * (row.batch - 1) / 2 / ROUNDS
 
 
 def _token(row: ServedRow) -> float:

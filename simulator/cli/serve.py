@@ -9,7 +9,10 @@ import click
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
-    from simulator.serving.answer import Service
+    from simulator.serving.answer import Service, Serving
+    from simulator.serving.arrivals import Requests
+    from simulator.serving.costs import Speculation
+    from simulator.serving.traffic import QueueAnswer
 
 
 @click.command("serve")
@@ -22,9 +25,17 @@ if TYPE_CHECKING:
 @click.option("--precision", default="bf16", show_default=True, help="Weights: bf16, fp8, fp4, int8, int4, q4_k_m ...")
 @click.option("--kv", "cache", metavar="FORMAT", help="Numbers of the cache: fp16, fp8, int8 ...")
 @click.option("--engine", default="vllm", show_default=True, help="Software that serves.")
-@click.option("--input", "prompt", type=int, default=1024, show_default=True, help="Tokens of a prompt.")
-@click.option("--output", type=int, default=256, show_default=True, help="Tokens of an answer.")
+@click.option("--input", "prompt", default="1024", show_default=True, help="Tokens of a prompt, or lognormal:MEAN,CV.")
+@click.option("--output", default="256", show_default=True, help="Tokens of an answer, or lognormal:MEAN,CV.")
 @click.option("--concurrency", metavar="N,N", help="Requests at a time; powers of two up to what fits if unsaid.")
+@click.option("--rate", metavar="N/s", help="Requests that come by chance: their latencies, by simulating the queue.")
+@click.option("--requests", metavar="FILE|N", help="Recorded requests (arrival_s, input, output), or how many come.")
+@click.option("--arrivals", default="poisson", show_default=True, help="poisson, bursty or regular.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what comes by chance.")
+@click.option("--slo", metavar="LIMITS", help="ttft=500ms,tpot=50ms: the largest rate that keeps it.")
+@click.option("--prefix", type=int, default=0, help="Tokens that all prompts begin with and share.")
+@click.option("--speculate", metavar="N:SHARE", help="Tokens guessed ahead, and the share of guesses that are right.")
+@click.option("--prefill-devices", type=int, help="Devices of their own that read the prompts.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the device.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
 def command(workload: str, device: str, overrides: tuple[str, ...], as_json: bool, **asked: Any) -> None:
@@ -34,22 +45,89 @@ def command(workload: str, device: str, overrides: tuple[str, ...], as_json: boo
     from simulator.serving.answer import serve
     from simulator.workload.reading import load_workload
 
+    queue = {name: asked.pop(name) for name in QUEUE}
+    lengths = (asked["prompt"], asked["output"])
     answer = serve(load_workload(workload), load_device(device, overrides=overrides), _service(asked))
+    found = _queue(answer, queue, lengths) if queue["rate"] or queue["requests"] or queue["slo"] else None
     if as_json:
         from simulator.report.summary import json_text
 
-        click.echo(json_text(report.serving_summary(answer)))
+        click.echo(json_text(report.serving_summary(answer, found)))
     else:
-        report.print_serving(answer)
+        report.print_serving(answer, found)
+
+
+QUEUE = ("rate", "requests", "arrivals", "seed", "slo", "prefix", "speculate", "prefill_devices")
+"""Options of the simulated queue."""
 
 
 def _service(asked: dict[str, Any]) -> Service:
     from simulator.serving.answer import Service
+    from simulator.serving.arrivals import mean_length
     from simulator.serving.static import Request
 
-    request = Request(asked.pop("prompt"), asked.pop("output"))
+    request = Request(mean_length(asked.pop("prompt")), mean_length(asked.pop("output")))
     concurrency = _numbers(asked.pop("concurrency"))
     return Service(request=request, concurrency=concurrency, **asked)
+
+
+def _queue(answer: Serving, asked: dict[str, Any], lengths: tuple[str, str]) -> QueueAnswer:
+    """The queue that is asked for: at a rate, as recorded, or at the largest rate that keeps a promise."""
+    from simulator.serving.answer import reader_of
+    from simulator.serving.traffic import QueueAnswer, Traffic, at_rate, largest_rate, line_of, promise
+
+    text = asked["requests"] or ""
+    trace = _trace(text)
+    number = int(text) if text.isdecimal() else NUMBER
+    reader = reader_of(answer, asked["prefill_devices"]) if asked["prefill_devices"] else None
+    traffic = Traffic(
+        number, lengths, asked["arrivals"], asked["seed"], asked["prefix"], _speculation(asked["speculate"]), reader
+    )
+    line, kept = line_of(answer.deployment, traffic), promise(asked["slo"]) if asked["slo"] else None
+    largest = largest_rate(line, kept) if kept and trace is None else None
+    if trace is not None:
+        return QueueAnswer(line, line.run(trace), kept, largest)
+    rate = _rate(asked["rate"]) if asked["rate"] else largest
+    if not rate:
+        raise InputError(f"--slo {asked['slo']!r}: not even a request every 16 s keeps it; ask for longer limits")
+    return QueueAnswer(line, at_rate(line, rate), kept, largest)
+
+
+NUMBER = 1000
+"""Requests of a simulated queue, if unsaid."""
+
+
+def _trace(text: str) -> Requests | None:
+    from pathlib import Path
+
+    from simulator.serving.arrivals import recorded
+
+    return recorded(Path(text)) if text and not text.isdecimal() else None
+
+
+def _rate(text: str) -> float:
+    """Requests a second of "5/s" or "300/min"."""
+    value, _, unit = text.replace(" ", "").partition("/")
+    seconds = {"s": 1.0, "": 1.0, "min": 60.0, "h": 3600.0}.get(unit)
+    try:
+        rate = float(value)
+    except ValueError:
+        rate = -1.0
+    if seconds is None or not 0 < rate < float("inf"):
+        raise InputError(f"--rate {text!r}: write for example 5/s or 300/min")
+    return rate / seconds
+
+
+def _speculation(text: str | None) -> Speculation:
+    from simulator.serving.costs import Speculation
+
+    if not text:
+        return Speculation()
+    ahead, _, acceptance = text.partition(":")
+    try:
+        return Speculation(int(ahead), float(acceptance))
+    except ValueError:
+        raise InputError(f"--speculate {text!r}: write for example 4:0.7") from None
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:

@@ -8,10 +8,11 @@ from typing import Any
 from simulator.report.listing import Row, print_table
 from simulator.serving.answer import Point, Serving
 from simulator.serving.step import StepTimes
+from simulator.serving.traffic import QueueAnswer, percentiles
 from simulator.units import binary_bytes, duration
 
 
-def print_serving(answer: Serving) -> None:
+def print_serving(answer: Serving, queue: QueueAnswer | None = None) -> None:
     """The answer first, then the cache, what binds, and one row a concurrency."""
     from rich.console import Console
 
@@ -21,7 +22,32 @@ def print_serving(answer: Serving) -> None:
         console.print(f"  {line}")
     console.print()
     print_table("requests at a time", [_row(point) for point in answer.points])
+    if queue is not None:
+        console.print("\n".join(_queue_lines(queue)), style="bold")
+        print_table("", _latency_rows(queue))
     console.print(basis_line(answer))
+
+
+def _queue_lines(queue: QueueAnswer) -> list[str]:
+    served, line = queue.served, queue.line
+    lines = [
+        f"{len(served.requests):,} requests at {served.requests.rate_per_s:,.3g}/s: "
+        f"{served.tokens_per_s:,.0f} tokens/s, at most {served.running.max():,.0f} at a time, "
+        f"{served.waiting.max():,.0f} waiting, cache full to {served.cached.max() / line.rules.blocks:.0%}, "
+        f"{served.preempted} preempted"
+    ]
+    if queue.promise is not None and queue.largest_rate_per_s is not None:
+        limits = ", ".join(f"{name} {duration(limit)}" for name, limit in queue.promise.limits)
+        lines.append(f"largest rate of which 95 of 100 keep {limits}: {queue.largest_rate_per_s:,.3g}/s")
+    return lines
+
+
+def _latency_rows(queue: QueueAnswer) -> list[Row]:
+    names = {"ttft": "first token", "tpot": "a token", "e2e": "request"}
+    return [
+        {"latency": names[name], **{key.removesuffix("_s"): duration(value) for key, value in shares.items()}}
+        for name, shares in percentiles(queue.served).items()
+    ]
 
 
 def headline(answer: Serving) -> str:
@@ -81,7 +107,7 @@ def _row(point: Point) -> Row:
     }
 
 
-def serving_summary(answer: Serving) -> dict[str, Any]:
+def serving_summary(answer: Serving, queue: QueueAnswer | None = None) -> dict[str, Any]:
     """The answer as a JSON document; its keys are described in docs/json.md."""
     deployment, service, room = answer.deployment, answer.service, answer.capacity
     return {
@@ -108,6 +134,23 @@ def serving_summary(answer: Serving) -> dict[str, Any]:
         },
         "prefill": _step(answer.prefill),
         "concurrency": [asdict(point) for point in answer.points],
+        "queue": _queue_summary(queue) if queue else None,
+    }
+
+
+def _queue_summary(queue: QueueAnswer) -> dict[str, Any]:
+    served = queue.served
+    return {
+        "requests": len(served.requests),
+        "rate_per_s": served.requests.rate_per_s,
+        "tokens_per_s": served.tokens_per_s,
+        "latency": percentiles(served),
+        "most_running": int(served.running.max()),
+        "most_waiting": int(served.waiting.max()),
+        "cache_share": float(served.cached.max()) / queue.line.rules.blocks,
+        "preempted": served.preempted,
+        "slo": {f"{name}_s": limit for name, limit in queue.promise.limits} if queue.promise else None,
+        "largest_rate_per_s": queue.largest_rate_per_s,
     }
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simulator.device.device import Device
 from simulator.errors import InputError
 from simulator.serving.cache import Capacity, capacity, request_bytes
-from simulator.serving.engine import load_engine
-from simulator.serving.formats import BLOCK_BYTES, get_format
+from simulator.serving.engine import Engine, load_engine
+from simulator.serving.formats import BLOCK_BYTES, Format, get_format
 from simulator.serving.static import Request, decode_times, first_token_times, steady
 from simulator.serving.step import Deployment, StepTimes
 from simulator.units import parse
@@ -17,6 +17,7 @@ from simulator.workload.workload import Workload
 CACHE_FORMATS = {"fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "q8_0": BLOCK_BYTES["q8_0"], "int4": 0.5625}
 """Bytes of each number of the cache."""
 
+NARROW_PEAKS = ("fp8_tensor", "fp4_tensor")
 MILLION = 1e6
 HOUR_S = 3600.0
 
@@ -132,8 +133,8 @@ def deploy(workload: Workload, device: Device, service: Service) -> Deployment:
     ways = service.ways or max(service.devices // stages, 1)
     if ways * stages != service.devices:
         raise InputError(f"--tp {ways} times --pp {stages} must be the {service.devices} devices")
-    cache = CACHE_FORMATS[service.cache] if service.cache else form.cache_bytes
-    engine = load_engine(service.engine)
+    engine = load_engine(service.engine, device.profile.family)
+    cache = CACHE_FORMATS[service.cache] if service.cache else usual_cache(engine, form)
     deployment = Deployment(workload, device, engine, form, ways, stages, cache, by_experts=service.by_experts)
     limit = deployment.generator.limit
     if limit is not None and service.request.total > limit:
@@ -142,6 +143,11 @@ def deploy(workload: Workload, device: Device, service: Service) -> Deployment:
             f"shorten one by {service.request.total - limit}"
         )
     return deployment
+
+
+def usual_cache(engine: Engine, form: Format) -> float:
+    """Bytes of each number of the cache, where nothing is asked."""
+    return 1.0 if engine.narrow_cache and form.peaks[0] in NARROW_PEAKS else form.cache_bytes
 
 
 def most_requests(deployment: Deployment, room: Capacity, request: Request) -> int:
@@ -174,3 +180,9 @@ def _point(deployment: Deployment, request: Request, requests: int, most: int) -
         cache_bytes=requests * request_bytes(deployment, request.prompt + request.output / 2),
         fits=requests <= most,
     )
+
+
+def reader_of(answer: Serving, devices: int) -> Deployment:
+    """The same model on devices of its own, which read prompts."""
+    service = replace(answer.service, devices=devices, ways=None, stages=None)
+    return deploy(answer.deployment.workload, answer.deployment.device, service)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from simulator import catalog
+from simulator.device.framework import Release
 from simulator.device.profile import Source, Strict
 from simulator.errors import UnknownNameError
 from simulator.units import parse
@@ -28,8 +31,22 @@ class KernelSection(Strict, frozen=True, kw_only=True):
     cache: Annotated[float, Meta(gt=0, description="fraction of the memory's peak bandwidth, attention's cache")]
     matrix: Annotated[float, Meta(gt=0, description="rate of products, of the device's calibrated one")] = 1.0
     attention: Annotated[float, Meta(gt=0, description="rate of attention over a prompt, of the device's")] = 1.0
-    unpacked: Annotated[float, Meta(gt=0, description="rate of products whose weights are widened first")] = 1.0
+    unpacks_apart: Annotated[bool, Meta(description="narrow weights are widened in memory before a product")] = False
+    half_sums: Annotated[bool, Meta(description="products of half-width values are summed in half width")] = False
     unit_stream: Annotated[str | None, Meta(description="bytes a second that one unit can have under way")] = None
+
+
+class FamilySection(Strict, frozen=True, kw_only=True):
+    """What of an engine differs on devices of a family, for which its kernels are other ones."""
+
+    gap: str | None = None
+    prefill_gap: str | None = None
+    weights: float | None = None
+    cache: float | None = None
+    matrix: float | None = None
+    attention: float | None = None
+    host: str | None = None
+    request: str | None = None
 
 
 class StepSection(Strict, frozen=True, kw_only=True):
@@ -38,6 +55,8 @@ class StepSection(Strict, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="each step, such as '200 us'")]
     request: Annotated[str, Meta(description="each running request in a step")] = "0 s"
     prompt: Annotated[str, Meta(description="each request that is taken in")] = "0 s"
+    hand_over: Annotated[str, Meta(description="from one group of layers to the next, beside the link")] = "0 s"
+    device: Annotated[str, Meta(description="each further device that shares the layers")] = "0 s"
 
 
 class SchedulerSection(Strict, frozen=True, kw_only=True):
@@ -55,6 +74,7 @@ class MemorySectionOfEngine(Strict, frozen=True, kw_only=True):
     fraction: Annotated[float, Meta(gt=0, le=1, description="of the device's memory that the engine takes")] = 0.9
     of_free: Annotated[bool, Meta(description="the fraction is of what weights and activations leave")] = False
     reserve: Annotated[str, Meta(description="context, graphs and libraries' workspaces")] = "0 GiB"
+    narrow_cache: Annotated[bool, Meta(description="8-bit cache where products are of 8 bits or fewer")] = False
     paged: Annotated[bool, Meta(description="the cache is dealt out in blocks as requests grow")] = True
 
 
@@ -69,6 +89,8 @@ class EngineProfile(Strict, frozen=True, kw_only=True):
     step: StepSection
     scheduler: SchedulerSection = SchedulerSection()
     memory: MemorySectionOfEngine = MemorySectionOfEngine()
+    families: dict[str, FamilySection] = msgspec.field(default_factory=dict)
+    release: Release | None = None
     sources: tuple[Source, ...] = ()
 
 
@@ -81,10 +103,11 @@ class Engine:
     gap_s, prefill_gap_s : from one kernel's end to the next one's start, decoding and reading prompts. [s]
     helpers : further launches a layer with attention.
     weights, cache : fractions of the memory's peak bandwidth that products of few rows and attention's cache reach.
-    matrix, attention, unpacked : rates of products, of attention over a prompt, and of products whose weights are
-        widened first, of the device's.
+    matrix, attention : rates of products, and of attention over a prompt, of the device's.
+    unpacks_apart, half_sums : how products of narrow weights, and of half-width values, are run.
     unit_byte_per_s : what one unit of a device can have under way; None where the memory alone limits. [byte/s]
     host_s, request_s, prompt_s : host time of a step, of each running request, of each request taken in. [s]
+    hand_over_s, device_s : between groups of layers; of each further device that shares the layers, a step. [s]
     reserve_bytes : of each device. [byte]
     """
 
@@ -99,24 +122,64 @@ class Engine:
     cache: float
     matrix: float
     attention: float
-    unpacked: float
+    unpacks_apart: bool
+    half_sums: bool
     unit_byte_per_s: float | None
     host_s: float
     request_s: float
     prompt_s: float
+    hand_over_s: float
+    device_s: float
+    narrow_cache: bool
     scheduler: SchedulerSection
     memory: MemorySectionOfEngine
     reserve_bytes: float
 
 
 @lru_cache
-def load_engine(name: str) -> Engine:
-    """An engine by name or alias, in any case, or an `UnknownNameError` with the nearest one."""
+def load_engine(name: str, family: str | None = None) -> Engine:
+    """An engine as it is on devices of a family, by name or alias, in any case.
+
+    Raises
+    ------
+    UnknownNameError
+        With the nearest engine.
+    """
+    path = _path(name)
+    profile: EngineProfile = catalog.convert(catalog.read_yaml(path), EngineProfile, str(path))
+    return engine_of(_on_family(profile, family), str(path))
+
+
+def _path(name: str) -> Path:
     key = name.lower()
     path = catalog.shipped(FOLDER, key) or catalog.shipped(FOLDER, catalog.aliases(FOLDER).get(key, ""))
     if path is None:
         raise UnknownNameError("engine", name, [*catalog.names(FOLDER), *catalog.aliases(FOLDER)])
-    return engine_of(catalog.convert(catalog.read_yaml(path), EngineProfile, str(path)), str(path))
+    return path
+
+
+@lru_cache
+def release(name: str, year: int) -> str:
+    """The engine that stands for what another's releases of a year did; the other's own name where none does."""
+    for candidate in catalog.names(FOLDER):
+        path = _path(candidate)
+        found = catalog.convert(catalog.read_yaml(path), EngineProfile, str(path)).release
+        if found and found.of == name and found.since <= year <= found.until:
+            return candidate
+    return name
+
+
+def _on_family(profile: EngineProfile, family: str | None) -> EngineProfile:
+    own = profile.families.get(family or "")
+    if own is None:
+        return profile
+    given = {key: value for key, value in msgspec.structs.asdict(own).items() if value is not None}
+    step = {key: given.pop(key) for key in ("host", "request") if key in given}
+    return msgspec.structs.replace(
+        profile,
+        kernel=msgspec.structs.replace(profile.kernel, **given),
+        step=msgspec.structs.replace(profile.step, **step),
+    )
 
 
 def engine_of(profile: EngineProfile, where: str) -> Engine:
@@ -139,11 +202,15 @@ def engine_of(profile: EngineProfile, where: str) -> Engine:
         cache=kernel.cache,
         matrix=kernel.matrix,
         attention=kernel.attention,
-        unpacked=kernel.unpacked,
+        unpacks_apart=kernel.unpacks_apart,
+        half_sums=kernel.half_sums,
         unit_byte_per_s=parse(unit, "byte/s", f"{where}: kernel.unit_stream") if unit else None,
         host_s=seconds(step.host, "step.host"),
         request_s=seconds(step.request, "step.request"),
         prompt_s=seconds(step.prompt, "step.prompt"),
+        hand_over_s=seconds(step.hand_over, "step.hand_over"),
+        device_s=seconds(step.device, "step.device"),
+        narrow_cache=profile.memory.narrow_cache,
         scheduler=profile.scheduler,
         memory=profile.memory,
         reserve_bytes=parse(profile.memory.reserve, "byte", f"{where}: memory.reserve", positive=False),

@@ -37,3 +37,8 @@ def _link(device: Device) -> tuple[str, float]:
     if link is None:
         raise UnsupportedError(f"{device.name} lists no link to other devices; give one with --set links.peer....")
     return ("peer" if peer else "host"), parse(link.bandwidth, "byte/s", f"{device.name}: links")
+
+
+def link_byte_per_s(device: Device) -> float:
+    """Bandwidth of a device's link to others, one direction. [byte/s]"""
+    return _link(device)[1]

@@ -27,9 +27,15 @@ class Request:
 
 
 def prompt_seconds(deployment: Deployment, prompts: float, length: int) -> float:
-    """Time of reading so many prompts of equal length, in steps of as many tokens as the engine takes. [s]"""
+    """Time of reading so many prompts of equal length, in steps of as many tokens as the engine takes. [s]
+
+    With several groups of layers, one step's piece is in one group while the next step's is in the one before: of n
+    pieces over s groups, n + s - 1 times the slowest group's time.
+    """
     steps = _reads(deployment, prompts, length)
-    return float(sum(count * float(step_times(deployment, load).time_s[0]) for count, load in steps))
+    total_s = float(sum(count * float(step_times(deployment, load).time_s[0]) for count, load in steps))
+    pieces, stages = sum(count for count, _ in steps), deployment.stages
+    return total_s * (pieces + stages - 1) / (pieces * stages)
 
 
 def first_token_times(deployment: Deployment, length: int) -> StepTimes:
@@ -75,6 +81,7 @@ class Steady:
     Attributes
     ----------
     token_s : mean time of a token of a request, with the prompts read in between. [s]
+    first_s : to the first token, with the waiting for others' prompts. [s]
     request_s : from taking a request in to its last token. [s]
     output_tokens_per_s : of all requests. [1/s]
     """
@@ -92,14 +99,31 @@ def steady(deployment: Deployment, requests: float, request: Request) -> Steady:
     Steps that read carry the decoding requests along; where prompts fill all steps, they set the pace.
     """
     step_s = token_seconds(deployment, requests, request)
-    reads = _reads(deployment, 1.0, request.prompt) if request.prompt else []
-    together = _together(deployment, requests, request, reads)
+    if not request.prompt:
+        total_s = request.output * step_s
+        return Steady(step_s, step_s, total_s, requests * request.output / total_s)
+    together = _together(deployment, requests, request, _reads(deployment, 1.0, request.prompt))
+    own_s = sum(count * float(step_times(deployment, load).time_s[0]) for count, load in together)
     steps = max(request.output - 1, 1)
     mixed = min(requests * sum(count for count, _ in together), float(steps))
-    mixed_s = sum(count * float(step_times(deployment, load).time_s[0]) for count, load in together) * requests
-    total_s = mixed_s + (steps - mixed) * step_s
-    first_s = prompt_seconds(deployment, 1.0, request.prompt) if request.prompt else step_s
+    total_s = own_s * requests + (steps - mixed) * step_s
+    first_s = own_s + _wait_seconds(own_s, round(requests), total_s)
     return Steady(total_s / steps, first_s, total_s + first_s, requests * request.output / (total_s + first_s))
+
+
+def _wait_seconds(own_s: float, requests: int, total_s: float) -> float:
+    """Waiting for the prompts of others in a closed loop, whose requests come back after they have decoded.
+
+    Mean value analysis: who comes finds what the loop of one request fewer has waiting, and the rest of the prompt
+    that is being read, half of it since equal ones take equal time.
+    Source: Reiser, Lavenberg, "Mean-Value Analysis of Closed Multichain Queuing Networks", J. ACM 27(2), 1980.
+    """
+    queue = busy = wait_s = 0.0
+    for number in range(1, requests + 1):
+        wait_s = own_s * max(queue - busy, 0.0) + own_s * busy / 2
+        rate = number / (wait_s + own_s + total_s)
+        queue, busy = rate * (wait_s + own_s), min(rate * own_s, 1.0)
+    return wait_s
 
 
 def _together(

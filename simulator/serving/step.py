@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.device.device import Device
+from simulator.op.kernel import Role
 from simulator.op.kernels import Columns, FloatArray, Kernels
 from simulator.precision import Engine as Units
 from simulator.precision import Precision
-from simulator.roofline.rates import Fidelity
+from simulator.roofline.rates import Fidelity, engine_peaks
 from simulator.roofline.times import Times, kernel_times
 from simulator.serving.engine import Engine
 from simulator.serving.exchange import sum_seconds
@@ -28,8 +29,11 @@ from simulator.serving.work import (
 )
 from simulator.workload.workload import Workload
 
-FEW_ROWS = 256
-"""Products of so many rows at most wait for their weights; engines have kernels of their own for them."""
+FEW_ROWS = 8
+"""Products of so many rows at most have kernels of their own, which stream the weights past them."""
+
+UNPACKED_BYTES = 2.0
+"""Of a weight that was widened."""
 
 
 @dataclass(frozen=True)
@@ -231,17 +235,46 @@ def _priced(deployment: Deployment, columns: Columns, precision: Precision, rows
     device, engine = deployment.device, deployment.engine
     times = _times(columns, device, precision)
     product = columns.engine == Units.MATRIX
-    rate = engine.matrix * (engine.unpacked if deployment.form.unpacks else 1.0)
-    compute = times.compute_s / np.where(product, rate, 1.0)
-    streamed = times.traffic_bytes / _stream(device, engine, engine.weights)
     rows = np.tile(rows, blocks) if blocks else rows
     few = product & (rows <= FEW_ROWS)
+    compute = times.compute_s / np.where(product, engine.matrix * _sums(deployment), 1.0)
+    compute = np.where(few, np.minimum(compute, _in_lanes(times, device, precision)), compute)
+    streamed = times.traffic_bytes / _stream(device, engine, engine.weights)
     memory = np.where(few, streamed, np.where(product, np.minimum(times.memory_s, streamed), times.memory_s))
+    if engine.unpacks_apart and deployment.form.unpacks:
+        compute = compute + np.where(product & ~few, _unpacking(columns, device), 0.0)
     result = (compute, memory, times.flops, times.traffic_bytes)
     if not blocks:
         return result
     compute, memory, flops, traffic = (values.reshape(blocks, -1) for values in result)
     return compute, memory, flops, traffic
+
+
+def _in_lanes(times: Times, device: Device, precision: Precision) -> FloatArray:
+    """Products of few rows as vector lanes compute them, without tiles that rows would have to fill. [s]"""
+    result: FloatArray = times.flops / (engine_peaks(device, precision)[0] * device.sustained["vector"])
+    return result
+
+
+def _unpacking(columns: Columns, device: Device) -> FloatArray:
+    """Widening weights in memory: the narrow ones read, two bytes of each written. [s]
+
+    n x k weights a group; worked example: 4096 x 14336 in 4.5 bits are 33 MB read and 117 MB written.
+    """
+    weights = columns.gemm[1, 0] * columns.gemm[2, 0] * columns.groups
+    bandwidth = device.memory.bandwidth_byte_per_s * min(device.sustained["bandwidth"], 1.0)
+    result: FloatArray = (columns.read[Role.WEIGHT, 0] + UNPACKED_BYTES * weights) / bandwidth
+    return result
+
+
+def _sums(deployment: Deployment) -> float:
+    """Rate of products that are summed in half width, of those summed in full: half of the rate of 8-bit products,
+    which GeForce boards alone have at four times that of full sums.
+    """
+    peak = deployment.device.peak
+    if not deployment.engine.half_sums or not {"int8_tensor", "fp16_tensor"} <= peak.keys():
+        return 1.0
+    return max(peak["int8_tensor"] / 2 / peak["fp16_tensor"], 1.0)
 
 
 def _attention(deployment: Deployment, columns: Columns, present: NDArray[np.bool_]) -> Priced:
@@ -271,9 +304,11 @@ def _with_rest(deployment: Deployment, load: Load, totals: _Totals) -> StepTimes
     message = load.tokens * generator.features * deployment.form.activation_bytes
     exchange = generator.reductions * sum_seconds(deployment.device, deployment.ways, message)
     if deployment.stages > 1:
-        exchange = exchange + (deployment.stages - 1) * sum_seconds(deployment.device, 2, message)
+        hop = sum_seconds(deployment.device, 2, message) + engine.hand_over_s
+        exchange = exchange + (deployment.stages - 1) * hop
     gap = totals.gap + engine.helpers * len(generator.attention) * _gap(deployment, load)
     host = engine.host_s + engine.request_s * load.requests + engine.prompt_s * load.prompts
+    host = host + engine.device_s * (deployment.ways - 1)
     return StepTimes(totals.compute, totals.memory, gap, totals.cache, exchange, host, totals.flops, totals.traffic)
 
 

@@ -1,0 +1,143 @@
+"""Times of steps as tables, so that a queue of thousands of requests is stepped through without evaluating a kernel."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.errors import InputError
+from simulator.serving.step import Deployment, decoding, reading, step_times
+
+LONGEST = 2**20
+"""Longest context of a table. [tokens]"""
+
+TILE = 64
+"""Rows of the products' tiles, between whose multiples a step's time is all but linear."""
+
+
+@dataclass(frozen=True)
+class Speculation:
+    """Tokens guessed ahead by a small model and checked together.
+
+    Attributes
+    ----------
+    ahead : tokens guessed for each step.
+    acceptance : probability that a guess is right, each like the others.
+    draft : time of a step of the small model, of the large one's.
+    """
+
+    ahead: int = 0
+    acceptance: float = 0.0
+    draft: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability."""
+        if self.ahead < 0 or not 0 <= self.acceptance < 1 or self.draft < 0:
+            raise InputError("speculation: tokens ahead from 0, acceptance from 0 to below 1, a share of draft from 0")
+
+    @property
+    def tokens(self) -> float:
+        """Tokens that a step makes on average: (1 - a^(k + 1)) / (1 - a).
+
+        Source: Leviathan, Kalman, Matias, "Fast Inference from Transformers via Speculative Decoding", ICML 2023,
+        equation 1.
+        """
+        return (1 - self.acceptance ** (self.ahead + 1)) / (1 - self.acceptance)
+
+
+class Surface:
+    """A function of two numbers, linear between the points of a grid, and beyond its ends."""
+
+    def __init__(self, rows: Sequence[float], columns: Sequence[float], values: Sequence[Sequence[float]]) -> None:
+        self.rows, self.columns, self.values = list(rows), list(columns), values
+
+    def __call__(self, row: float, column: float) -> float:
+        """Value at a point."""
+        place, share = _place(self.rows, row)
+        other, part = _place(self.columns, column)
+        low, high = self.values[place], self.values[place + 1]
+        first = low[other] + part * (low[other + 1] - low[other])
+        second = high[other] + part * (high[other + 1] - high[other])
+        return first + share * (second - first)
+
+
+def _place(axis: list[float], value: float) -> tuple[int, float]:
+    """The cell that a value lies in, and where in it."""
+    place = min(max(bisect_right(axis, value) - 1, 0), len(axis) - 2)
+    return place, (value - axis[place]) / (axis[place + 1] - axis[place])
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """Times of a deployment's steps. [s]
+
+    Attributes
+    ----------
+    decode : of (requests, 1) that decode without looking at their cache.
+    cache : of attention over the cache of (requests, tokens of each).
+    read : of (tokens in the step, 1) that a step with prompts has, without attention.
+    prompt : of attention over a prompt's piece, of (new tokens, past ones).
+    request_s : host time of each request beside the first.
+    tokens : that a decoding step makes for each request.
+    """
+
+    decode: Surface
+    cache: Surface
+    read: Surface
+    prompt: Surface
+    request_s: float
+    tokens: float
+
+    def decoding(self, requests: int, context: float) -> float:
+        """A step in which so many requests decode."""
+        return self.decode(requests, 1.0) + self.cache(requests, context)
+
+    def mixed(self, requests: int, context: float, pieces: Sequence[tuple[int, int]]) -> float:
+        """A step that reads pieces of prompts, (new, past) each, beside requests that decode."""
+        seconds = self.read(requests + sum(new for new, _ in pieces), 1.0) + self.request_s * requests
+        if requests:
+            seconds += self.cache(requests, context)
+        return seconds + sum(self.prompt(new, past) for new, past in pieces)
+
+
+def costs_of(deployment: Deployment, speculation: Speculation | None = None) -> StepCosts:
+    """Tables of a deployment's steps; a decoding step's holds guessing and checking, for all tokens that it makes."""
+    scheduler, guess = deployment.engine.scheduler, speculation or Speculation()
+    requests, tokens = _steps(scheduler.requests), _steps(scheduler.tokens + scheduler.requests)
+    batches, contexts, pieces = _powers(scheduler.requests), _powers(LONGEST), _powers(scheduler.tokens)
+    decode = step_times(deployment, decoding(np.array(requests) * (guess.ahead + 1), 1.0))
+    alone = step_times(deployment, decoding(np.array(requests), 1.0))
+    drafts = guess.ahead * guess.draft * (alone.time_s - alone.cache_s)
+    read = step_times(deployment, reading(1.0, np.array(tokens)))
+    return StepCosts(
+        decode=_line(requests, list(decode.time_s - decode.cache_s + drafts)),
+        cache=_surface(batches, contexts, lambda r, c: step_times(deployment, decoding(r, c)).cache_s),
+        read=_line(tokens, list(read.time_s - read.cache_s)),
+        prompt=_surface(pieces, [0.0, *contexts], lambda n, p: step_times(deployment, reading(1.0, n, p)).cache_s),
+        request_s=deployment.engine.request_s,
+        tokens=guess.tokens,
+    )
+
+
+def _powers(most: int) -> list[float]:
+    """Powers of two, and the most."""
+    return sorted({float(2**power) for power in range(most.bit_length())} | {float(most), float(most + 1)})
+
+
+def _steps(most: int) -> list[float]:
+    """Each number up to a tile's rows, then both sides of each multiple of it, where products take another tile."""
+    edges = range(TILE, most + TILE, TILE)
+    return [*map(float, range(1, TILE)), *(float(edge + side) for edge in edges for side in (0, 1))]
+
+
+def _line(axis: list[float], values: list[float]) -> Surface:
+    return Surface(axis, [0.0, 2.0], [[value, value] for value in map(float, values)])
+
+
+def _surface(rows: list[float], columns: list[float], rule: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Surface:
+    first, second = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
+    values = rule(first, second).reshape(len(rows), len(columns))
+    return Surface(rows, columns, values.tolist())

@@ -1,0 +1,276 @@
+"""An engine's queue, event by event: requests are taken in, read, decoded together, preempted and finished."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+
+from simulator.errors import InputError
+from simulator.op.kernels import FloatArray
+from simulator.serving.arrivals import Requests
+from simulator.serving.blocks import Growing
+from simulator.serving.costs import StepCosts
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a queue is run.
+
+    Attributes
+    ----------
+    blocks, block : blocks of the cache, and tokens of each.
+    tokens, requests : most in a step, and at a time.
+    chunked : whether prompts are read in pieces beside decoding requests; else alone and whole.
+    shared : tokens at the start of all prompts that are read and kept once.
+    read : whether prompts are read here; else they come with their cache.
+    """
+
+    blocks: int
+    block: int
+    tokens: int
+    requests: int
+    chunked: bool = True
+    shared: int = 0
+    read: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """What became of each request, (requests,) each, and of the queue, (moments,) each.
+
+    Attributes
+    ----------
+    first_s, end_s : when its first and its last token came. [s]
+    moment_s, waiting, running, cached : when, requests that wait and that run, blocks of the cache in use.
+    preempted : times that a request was put back to wait for want of cache.
+    """
+
+    requests: Requests
+    first_s: FloatArray
+    end_s: FloatArray
+    moment_s: FloatArray
+    waiting: FloatArray
+    running: FloatArray
+    cached: FloatArray
+    preempted: int
+    tokens: int
+
+    @property
+    def first_token_s(self) -> FloatArray:
+        """Time to the first token."""
+        return self.first_s - self.requests.arrival_s
+
+    @property
+    def token_s(self) -> FloatArray:
+        """Mean time a token after the first; of requests of one token, zero."""
+        result: FloatArray = (self.end_s - self.first_s) / np.maximum(self.requests.output - 1, 1)
+        return result
+
+    @property
+    def request_s(self) -> FloatArray:
+        """From arrival to the last token."""
+        return self.end_s - self.requests.arrival_s
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Output of all requests over the time from the first arrival to the last token."""
+        return float(self.requests.output.sum() / (self.end_s.max() - self.requests.arrival_s[0]))
+
+
+@dataclass
+class _State:
+    """A queue in the making."""
+
+    now: float = 0.0
+    step: float = 0.0
+    arrived: int = 0
+    waiting: deque[int] = field(default_factory=deque)
+    reading: deque[list[int]] = field(default_factory=deque)
+    held: int = 0
+    ends: list[tuple[float, int]] = field(default_factory=list)
+    bases: dict[int, int] = field(default_factory=dict)
+    finish: dict[int, float] = field(default_factory=dict)
+    moments: list[tuple[float, int, int, int]] = field(default_factory=list)
+    preempted: int = 0
+
+
+class _Queue:
+    def __init__(self, requests: Requests, costs: StepCosts, rules: Rules) -> None:
+        self.costs, self.rules, self.state = costs, rules, _State()
+        self.growing = Growing(rules.block)
+        self.requests = requests
+        self.arrival: list[float] = requests.arrival_s.tolist()
+        self.prompt: list[int] = requests.prompt.tolist()
+        self.left: list[int] = requests.output.tolist()
+        self.first, self.end = np.zeros((2, len(requests)))
+        self.blocks = rules.blocks - ceil(rules.shared / rules.block)
+
+    def run(self) -> None:
+        """Until all requests have ended."""
+        state, number = self.state, len(self.arrival)
+        while state.arrived < number or state.waiting or state.reading or state.bases:
+            self._arrive()
+            self._take_in()
+            state.moments.append((state.now, len(state.waiting), len(state.bases) + len(state.reading), self._used()))
+            if state.reading:
+                self._read()
+            elif state.bases:
+                self._decode()
+            else:
+                state.now = self.arrival[state.arrived]
+
+    def _arrive(self) -> None:
+        state = self.state
+        while state.arrived < len(self.arrival) and self.arrival[state.arrived] <= state.now:
+            state.waiting.append(state.arrived)
+            state.arrived += 1
+
+    def _used(self) -> int:
+        return self.state.held + self.growing.blocks(self.state.step)
+
+    def _need(self, index: int) -> int:
+        """Blocks of a prompt and its first token, beside what all share."""
+        return ceil((max(self.prompt[index] - self.rules.shared, 0) + 1) / self.rules.block)
+
+    def _take_in(self) -> None:
+        state, used = self.state, self._used()
+        while state.waiting and len(state.reading) + len(state.bases) < self.rules.requests:
+            index = state.waiting[0]
+            need = self._need(index)
+            # The running ones keep a block each to grow into.
+            if used + need + len(state.bases) > self.blocks and (state.bases or state.reading):
+                return
+            state.waiting.popleft()
+            used += need
+            state.held += need
+            past = min(self.rules.shared, self.prompt[index] - 1)
+            state.reading.append([index, past if self.rules.read else self.prompt[index]])
+
+    def _read(self) -> None:
+        """One step that reads prompts, beside those that decode if the engine mixes them."""
+        state, chunked = self.state, self.rules.chunked
+        decoding = self.growing.number if chunked else 0
+        budget = max(self.rules.tokens - decoding, 1)
+        pieces: list[tuple[int, int]] = []
+        done: list[list[int]] = []
+        for entry in state.reading:
+            index, past = entry
+            new = self.prompt[index] - past
+            if new > budget and (not chunked and pieces):
+                break
+            new = min(new, budget) if chunked else new
+            if new:
+                pieces.append((new, past))
+            entry[1] += new
+            budget -= new
+            if entry[1] < self.prompt[index] or budget <= 0:
+                done += [entry] * (entry[1] == self.prompt[index])
+                break
+            done.append(entry)
+        if pieces:
+            state.now += self.costs.mixed(decoding, self._context(), pieces)
+            if decoding:
+                state.step += self.costs.tokens
+        for entry in done:
+            state.reading.remove(entry)
+            self._begin(entry[0])
+        self._finish()
+        self._make_room()
+
+    def _context(self) -> float:
+        return self.growing.tokens(self.state.step) / max(self.growing.number, 1) + self.rules.shared
+
+    def _begin(self, index: int) -> None:
+        """The first token comes with the prompt; from now on it decodes."""
+        state = self.state
+        state.held -= self._need(index)
+        if not self.first[index]:
+            self.first[index] = state.now
+        self.left[index] -= 1
+        base = max(self.prompt[index] - self.rules.shared, 0) + 1 - int(state.step)
+        self.prompt[index] += 1
+        state.bases[index] = base
+        self.growing.add(base)
+        state.finish[index] = state.step + self.left[index]
+        heapq.heappush(state.ends, (state.finish[index], index))
+
+    def _finish(self) -> None:
+        state = self.state
+        while state.ends and state.ends[0][0] <= state.step + 1e-9:
+            finish, index = heapq.heappop(state.ends)
+            if state.finish.get(index) == finish and index in state.bases:
+                self.growing.remove(state.bases.pop(index))
+                del state.finish[index]
+                self.left[index] = 0
+                self.end[index] = state.now
+
+    def _decode(self) -> None:
+        """As many equal steps as pass until something else happens."""
+        state, each = self.state, self.costs.tokens
+        while state.ends[0][1] not in state.bases or state.finish[state.ends[0][1]] != state.ends[0][0]:
+            heapq.heappop(state.ends)
+        steps = max(ceil((state.ends[0][0] - state.step) / each - 1e-9), 1)
+        requests = self.growing.number
+        seconds = self.costs.decoding(requests, self._context())
+        room = requests + len(state.reading) < self.rules.requests
+        if state.arrived < len(self.arrival) and room:
+            steps = min(steps, max(ceil((self.arrival[state.arrived] - state.now) / seconds), 1))
+        steps = self._steps_that_fit(steps)
+        middle = self._context() + (steps - 1) * each / 2
+        state.now += steps * self.costs.decoding(requests, middle)
+        state.step += steps * each
+        self._finish()
+        self._make_room()
+
+    def _steps_that_fit(self, steps: int) -> int:
+        """Steps, of at most so many, before a block is wanting."""
+        low, high = 1, steps
+        while low < high:
+            middle = (low + high + 1) // 2
+            fits = self.state.held + self.growing.blocks(self.state.step + middle * self.costs.tokens) <= self.blocks
+            low, high = (middle, high) if fits else (low, middle - 1)
+        return low
+
+    def _make_room(self) -> None:
+        """Put the last comers back until each of the others has room for the next step."""
+        state = self.state
+        after = state.step + self.costs.tokens
+        while len(state.bases) > 1 and state.held + self.growing.blocks(after) > self.blocks:
+            index = next(reversed(state.bases))
+            self.growing.remove(state.bases.pop(index))
+            made = self.left[index] - ceil(state.finish.pop(index) - state.step)
+            self.left[index] -= made
+            self.prompt[index] += made
+            state.waiting.appendleft(index)
+            state.preempted += 1
+
+
+def run_queue(requests: Requests, costs: StepCosts, rules: Rules) -> Served:
+    """What becomes of requests that arrive over time.
+
+    Notes
+    -----
+    First come, first served; a request that finds no block is put back and read again with what it had made, as vLLM
+    does it. Source: Kwon et al., "PagedAttention", SOSP 2023, arXiv 2309.06180, section 4.5; Agrawal et al.,
+    "Sarathi-Serve", OSDI 2024, arXiv 2403.02310, section 4.2 (pieces of prompts).
+
+    Raises
+    ------
+    InputError
+        If one of the requests is longer than the cache; it says how long one may be.
+    """
+    longest, room = int((requests.prompt + requests.output).max()), (rules.blocks - 1) * rules.block
+    if longest > room:
+        raise InputError(
+            f"a request of {longest} tokens is longer than the cache's {room}; drop it or take more devices"
+        )
+    queue = _Queue(requests, costs, rules)
+    queue.run()
+    state = queue.state
+    moment, waiting, running, cached = np.array(state.moments, dtype=float).T
+    made = int(requests.output.sum()) - sum(queue.left)
+    return Served(requests, queue.first, queue.end, moment, waiting, running, cached, state.preempted, made)

@@ -1,0 +1,182 @@
+"""A served model under traffic: latencies of each request, and the largest rate that keeps what was promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simulator.errors import InputError
+from simulator.op.kernels import FloatArray
+from simulator.serving.arrivals import Requests, drawn
+from simulator.serving.cache import capacity
+from simulator.serving.costs import Speculation, StepCosts, costs_of
+from simulator.serving.exchange import link_byte_per_s
+from simulator.serving.scheduler import Rules, Served, run_queue
+from simulator.serving.step import Deployment
+from simulator.units import parse
+
+PERCENTILES = (50, 95, 99)
+SERVED_PERCENTILE = 95
+"""Of the requests, those that a promise must hold for."""
+
+LATENCIES = {"ttft": "first_token_s", "tpot": "token_s", "e2e": "request_s"}
+"""What may be promised -> the column of `Served`."""
+
+STEPS = 12
+"""Halvings of the interval that the largest rate lies in."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """How requests come and are run.
+
+    Attributes
+    ----------
+    lengths : rules of prompts' and outputs' lengths, as `arrivals.drawn` takes them.
+    shared : tokens at the start of all prompts that are read once.
+    speculation : guessing tokens ahead.
+    reader : a deployment of its own that reads the prompts; None where the same devices do both.
+    """
+
+    number: int = 1000
+    lengths: tuple[str, str] = ("1024", "256")
+    pattern: str = "poisson"
+    seed: int = 0
+    shared: int = 0
+    speculation: Speculation = Speculation()
+    reader: Deployment | None = None
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Latencies that all but a few requests must keep. [s]"""
+
+    limits: tuple[tuple[str, float], ...]
+
+    def kept(self, served: Served) -> bool:
+        """Whether the percentile of each latency is within its limit."""
+        return all(
+            float(np.percentile(getattr(served, LATENCIES[name]), SERVED_PERCENTILE)) <= limit
+            for name, limit in self.limits
+        )
+
+
+def promise(text: str) -> Promise:
+    """The promise of "ttft=500ms,tpot=50ms".
+
+    Raises
+    ------
+    InputError
+        For an unknown latency or a time that is not understood.
+    """
+    limits = []
+    for part in text.split(","):
+        name, equals, value = part.strip().partition("=")
+        if not equals or name not in LATENCIES:
+            raise InputError(f"--slo {text!r}: write for example ttft=500ms,tpot=50ms; known: {', '.join(LATENCIES)}")
+        limits.append((name, parse(value, "s", f"--slo {name}")))
+    return Promise(tuple(limits))
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A deployment ready to run queues: its steps as tables, and its rules."""
+
+    deployment: Deployment
+    traffic: Traffic
+    costs: StepCosts
+    rules: Rules
+    reader: tuple[StepCosts, Rules] | None
+
+    def run(self, requests: Requests) -> Served:
+        """What becomes of these requests."""
+        if self.reader is None:
+            return run_queue(requests, self.costs, self.rules)
+        return self._handed_over(requests, *self.reader)
+
+    def _handed_over(self, requests: Requests, costs: StepCosts, rules: Rules) -> Served:
+        """Prompts are read on devices of their own, and each cache is sent on to those that decode."""
+        alone = replace(requests, output=np.ones_like(requests.output))
+        read = run_queue(alone, costs, rules)
+        arrival_s = read.end_s + _transfer_seconds(self.deployment, requests)
+        order = np.argsort(arrival_s, kind="stable")
+        later = Requests(arrival_s[order], requests.prompt[order], requests.output[order])
+        decoded = run_queue(later, self.costs, replace(self.rules, read=False))
+        back = np.argsort(order, kind="stable")
+        return replace(decoded, requests=requests, first_s=read.end_s, end_s=decoded.end_s[back])
+
+
+def _transfer_seconds(deployment: Deployment, requests: Requests) -> FloatArray:
+    """Sending a prompt's cache over the devices' links, all at once. [s]"""
+    numbers = sum(attending.cached for attending in deployment.generator.attention)
+    token_bytes = numbers * deployment.cache_bytes
+    prompts: FloatArray = requests.prompt.astype(np.float64)
+    return prompts * (token_bytes / link_byte_per_s(deployment.device))
+
+
+def line_of(deployment: Deployment, traffic: Traffic) -> Line:
+    """A deployment ready for traffic.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If the weights leave no room for the cache.
+    """
+    reader = traffic.reader
+    return Line(
+        deployment,
+        traffic,
+        costs_of(deployment, traffic.speculation),
+        _rules(deployment, traffic),
+        (costs_of(reader), _rules(reader, traffic)) if reader else None,
+    )
+
+
+def _rules(deployment: Deployment, traffic: Traffic) -> Rules:
+    room, scheduler = capacity(deployment), deployment.engine.scheduler
+    return Rules(
+        blocks=room.tokens // room.block,
+        block=room.block,
+        tokens=scheduler.tokens,
+        requests=scheduler.requests,
+        chunked=scheduler.chunked,
+        shared=traffic.shared,
+    )
+
+
+def at_rate(line: Line, rate_per_s: float) -> Served:
+    """What becomes of requests that come at a mean rate; the same requests, closer or farther, for each rate."""
+    traffic = line.traffic
+    return line.run(drawn(rate_per_s, traffic.number, traffic.lengths, traffic.seed, traffic.pattern))
+
+
+def largest_rate(line: Line, kept: Promise) -> float:
+    """Largest mean rate of requests that keeps a promise; 0 where a single request now and then breaks it. [1/s]"""
+    low, high = 0.0, 1 / 16
+    while kept.kept(at_rate(line, high)):
+        low, high = high, high * 2
+        if high > 1e6:
+            return low
+    for _ in range(STEPS if low else 0):
+        middle = (low + high) / 2
+        low, high = (middle, high) if kept.kept(at_rate(line, middle)) else (low, middle)
+    return low
+
+
+def percentiles(served: Served) -> dict[str, dict[str, float]]:
+    """p50, p95 and p99 of each latency. [s]"""
+    return {
+        name: {f"p{share}_s": float(np.percentile(getattr(served, column), share)) for share in PERCENTILES}
+        for name, column in LATENCIES.items()
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class QueueAnswer:
+    """A simulated queue, and the largest rate where one was promised. [1/s]"""
+
+    line: Line
+    served: Served
+    promise: Promise | None = None
+    largest_rate_per_s: float | None = None

@@ -1,0 +1,229 @@
+"""The simulated queue: nothing is lost, the cache is never overfull, closed forms hold, seeds repeat."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator import load_device, load_workload
+from simulator.errors import InputError, UnknownNameError
+from simulator.serving.answer import Service, reader_of, serve
+from simulator.serving.arrivals import Requests, drawn, mean_length, recorded
+from simulator.serving.blocks import Growing
+from simulator.serving.costs import Speculation, StepCosts, Surface, costs_of
+from simulator.serving.scheduler import Rules, run_queue
+from simulator.serving.step import both, decoding, reading, step_times
+from simulator.serving.traffic import Traffic, at_rate, largest_rate, line_of, percentiles, promise
+
+ANSWER = serve(load_workload("llama3_8b"), load_device("h100"), Service(concurrency=(1,)))
+COSTS = costs_of(ANSWER.deployment)
+WIDE = Rules(blocks=10**6, block=16, tokens=8192, requests=256)
+LENGTH = st.integers(1, 300)
+
+
+def constant(value: float) -> Surface:
+    return Surface([0.0, 1.0], [0.0, 1.0], [[value, value], [value, value]])
+
+
+def plain(read_s: float = 1.0, decode_s: float = 1.0, tokens: float = 1.0) -> StepCosts:
+    """Steps that take the same time whatever is in them."""
+    return StepCosts(constant(decode_s), constant(0.0), constant(read_s), constant(0.0), 0.0, tokens)
+
+
+def requests(arrival: list[float], prompt: list[int], output: list[int]) -> Requests:
+    return Requests(np.array(arrival), np.array(prompt), np.array(output))
+
+
+def test_a_request_alone_takes_its_prompt_and_its_tokens() -> None:
+    # Read in one step of 2 s, which gives the first token, then 4 more steps of 1 s.
+    served = run_queue(requests([3.0], [100], [5]), plain(2.0), WIDE)
+    assert served.first_token_s[0] == 2.0
+    assert served.request_s[0] == 6.0
+    assert served.token_s[0] == 1.0
+
+
+def test_a_long_prompt_is_read_in_pieces_beside_what_decodes() -> None:
+    # 20,000 tokens in steps of 8192: three steps. Beside them the first request decodes on.
+    served = run_queue(requests([0.0, 1.5], [10, 20_000], [10, 1]), plain(), WIDE)
+    # The first: read by 1 s, a token at 2 s; then three mixed steps and the rest of its nine tokens, all of 1 s.
+    assert served.end_s[0] == 10.0
+    assert served.end_s[1] == 5.0
+
+
+def test_what_is_not_mixed_waits_for_the_prompt() -> None:
+    rules = Rules(blocks=10**6, block=16, tokens=8192, requests=256, chunked=False)
+    served = run_queue(requests([0.0, 1.5], [10, 20_000], [10, 1]), plain(), rules)
+    # One whole step reads the second prompt, in which the first request gets no token.
+    assert served.end_s[1] == 3.0
+    assert served.end_s[0] == 11.0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 50), LENGTH, LENGTH), min_size=1, max_size=40),
+    st.integers(40, 200),
+    st.booleans(),
+    st.integers(1, 8),
+)
+@settings(max_examples=60, deadline=None)
+def test_tokens_in_are_tokens_out_and_the_cache_is_never_overfull(
+    rows: list[tuple[float, int, int]], blocks: int, chunked: bool, most: int
+) -> None:
+    rows.sort()
+    arrival, prompt, output = (list(column) for column in zip(*rows, strict=True))
+    rules = Rules(blocks=blocks, block=16, tokens=512, requests=most, chunked=chunked)
+    came = requests(arrival, prompt, output)
+    served = run_queue(came, plain(0.5, 0.2), rules)
+    assert served.tokens == sum(output)
+    assert served.cached.max() <= blocks
+    assert served.running.max() <= most
+    assert (served.first_s > came.arrival_s).all()
+    assert (served.end_s >= served.first_s).all()
+    assert (np.diff(served.moment_s) >= 0).all()
+
+
+@given(st.lists(st.integers(-300, 300), max_size=30), st.integers(0, 400), st.sampled_from([1, 16, 64]))
+def test_counted_blocks_are_those_of_each_request(bases: list[int], step: int, block: int) -> None:
+    growing = Growing(block)
+    for base in [*bases, 7]:
+        growing.add(base)
+    growing.remove(7)
+    assert growing.blocks(step) == sum(-(-(base + step) // block) for base in bases)
+    assert growing.tokens(step) == sum(base + step for base in bases)
+
+
+def test_a_single_server_waits_as_the_closed_form_says() -> None:
+    # M/D/1: mean wait = rho S / (2 (1 - rho)); Kleinrock, "Queueing Systems", 1975, section 5.6. The mean of 40,000
+    # waits at rho of one half is within 3 % of it.
+    service_s = COSTS.mixed(0, 0, [(1000, 0)])
+    came = drawn(0.5 / service_s, 40_000, ("1000", "1"), seed=3)
+    served = run_queue(came, COSTS, Rules(blocks=10**6, block=16, tokens=8192, requests=1))
+    wait_s = float((served.first_token_s - service_s).mean())
+    assert wait_s == pytest.approx(0.5 * service_s / (2 * (1 - 0.5)), rel=0.03)
+
+
+def test_regular_requests_that_do_not_meet_never_wait() -> None:
+    came = drawn(0.1, 50, ("1000", "20"), seed=0, pattern="regular")
+    served = run_queue(came, COSTS, WIDE)
+    assert np.ptp(served.first_token_s) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_same_seed_is_the_same_queue() -> None:
+    line = line_of(ANSWER.deployment, Traffic(200, ("lognormal:500,1", "exponential:100"), seed=5))
+    one, two = at_rate(line, 8), at_rate(line, 8)
+    assert (one.end_s == two.end_s).all()
+    other = at_rate(line_of(ANSWER.deployment, Traffic(200, ("lognormal:500,1", "exponential:100"), seed=6)), 8)
+    assert (one.end_s != other.end_s).any()
+
+
+def test_tables_are_the_steps_that_they_stand_for() -> None:
+    deployment = ANSWER.deployment
+    for batch, context in ((1, 100), (37, 1500), (200, 3000)):
+        exact = float(step_times(deployment, decoding(batch, context)).time_s[0])
+        assert COSTS.decoding(batch, context) == pytest.approx(exact, rel=0.03)
+    exact = float(step_times(deployment, both(decoding(30, 800), reading(1, 1000, 2000))).time_s[0])
+    assert COSTS.mixed(30, 800, [(1000, 2000)]) == pytest.approx(exact, rel=0.05)
+
+
+def test_ten_thousand_requests_take_seconds() -> None:
+    came = drawn(10, 10_000, ("lognormal:1000,1", "lognormal:250,1"), seed=1)
+    start = time.process_time()
+    served = run_queue(came, COSTS, Rules(28_000, 16, 8192, 256))
+    assert time.process_time() - start < 10
+    assert served.tokens == came.output.sum()
+
+
+def test_a_full_cache_puts_the_last_comers_back() -> None:
+    came = drawn(8, 300, ("1000", "400"), seed=2)
+    served = run_queue(came, COSTS, Rules(1500, 16, 8192, 256))
+    assert served.preempted > 0
+    assert served.cached.max() <= 1500
+    assert served.tokens == came.output.sum()
+
+
+def test_a_request_longer_than_the_cache_is_refused() -> None:
+    with pytest.raises(InputError, match="a request of 400 tokens is longer than the cache's 144"):
+        run_queue(requests([0.0], [300], [100]), plain(), Rules(10, 16, 512, 4))
+
+
+def test_shared_beginnings_are_read_and_kept_once() -> None:
+    alone = at_rate(line_of(ANSWER.deployment, Traffic(100, ("1000", "50"))), 10)
+    shared = at_rate(line_of(ANSWER.deployment, Traffic(100, ("1000", "50"), shared=800)), 10)
+    assert shared.first_token_s.mean() < 0.8 * alone.first_token_s.mean()
+    assert shared.cached.max() < alone.cached.max()
+
+
+def test_guessing_ahead_makes_as_many_tokens_as_are_right() -> None:
+    # 3 guesses of which each is right with 0.7: 1 + 0.7 + 0.49 + 0.343 = 2.533 tokens a step.
+    assert Speculation(3, 0.7).tokens == pytest.approx(2.533)
+    assert Speculation().tokens == 1
+    served = run_queue(requests([0.0], [10], [101]), plain(tokens=2.5), WIDE)
+    assert served.end_s[0] == 1 + 100 / 2.5
+
+
+def test_prompts_on_devices_of_their_own_do_not_hold_up_tokens() -> None:
+    usual = at_rate(line_of(ANSWER.deployment, Traffic(200, ("3000", "100"))), 8)
+    apart = at_rate(line_of(ANSWER.deployment, Traffic(200, ("3000", "100"), reader=reader_of(ANSWER, 1))), 8)
+    assert apart.token_s.mean() < 0.8 * usual.token_s.mean()
+    assert (apart.end_s >= apart.first_s).all()
+
+
+def test_the_largest_rate_keeps_the_promise_and_a_larger_one_does_not() -> None:
+    line = line_of(ANSWER.deployment, Traffic(300, ("1000", "100")))
+    kept = promise("ttft=200ms, tpot=15ms")
+    rate = largest_rate(line, kept)
+    assert rate > 1
+    assert kept.kept(at_rate(line, rate))
+    assert not kept.kept(at_rate(line, 1.05 * rate))
+    assert largest_rate(line, promise("ttft=1us")) == 0
+
+
+def test_percentiles_grow() -> None:
+    for shares in percentiles(at_rate(line_of(ANSWER.deployment, Traffic(100)), 5)).values():
+        assert shares["p50_s"] <= shares["p95_s"] <= shares["p99_s"]
+
+
+def test_lengths_and_arrivals_have_the_means_that_were_asked() -> None:
+    came = drawn(20, 20_000, ("lognormal:800,1", "uniform:100-300"), seed=1, pattern="bursty")
+    assert came.rate_per_s == pytest.approx(20, rel=0.06)
+    assert came.prompt.mean() == pytest.approx(800, rel=0.05)
+    assert came.output.min() == 100
+    assert came.output.max() == 300
+    gaps = np.diff(came.arrival_s)
+    assert gaps.std() / gaps.mean() == pytest.approx(2, rel=0.1)
+    assert mean_length("512") == 512
+
+
+def test_recorded_requests_are_read_in_the_order_of_their_arrival(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrival_s,input,output\n2.5,100,10\n0.5,200,20\n", encoding="utf-8")
+    came = recorded(trace)
+    assert came.arrival_s.tolist() == [0.5, 2.5]
+    assert came.prompt.tolist() == [200, 100]
+    trace.write_text("arrival_s,input,output\n2.5,0,10\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 2: a time of at least 0"):
+        recorded(trace)
+    trace.write_text("arrival_s,input\n2.5,1\n", encoding="utf-8")
+    with pytest.raises(InputError, match="'output' is missing"):
+        recorded(trace)
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "normal:3", "uniform:9-3", "lognormal:0,1", "lognormal:5", ""])
+def test_lengths_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="write a number"):
+        drawn(1, 10, (text, "1"), seed=0)
+
+
+def test_names_and_numbers_are_checked() -> None:
+    with pytest.raises(UnknownNameError, match="pattern of arrivals 'burst'"):
+        drawn(1, 10, ("1", "1"), seed=0, pattern="burst")
+    with pytest.raises(InputError, match="rate must be above zero"):
+        drawn(0, 10, ("1", "1"), seed=0)
+    with pytest.raises(InputError, match="known: ttft, tpot, e2e"):
+        promise("tftt=3ms")
+    with pytest.raises(InputError, match="acceptance"):
+        Speculation(2, 1.0)
