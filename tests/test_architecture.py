@@ -25,13 +25,13 @@ ROOMS = {
     "roofline": 4,
     "training": 5,
     "pipeline": 6,
-    "serving": 6,
-    "planning": 7,
-    "calibration": 7,
-    "report": 8,
-    "cli": 9,
-    "__init__": 10,
-    "__main__": 10,
+    "serving": 7,
+    "planning": 8,
+    "calibration": 8,
+    "report": 9,
+    "cli": 10,
+    "__init__": 11,
+    "__main__": 11,
 }
 GROUND_MODULES = {"units", "errors", "precision"}
 STRANGERS = {

@@ -17,6 +17,23 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+
+class Batches(click.ParamType):  # type: ignore[type-arg]
+    """A batch, or several as text, which a curve over batches takes apart."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """A number where it is one."""
+        text = str(value)
+        if ":" in text or "," in text:
+            return text
+        try:
+            return int(text)
+        except ValueError:
+            self.fail(f"{value!r} is not a valid integer.", param, ctx)
+
+
 _WORKLOAD_OPTIONS = [
     click.option("--dataset", help="Dataset of an epoch, such as imagenet, instead of the workload's."),
     click.option("--samples", type=int, help="Samples of an epoch, instead of a dataset."),
@@ -49,7 +66,8 @@ _RUN_OPTIONS = [
         metavar="NAME",
         help="Device: a name, NAME[KEY=VALUE,...] or a YAML file; repeat to compare.",
     ),
-    click.option("--batch", type=int, help="Samples a step, instead of the workload's."),
+    click.option("--batch", type=Batches(), help="Samples a step, or 1:256:x2 for a curve of inference."),
+    click.option("--slo", metavar="TIME", help="The largest batch of inference within a latency, such as 50ms."),
     click.option("--precision", default="fp32", show_default=True, help="fp32, tf32, amp, fp16, bf16, fp64 or int8."),
     click.option("--task", default="train", show_default=True, help="train or infer."),
     click.option("--epochs", type=int, help="Passes over the dataset.", show_default="1"),
@@ -134,6 +152,9 @@ def _given(text: str) -> Given:
 
 def run(options: dict[str, Any]) -> None:
     """Simulate, print the answer, write the report."""
+    if isinstance(options["batch"], str) or options["slo"]:
+        run_curve(options)
+        return
     simulation, others = _answers(options)
     folder = None
     if not options["no_report"]:
@@ -150,6 +171,30 @@ def run(options: dict[str, Any]) -> None:
         from simulator.report.scorecard import print_scorecard
 
         print_scorecard(simulation, others, folder)
+
+
+def run_curve(options: dict[str, Any]) -> None:
+    """Inference over batches: latency, throughput, the knee, the largest batch within a limit."""
+    from simulator.device.device import load_device
+    from simulator.report.curve import curve_summary, print_curve, write_curve
+    from simulator.serving.curve import batches_of, curve
+    from simulator.units import parse
+
+    if len(options["workload"]) != 1 or len(options["device"]) != 1:
+        raise InputError("a curve over batches is of one --workload on one --device")
+    text = options["batch"] if isinstance(options["batch"], str) else str(options["batch"] or "1:256:x2")
+    limit_s = parse(options["slo"], "s", "--slo") if options["slo"] else None
+    asked = _options({**options, "batch": None})
+    device = load_device(options["device"][0], memory=options["memory"], overrides=options["overrides"])
+    found = curve(chosen_workload(options["workload"][0], options), device, asked, batches_of(text), limit_s)
+    if not options["no_report"]:
+        write_curve(found, options["out"])
+    if options["as_json"]:
+        from simulator.report.summary import json_text
+
+        click.echo(json_text(curve_summary(found)))
+    else:
+        print_curve(found)
 
 
 def _answers(options: dict[str, Any]) -> tuple[Simulation, list[Simulation | tuple[str, SimulatorError]]]:

@@ -37,8 +37,11 @@ if TYPE_CHECKING:
 @click.option("--speculate", metavar="N:SHARE", help="Tokens guessed ahead, and the share of guesses that are right.")
 @click.option("--prefill-devices", type=int, help="Devices of their own that read the prompts.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the device.")
+@click.option("--out", metavar="DIR", help="Folder for figures, tables and a trace of the queue.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
-def command(workload: str, device: str, overrides: tuple[str, ...], as_json: bool, **asked: Any) -> None:
+def command(
+    workload: str, device: str, overrides: tuple[str, ...], as_json: bool, out: str | None, **asked: Any
+) -> None:
     """Time to the first token, time a token, tokens a second, memory and cost of a language model that is served."""
     from simulator.device.device import load_device
     from simulator.report import serving as report
@@ -49,6 +52,12 @@ def command(workload: str, device: str, overrides: tuple[str, ...], as_json: boo
     lengths = (asked["prompt"], asked["output"])
     answer = serve(load_workload(workload), load_device(device, overrides=overrides), _service(asked))
     found = _queue(answer, queue, lengths) if queue["rate"] or queue["requests"] or queue["slo"] else None
+    if out:
+        from pathlib import Path
+
+        from simulator.report.serving_files import write_serving
+
+        write_serving(answer, found, Path(out))
     if as_json:
         from simulator.report.summary import json_text
 

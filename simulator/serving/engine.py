@@ -45,8 +45,10 @@ class FamilySection(Strict, frozen=True, kw_only=True):
     cache: float | None = None
     matrix: float | None = None
     attention: float | None = None
+    unit_stream: str | None = None
     host: str | None = None
     request: str | None = None
+    device: str | None = None
 
 
 class StepSection(Strict, frozen=True, kw_only=True):
@@ -174,7 +176,7 @@ def _on_family(profile: EngineProfile, family: str | None) -> EngineProfile:
     if own is None:
         return profile
     given = {key: value for key, value in msgspec.structs.asdict(own).items() if value is not None}
-    step = {key: given.pop(key) for key in ("host", "request") if key in given}
+    step = {key: given.pop(key) for key in ("host", "request", "device") if key in given}
     return msgspec.structs.replace(
         profile,
         kernel=msgspec.structs.replace(profile.kernel, **given),

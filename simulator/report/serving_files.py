@@ -1,0 +1,92 @@
+"""Files of a served model: figures, tables, and a trace of the queue for Perfetto."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from simulator.errors import InputError
+from simulator.report.serving import serving_summary
+from simulator.serving.answer import Serving
+from simulator.serving.traffic import QueueAnswer
+
+TRACED = 500
+"""Requests of a trace: more are not looked at one by one."""
+
+US = 1e6
+
+
+def write_serving(answer: Serving, queue: QueueAnswer | None, out: Path) -> Path:
+    """Figures as PNG and SVG, `concurrency.csv`, `summary.json`, and of a queue `requests.csv` and `trace.json`.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    folder = out / f"serve-{answer.deployment.workload.name}-{answer.deployment.device.name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(answer, queue, folder)
+    except OSError as error:
+        raise InputError(f"cannot write the report to {folder}: {error.strerror or error}") from error
+    return folder
+
+
+def _write(answer: Serving, queue: QueueAnswer | None, folder: Path) -> None:
+    import pandas as pd
+
+    from simulator.report import serving_figures as figures
+    from simulator.report.style import save
+    from simulator.report.summary import json_text
+
+    save(figures.throughput_figure(answer, queue.promise if queue else None), folder, "throughput")
+    save(figures.roofline_figure(answer), folder, "roofline")
+    save(figures.memory_figure(answer), folder, "memory")
+    pd.DataFrame([asdict(point) for point in answer.points]).to_csv(folder / "concurrency.csv", index=False)
+    (folder / "summary.json").write_text(json_text(serving_summary(answer, queue)) + "\n", encoding="utf-8")
+    if queue is not None:
+        save(figures.latency_figure(answer, queue), folder, "latency")
+        _requests(queue).to_csv(folder / "requests.csv", index=False)
+        (folder / "trace.json").write_text(json.dumps(trace(queue)), encoding="utf-8")
+
+
+def _requests(queue: QueueAnswer) -> Any:
+    import pandas as pd
+
+    served = queue.served
+    return pd.DataFrame(
+        {
+            "arrival_s": served.requests.arrival_s,
+            "input": served.requests.prompt,
+            "output": served.requests.output,
+            "first_token_s": served.first_token_s,
+            "token_s": served.token_s,
+            "request_s": served.request_s,
+        }
+    )
+
+
+def trace(queue: QueueAnswer) -> dict[str, Any]:
+    """The first requests as spans, and the queue as counters, in Chrome's trace format, which Perfetto opens."""
+    served, events = queue.served, []
+    number = min(len(served.requests), TRACED)
+    spans = (
+        ("to the first token", served.requests.arrival_s, served.first_s),
+        ("decoding", served.first_s, served.end_s),
+    )
+    for index in range(number):
+        size = {"input": int(served.requests.prompt[index]), "output": int(served.requests.output[index])}
+        for name, start, end in spans:
+            times = {"ts": US * float(start[index]), "dur": US * float(end[index] - start[index])}
+            events.append({"name": name, "ph": "X", "pid": 1, "tid": index, "args": size, **times})
+    last = float(served.end_s[:number].max())
+    for moment, waiting, running, cached in zip(
+        served.moment_s, served.waiting, served.running, served.cached, strict=True
+    ):
+        if moment <= last:
+            values = {"waiting": waiting, "running": running, "blocks": cached}
+            events += [{"name": n, "ph": "C", "pid": 1, "ts": US * moment, "args": {n: v}} for n, v in values.items()]
+    return {"traceEvents": events, "displayTimeUnit": "ms"}
