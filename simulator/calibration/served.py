@@ -287,8 +287,8 @@ def _latency(row: ServedRow) -> float:
 
 
 def _throughput(row: ServedRow) -> float:
-    if row.source.startswith("ml-energy"):
-        return row.batch / token_seconds(deployment_of(row), row.batch, _text_alone(row))
+    if not row.prompt and row.output:
+        raise UnsupportedError("prompts of unknown length, whose reading is in the throughput")
     request = _prompt_known(row)
     return row.batch * request.output / batch_seconds(deployment_of(row), row.batch, request)
 

@@ -33,7 +33,7 @@ class KernelSection(Strict, frozen=True, kw_only=True):
     attention: Annotated[float, Meta(gt=0, description="rate of attention over a prompt, of the device's")] = 1.0
     unpacks_apart: Annotated[bool, Meta(description="narrow weights are widened in memory before a product")] = False
     half_sums: Annotated[bool, Meta(description="products of half-width values are summed in half width")] = False
-    unit_stream: Annotated[str | None, Meta(description="bytes a second that one unit can have under way")] = None
+    unit_stream: Annotated[float | None, Meta(gt=0, description="bytes that one unit gets each clock")] = None
 
 
 class FamilySection(Strict, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class FamilySection(Strict, frozen=True, kw_only=True):
     cache: float | None = None
     matrix: float | None = None
     attention: float | None = None
-    unit_stream: str | None = None
+    unit_stream: float | None = None
     host: str | None = None
     request: str | None = None
     device: str | None = None
@@ -57,6 +57,9 @@ class StepSection(Strict, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="each step, such as '200 us'")]
     request: Annotated[str, Meta(description="each running request in a step")] = "0 s"
     prompt: Annotated[str, Meta(description="each request that is taken in")] = "0 s"
+    overlap: Annotated[
+        float, Meta(ge=0, le=1, description="share of a prompt's pieces that overlap in groups of layers")
+    ] = 1.0
     hand_over: Annotated[str, Meta(description="from one group of layers to the next, beside the link")] = "0 s"
     device: Annotated[str, Meta(description="each further device that shares the layers")] = "0 s"
 
@@ -107,8 +110,9 @@ class Engine:
     weights, cache : fractions of the memory's peak bandwidth that products of few rows and attention's cache reach.
     matrix, attention : rates of products, and of attention over a prompt, of the device's.
     unpacks_apart, half_sums : how products of narrow weights, and of half-width values, are run.
-    unit_byte_per_s : what one unit of a device can have under way; None where the memory alone limits. [byte/s]
+    unit_bytes : what one unit of a device gets each clock; None where the memory alone limits. [byte]
     host_s, request_s, prompt_s : host time of a step, of each running request, of each request taken in. [s]
+    overlap : share of a prompt's pieces that overlap in groups of layers.
     hand_over_s, device_s : between groups of layers; of each further device that shares the layers, a step. [s]
     reserve_bytes : of each device. [byte]
     """
@@ -126,11 +130,12 @@ class Engine:
     attention: float
     unpacks_apart: bool
     half_sums: bool
-    unit_byte_per_s: float | None
+    unit_bytes: float | None
     host_s: float
     request_s: float
     prompt_s: float
     hand_over_s: float
+    overlap: float
     device_s: float
     narrow_cache: bool
     scheduler: SchedulerSection
@@ -191,7 +196,6 @@ def engine_of(profile: EngineProfile, where: str) -> Engine:
     def seconds(text: str, key: str) -> float:
         return parse(text, "s", f"{where}: {key}", positive=False)
 
-    unit = kernel.unit_stream
     return Engine(
         name=profile.name,
         description=profile.description,
@@ -206,10 +210,11 @@ def engine_of(profile: EngineProfile, where: str) -> Engine:
         attention=kernel.attention,
         unpacks_apart=kernel.unpacks_apart,
         half_sums=kernel.half_sums,
-        unit_byte_per_s=parse(unit, "byte/s", f"{where}: kernel.unit_stream") if unit else None,
+        unit_bytes=kernel.unit_stream,
         host_s=seconds(step.host, "step.host"),
         request_s=seconds(step.request, "step.request"),
         prompt_s=seconds(step.prompt, "step.prompt"),
+        overlap=step.overlap,
         hand_over_s=seconds(step.hand_over, "step.hand_over"),
         device_s=seconds(step.device, "step.device"),
         narrow_cache=profile.memory.narrow_cache,

@@ -30,12 +30,13 @@ def prompt_seconds(deployment: Deployment, prompts: float, length: int) -> float
     """Time of reading so many prompts of equal length, in steps of as many tokens as the engine takes. [s]
 
     With several groups of layers, one step's piece is in one group while the next step's is in the one before: of n
-    pieces over s groups, n + s - 1 times the slowest group's time.
+    pieces over s groups, n + s - 1 times a group's time, as far as the engine lets them overlap.
     """
     steps = _reads(deployment, prompts, length)
     total_s = float(sum(count * float(step_times(deployment, load).time_s[0]) for count, load in steps))
     pieces, stages = sum(count for count, _ in steps), deployment.stages
-    return total_s * (pieces + stages - 1) / (pieces * stages)
+    together = (pieces + stages - 1) / (pieces * stages)
+    return total_s * (1 - deployment.engine.overlap * (1 - together))
 
 
 def first_token_times(deployment: Deployment, length: int) -> StepTimes:

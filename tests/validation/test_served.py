@@ -1,0 +1,67 @@
+"""Errors against a sample of published measurements of served models, held: none may rise. `--update-golden` renews."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from simulator.calibration.served import ServedCase, is_served, predict_served, read_served
+from simulator.errors import InputError
+
+HERE = Path(__file__).parent
+SAMPLE = HERE / "served.csv"
+BASELINE = HERE / "served.json"
+WHOLE = HERE.parents[2] / "shared" / "measured" / "llm_inference.csv.gz"
+SLACK = 0.005
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[ServedCase]:
+    return [predict_served(row) for row in read_served(SAMPLE)]
+
+
+def found(cases: list[ServedCase]) -> dict[str, float]:
+    """Median absolute error by kind of measurement."""
+    sizes: dict[str, list[float]] = {}
+    for case in cases:
+        if not math.isnan(case.predicted):
+            sizes.setdefault(case.kind, []).append(abs(case.error))
+    return {kind: round(sorted(errors)[len(errors) // 2], 4) for kind, errors in sorted(sizes.items())}
+
+
+def test_no_error_of_serving_rises(cases: list[ServedCase], request: pytest.FixtureRequest) -> None:
+    present = found(cases)
+    if request.config.getoption("--update-golden"):
+        BASELINE.write_text(json.dumps(present, indent=1) + "\n", encoding="utf-8")
+    held = json.loads(BASELINE.read_text(encoding="utf-8"))
+    assert held.keys() == present.keys()
+    risen = {kind: (held[kind], now) for kind, now in present.items() if now > held[kind] + SLACK}
+    assert not risen, f"(was, is): {risen}"
+
+
+def test_every_served_row_is_predicted_or_has_a_reason(cases: list[ServedCase]) -> None:
+    assert len(cases) > 150
+    assert all(math.isnan(case.predicted) == bool(case.reason) for case in cases)
+    assert any(case.reason for case in cases)
+
+
+def test_the_table_as_it_stands_is_read() -> None:
+    if not WHOLE.is_file():
+        pytest.skip("the whole table is not beside the project")
+    assert is_served(WHOLE)
+    assert len(read_served(WHOLE)) == 15_030
+
+
+def test_a_broken_table_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "served.csv"
+    lines = SAMPLE.read_text(encoding="utf-8").splitlines()[:2]
+    table.write_text("\n".join(lines).replace("metric,value", "metric,figure"), encoding="utf-8")
+    with pytest.raises(InputError, match="'value' is missing"):
+        read_served(table)
+    compressed = tmp_path / "served.csv.gz"
+    compressed.write_bytes(b"not compressed")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_served(compressed)
