@@ -33,7 +33,7 @@ class KernelSection(Strict, frozen=True, kw_only=True):
     attention: Annotated[float, Meta(gt=0, description="rate of attention over a prompt, of the device's")] = 1.0
     unpacks_apart: Annotated[bool, Meta(description="narrow weights are widened in memory before a product")] = False
     half_sums: Annotated[bool, Meta(description="products of half-width values are summed in half width")] = False
-    unit_stream: Annotated[float | None, Meta(gt=0, description="bytes that one unit gets each clock")] = None
+    unit_stream: Annotated[float, Meta(gt=0, description="bytes that one unit gets each clock")] | None = None
 
 
 class FamilySection(Strict, frozen=True, kw_only=True):
