@@ -42,6 +42,12 @@ def test_no_error_of_serving_rises(cases: list[ServedCase], request: pytest.Fixt
     assert not risen, f"(was, is): {risen}"
 
 
+def test_the_guide_shows_the_errors_that_are_held() -> None:
+    guide = (HERE.parents[1] / "docs" / "serving.md").read_text(encoding="utf-8")
+    for kind, error in json.loads(BASELINE.read_text(encoding="utf-8")).items():
+        assert f"| {kind} | {error:.1%}".replace("%", " %") in guide
+
+
 def test_every_served_row_is_predicted_or_has_a_reason(cases: list[ServedCase]) -> None:
     assert len(cases) > 150
     assert all(math.isnan(case.predicted) == bool(case.reason) for case in cases)
