@@ -9,7 +9,7 @@ from simulator.errors import InputError
 from simulator.serving.cache import Capacity, capacity, request_bytes
 from simulator.serving.engine import Engine, load_engine
 from simulator.serving.formats import BLOCK_BYTES, Format, get_format
-from simulator.serving.static import Request, decode_times, first_token_times, steady
+from simulator.serving.static import Request, Steady, first_token_times, steady_at
 from simulator.serving.step import Deployment, StepTimes
 from simulator.units import parse
 from simulator.workload.workload import Workload
@@ -112,13 +112,14 @@ def serve(workload: Workload, device: Device, service: Service | None = None) ->
             f"a request of {asked.request.total} tokens needs more than the cache's {room.tokens} tokens; "
             f"ask for at most {room.tokens}, or more --devices"
         )
-    points = asked.concurrency or _powers(most)
+    numbers = asked.concurrency or _powers(most)
+    loops = zip(numbers, steady_at(deployment, numbers, asked.request), strict=True)
     return Serving(
         deployment,
         asked,
         room,
         first_token_times(deployment, asked.request.prompt),
-        tuple(_point(deployment, asked.request, requests, most) for requests in points),
+        tuple(_point(deployment, asked.request, (requests, most), found) for requests, found in loops),
     )
 
 
@@ -161,8 +162,9 @@ def _powers(most: int) -> tuple[int, ...]:
     return (*(1 << power for power in range(most.bit_length()) if 1 << power < most), most)
 
 
-def _point(deployment: Deployment, request: Request, requests: int, most: int) -> Point:
-    found = steady(deployment, requests, request)
+def _point(deployment: Deployment, request: Request, numbers: tuple[int, int], found: Steady) -> Point:
+    """The answer at a number of requests, of which so many fit."""
+    requests, most = numbers
     rate, devices = found.output_tokens_per_s, deployment.devices
     price, power = deployment.device.profile.price, deployment.device.profile.power
     usd_per_s = price.usd_per_hour * devices / HOUR_S if price else None
@@ -174,7 +176,7 @@ def _point(deployment: Deployment, request: Request, requests: int, most: int) -
         request_s=found.request_s,
         request_tokens_per_s=1 / found.token_s,
         tokens_per_s=rate,
-        bound=decode_times(deployment, requests, request).bound(),
+        bound=found.bound,
         cost_usd=usd_per_s / rate * MILLION if usd_per_s is not None else None,
         energy_j=watts / rate if watts is not None else None,
         cache_bytes=requests * request_bytes(deployment, request.prompt + request.output / 2),

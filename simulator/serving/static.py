@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,13 +61,18 @@ def token_seconds(deployment: Deployment, requests: float, request: Request) -> 
 
 def decode_times(deployment: Deployment, requests: float, request: Request) -> StepTimes:
     """Steps over the growing context, evenly spaced."""
-    context = request.prompt + (np.arange(CONTEXTS) + 0.5) / CONTEXTS * request.output
-    return _in_groups(deployment, requests, context)
+    return _in_groups(deployment, requests, _contexts(request))
 
 
-def _in_groups(deployment: Deployment, requests: float, context: FloatArray) -> StepTimes:
+def _contexts(request: Request) -> FloatArray:
+    """Tokens that a request has cached, evenly spaced over its output."""
+    spaced: FloatArray = request.prompt + (np.arange(CONTEXTS) + 0.5) / CONTEXTS * request.output
+    return spaced
+
+
+def _in_groups(deployment: Deployment, requests: float | FloatArray, context: FloatArray) -> StepTimes:
     """With several stages, the requests go through them in as many groups, one behind the other."""
-    return step_times(deployment, decoding(max(requests / deployment.stages, 1.0), context))
+    return step_times(deployment, decoding(np.maximum(np.asarray(requests) / deployment.stages, 1.0), context))
 
 
 def batch_seconds(deployment: Deployment, requests: float, request: Request) -> float:
@@ -85,31 +91,64 @@ class Steady:
     first_s : to the first token, with the waiting for others' prompts. [s]
     request_s : from taking a request in to its last token. [s]
     output_tokens_per_s : of all requests. [1/s]
+    bound : what most of a decoding step waits for.
     """
 
     token_s: float
     first_s: float
     request_s: float
     output_tokens_per_s: float
+    bound: str
 
 
 def steady(deployment: Deployment, requests: float, request: Request) -> Steady:
-    """A closed loop of so many requests.
+    """A closed loop of so many requests; see `steady_at`."""
+    return steady_at(deployment, [requests], request)[0]
+
+
+def steady_at(deployment: Deployment, requests: Sequence[float], request: Request) -> list[Steady]:
+    """Closed loops of so many requests, one answer a number, all in one evaluation.
 
     While a request makes its output, each of the others is replaced once: as many prompts are read as requests run.
     Steps that read carry the decoding requests along; where prompts fill all steps, they set the pace.
     """
-    step_s = token_seconds(deployment, requests, request)
+    numbers = np.asarray(requests, dtype=float)
+    context = np.tile(_contexts(request), len(numbers))
+    times = _in_groups(deployment, np.repeat(numbers, CONTEXTS), context)
+    steps_s = times.time_s.reshape(-1, CONTEXTS).mean(axis=1).tolist()
+    reads = _reads(deployment, 1.0, request.prompt) if request.prompt else []
+    own_s = _reading_seconds(deployment, numbers, request, reads).tolist()
+    pieces = sum(count for count, _ in reads)
+    return [
+        _loop(number, request, (step_s, own, pieces), times.bound(point * CONTEXTS))
+        for point, (number, step_s, own) in enumerate(zip(requests, steps_s, own_s, strict=True))
+    ]
+
+
+def _loop(requests: float, request: Request, costs: tuple[float, float, float], bound: str) -> Steady:
+    """One loop. costs : of a decoding step, of reading a prompt [s], and in how many steps it is read."""
+    step_s, own_s, pieces = costs
     if not request.prompt:
         total_s = request.output * step_s
-        return Steady(step_s, step_s, total_s, requests * request.output / total_s)
-    together = _together(deployment, requests, request, _reads(deployment, 1.0, request.prompt))
-    own_s = sum(count * float(step_times(deployment, load).time_s[0]) for count, load in together)
+        return Steady(step_s, step_s, total_s, requests * request.output / total_s, bound)
     steps = max(request.output - 1, 1)
-    mixed = min(requests * sum(count for count, _ in together), float(steps))
+    mixed = min(requests * pieces, float(steps))
     total_s = own_s * requests + (steps - mixed) * step_s
     first_s = own_s + _wait_seconds(own_s, round(requests), total_s)
-    return Steady(total_s / steps, first_s, total_s + first_s, requests * request.output / (total_s + first_s))
+    rate = requests * request.output / (total_s + first_s)
+    return Steady(total_s / steps, first_s, total_s + first_s, rate, bound)
+
+
+def _reading_seconds(
+    deployment: Deployment, requests: FloatArray, request: Request, reads: Sequence[tuple[float, Load]]
+) -> FloatArray:
+    """Time of the steps that read a prompt, beside the requests that decode if the engine mixes them. [s]"""
+    total_s = np.zeros(len(requests))
+    beside = decoding(np.maximum(requests - 1, 0.0), request.prompt + request.output / 2)
+    for count, load in reads:
+        mixed = both(load, beside) if deployment.engine.scheduler.chunked else load
+        total_s = total_s + count * step_times(deployment, mixed).time_s
+    return total_s
 
 
 def _wait_seconds(own_s: float, requests: int, total_s: float) -> float:
@@ -125,13 +164,3 @@ def _wait_seconds(own_s: float, requests: int, total_s: float) -> float:
         rate = number / (wait_s + own_s + total_s)
         queue, busy = rate * (wait_s + own_s), min(rate * own_s, 1.0)
     return wait_s
-
-
-def _together(
-    deployment: Deployment, requests: float, request: Request, reads: list[tuple[float, Load]]
-) -> list[tuple[float, Load]]:
-    """Steps that read a prompt beside the requests that decode."""
-    if not deployment.engine.scheduler.chunked:
-        return reads
-    beside = decoding(max(requests - 1, 0.0), request.prompt + request.output / 2)
-    return [(count, both(load, beside)) for count, load in reads]

@@ -157,8 +157,8 @@ class StepTimes:
         """The whole step."""
         return self.compute_s + self.memory_s + self.gap_s + self.exchange_s + self.host_s
 
-    def bound(self) -> str:
-        """What most of the first point's time waits for."""
+    def bound(self, point: int = 0) -> str:
+        """What most of a point's time waits for."""
         parts = {
             "compute": self.compute_s,
             "memory": self.memory_s,
@@ -166,7 +166,7 @@ class StepTimes:
             "exchange": self.exchange_s,
             "scheduler": self.host_s,
         }
-        return max(parts, key=lambda name: float(parts[name][0]))
+        return max(parts, key=lambda name: float(parts[name][point]))
 
 
 def step_times(deployment: Deployment, load: Load) -> StepTimes:

@@ -14,7 +14,7 @@ from simulator.errors import InputError, OutOfMemoryError, UnknownNameError
 from simulator.serving.answer import Service, Serving, deploy, serve
 from simulator.serving.cache import capacity
 from simulator.serving.engine import load_engine, names
-from simulator.serving.static import Request, batch_seconds, prompt_seconds, steady
+from simulator.serving.static import Request, batch_seconds, prompt_seconds, steady, steady_at
 from simulator.serving.step import Deployment, both, decoding, reading, step_times
 
 TOKENS = st.integers(1, 4000)
@@ -117,3 +117,20 @@ def test_points_are_many_a_second(large: Serving) -> None:
     times = step_times(large.deployment, decoding(requests, context)).time_s
     assert times.shape == (10_000,)
     assert time.perf_counter() - start < 2.0
+
+
+def test_a_warm_answer_takes_no_tenth_of_a_second(large: Serving) -> None:
+    deployment = large.deployment
+    start = time.process_time()
+    again = serve(deployment.workload, deployment.device, large.service)
+    assert time.process_time() - start < 0.1
+    assert again.points == large.points
+
+
+def test_loops_answered_together_are_those_answered_alone() -> None:
+    deployment, request = deployed(), Request(700, 90)
+    together = steady_at(deployment, (1, 5, 40), request)
+    for number, found in zip((1, 5, 40), together, strict=True):
+        alone = steady(deployment, number, request)
+        assert found.token_s == pytest.approx(alone.token_s)
+        assert found.first_s == pytest.approx(alone.first_s)
