@@ -46,6 +46,7 @@ _WORKLOAD_OPTIONS = [
         metavar="[NAME=][TYPE:]SHAPE",
         help="Shape of one sample, such as 3,224,224 or int64:128, where the format lacks it; one for each input.",
     ),
+    click.option("--boxes", type=click.IntRange(1), help="Boxes that a traced detector keeps at most at each choice."),
     click.option(
         "--trace",
         type=click.Choice(["meta", "real"]),
@@ -129,6 +130,7 @@ def chosen_request(options: dict[str, Any]) -> Request:
         inputs=inputs if any(one.name or one.dtype for one in inputs) or len(inputs) > 1 else (),
         training=_training(options),
         trace=options["trace"],
+        boxes=options["boxes"],
     )
 
 

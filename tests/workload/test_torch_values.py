@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from simulator.cli import main
 from simulator.errors import InputError, UnsupportedError
-from simulator.op.kernel import OpClass, Phase
+from simulator.op.kernel import OpClass, Phase, Role
 from simulator.workload.importers import Given, Request
 from simulator.workload.importers.torch_calls import Call, Kind, Tensor
 from simulator.workload.importers.torch_rules import Draft, find_rule
@@ -174,6 +174,15 @@ class Detector(nn.Module):
         if self.training and targets is None:
             raise ValueError("targets should not be none when in training mode")
         return self.linear(x)
+
+class Finder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.head = nn.Conv2d(1, 1, 1, bias=False), nn.Linear(4, 3, bias=False)
+
+    def forward(self, images):
+        features = self.backbone(torch.stack(list(images)))
+        return [self.head(one[0][one[0].mean(1) > 0]) for one in features]
 """
 
 
@@ -214,6 +223,62 @@ def test_what_cannot_train_is_traced_in_evaluation_mode(file: Path) -> None:
     assert load_workload(name, request=Request(input_shape=shape)).macs == 16
     with pytest.raises(InputError, match="targets should not be none"):
         load_workload(name, request=Request(input_shape=shape, training=True))
+
+
+def test_a_detector_is_counted_at_its_most(file: Path) -> None:
+    name = f"torch:{file}:Finder"
+    # an image of 6 x 4: 24 MACs of the backbone; 6 places of 4 x 3 at most, or two
+    for boxes, places, words in ((None, 6, "all entries"), (2, 2, "2 entries at most")):
+        workload = load_workload(name, request=Request(input_shape=(1, 6, 4), training=False, boxes=boxes))
+        assert workload.macs == 24 + places * 12
+        assert workload.inputs == ((1, 6, 4),)
+        assert words in workload.description
+        assert "one by one" in workload.description
+        head = next(layer for layer in workload.layers if layer.name == "head")
+        (kernel,) = head.op.forward(head.site(training=False))
+        assert kernel.flops == (0, 2 * places * 12)
+        assert dict(kernel.read)[Role.WEIGHT] == (12, 0)
+    with pytest.raises(UnsupportedError, match="asks for values"):
+        load_workload(name, request=Request(input_shape=(1, 6, 4), training=True))
+
+
+def test_torchvision_detectors_have_their_published_counts(torch: Any) -> None:  # noqa: ARG001
+    detection = pytest.importorskip("torchvision.models.detection")
+    weights = detection.RetinaNet_ResNet50_FPN_Weights.COCO_V1
+    asked = Request(input_shape=(3, 800, 800), training=False)
+    workload = load_workload("torch:torchvision.models.detection:retinanet_resnet50_fpn", request=asked)
+    assert workload.macs / 1e9 == pytest.approx(weights.meta["_ops"], abs=0.01)
+
+
+def test_attention_of_more_sides_is_taken_apart(torch: Any) -> None:
+    class Windows(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(8, 8)
+
+        def forward(self, x: Any) -> Any:
+            x = self.linear(x)
+            return torch.nn.functional.scaled_dot_product_attention(x, x, x)
+
+    # heads 2, windows 3, 4 tokens of 8: 24 * 64 for the layer, two products of 6 * 4 * 4 * 8
+    workload = Workload.from_torch(Windows(), torch.zeros(1, 2, 3, 4, 8))
+    assert workload.macs == 24 * 64 + 2 * 6 * 4 * 4 * 8
+    assert not any("attention" in layer.op.kind for layer in workload.layers)
+
+
+def test_what_a_module_keeps_from_its_first_run(torch: Any) -> None:
+    class Keeps(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.table = torch.nn.Linear(4, 4), None
+
+        def forward(self, x: Any) -> Any:
+            if self.table is None:
+                self.table = torch.zeros(4, device=x.device).add(1)
+            return self.linear(x) + self.table
+
+    workload = Workload.from_torch(Keeps(), torch.zeros(1, 4))
+    assert [layer.op.kind for layer in workload.layers if not layer.op.loss] == ["addmm", "add"]
 
 
 def test_control_flow_on_numbers_asks_for_a_real_trace(file: Path) -> None:

@@ -44,6 +44,7 @@ class Request:
     allow_unknown : keep operations without a cost rule as layers that cost nothing, instead of refusing them.
     inputs : all inputs, of formats that do not say what they are; the first one's shape is `input_shape` too.
     training : whether the network must train (True) or only infer (False); None where either will do.
+    boxes : entries that a detector's selections keep at most (boxes, regions), which its values decide.
     trace : "real" computes the values that a network's control flow asks for, on random numbers.
     """
 
@@ -56,6 +57,7 @@ class Request:
     inputs: tuple[Given, ...] = ()
     training: bool | None = None
     trace: Literal["meta", "real"] = "meta"
+    boxes: int | None = None
 
 
 ENDINGS = {".prototxt": "caffe", ".pbtxt": "caffe", ".onnx": "onnx", ".json": "hf"}

@@ -40,6 +40,7 @@ class Tracing:
     names : of the last inputs, those that the module takes by name.
     training : forward, loss and backward; else forward alone, in evaluation mode.
     real : compute every value on random numbers, for networks whose control flow asks for them.
+    boxes : entries that a selection by unknown numbers keeps at most; all if None, at inference alone.
     rules : cost rules by ATen function, before our own.
     where : what starts an error, torch:NAME if empty.
     """
@@ -51,6 +52,7 @@ class Tracing:
     names: tuple[str, ...] = ()
     training: bool = True
     real: bool = False
+    boxes: int | None = None
     rules: Mapping[str, Rule] = field(default_factory=dict)
     where: str = ""
 
@@ -116,6 +118,7 @@ def tracing_of(request: Request, source: Source, *, training: bool) -> Tracing:
         names=tuple(one.name for one in request.inputs if one.name),
         training=training,
         real=request.trace == "real",
+        boxes=request.boxes,
     )
 
 
@@ -254,12 +257,17 @@ def _line(error: BaseException) -> str:
 
 def traced(model: Any, examples: Sequence[Any], tracing: Tracing) -> Workload:
     from simulator.workload.importers.torch_affine import LARGE, SMALL
-    from simulator.workload.importers.torch_layers import Assembly
+    from simulator.workload.importers.torch_layers import Assembly, same_calls
     from simulator.workload.importers.torch_run import record
 
     with user_code(tracing.source):
         small, large = (record(model, examples, batch, tracing) for batch in (SMALL, LARGE))
-    assembly = Assembly(small, large, allow_unknown=tracing.allow_unknown, rules=tracing.rules)
+        if not same_calls(small, large):  # the first run may have filled what the module keeps from then on
+            small = record(model, examples, SMALL, tracing)
+        alone = not tracing.training and not same_calls(small, large)
+        if alone:
+            small = large = record(model, examples, 1, tracing)
+    assembly = Assembly(small, large, allow_unknown=tracing.allow_unknown, rules=tracing.rules, alone=alone)
     layers = assembly.layers()
     if not layers:
         raise InputError(f"{tracing.source}: the module computes nothing")
@@ -280,6 +288,11 @@ def _remarks(assembly: Assembly, tracing: Tracing) -> str:
     remarks = [] if tracing.training else ["in evaluation mode, for inference alone"]
     if tracing.real:
         remarks.append("run once on random numbers, on which its control flow may depend")
+    if assembly.small.selected:
+        most = "all entries" if tracing.boxes is None else f"{tracing.boxes} entries at most"
+        remarks.append(f"what it selects by value is counted as {most}")
+    if assembly.alone:
+        remarks.append("samples are taken one by one, whose kernels are counted as one for all")
     unused = assembly.unused()
     if unused:
         total = sum(size for _, size in unused)

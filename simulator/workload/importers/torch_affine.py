@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from simulator.errors import UnsupportedError
 from simulator.op.base import Shape
 from simulator.op.kernel import Affine, Gemm, Kernel, Phase, Role
@@ -45,6 +47,24 @@ def sample_shape(small: Shape, large: Shape) -> Shape:
     sides = [b - a if a != b else a for a, b in zip(small, large, strict=True)]
     kept = [side for side, a, b in zip(sides, small, large, strict=True) if a == b or side != 1]
     return tuple(side for side in kept if side > 0) or (1,)
+
+
+def repeated(draft: Draft, samples: int) -> Draft:
+    """A forward kernel of one sample as one of several: weights are read once, rows of products add up."""
+
+    def each(moved: Moved) -> Moved:
+        return tuple((kind, count if kind is Kind.WEIGHT else count * samples) for kind, count in moved)
+
+    rows = (draft.gemm[0] * samples, *draft.gemm[1:]) if draft.gemm else None
+    return replace(
+        draft,
+        flops=draft.flops * samples,
+        read=each(draft.read),
+        write=each(draft.write),
+        gemm=rows,
+        streamed=draft.streamed * samples,
+        macs=None if draft.macs is None else draft.macs * samples,
+    )
 
 
 def macs_of(draft: Draft) -> float:

@@ -25,8 +25,8 @@ def _fft(call: Call) -> list[Draft]:
     longer = output.shape if prod(output.shape) > prod(source.shape) else source.shape
     sides = [longer[side] for side in call.args[1]]
     share = 5 if call.name == "_fft_c2c" else 2.5
-    flops = share * prod(longer) * sum(log2(side) for side in sides if side > 1)
-    first = Draft(OpClass.REDUCTION, int(flops), moved(source), moved(output))
+    one = round(share * prod(sides) * sum(log2(side) for side in sides))
+    first = Draft(OpClass.REDUCTION, one * (prod(longer) // prod(sides)), moved(source), moved(output))
     again = Draft(OpClass.COPY, 0, moved(output), moved(output))
     return [first, *[again] * (len(sides) - 1)]
 
@@ -97,6 +97,29 @@ def _solved(call: Call) -> list[Draft]:
 def _counted(call: Call) -> list[Draft]:
     """One addition an input."""
     return [one_pass(call, OpClass.REDUCTION, call.args[0].distinct)]
+
+
+IOU_FLOPS = 12
+"""Two boxes' common area over their joint one: 4 comparisons, 4 differences, 2 products, a sum and a quotient."""
+
+
+@rule("nms")
+def _suppressed(call: Call) -> list[Draft]:
+    """Every pair of boxes once: of 10, 45 pairs."""
+    boxes = call.args[0].shape[0]
+    flops = IOU_FLOPS * (boxes * (boxes - 1) // 2)
+    return [Draft(OpClass.REDUCTION, flops, moved(*call.tensors()), moved(*call.outputs))]
+
+
+@rule("roi_align")
+def _cut_out(call: Call) -> list[Draft]:
+    """Each output is the mean of sampling_ratio^2 points of four neighbours each; by two where the ratio adapts."""
+    points = max(call.get(5, "sampling_ratio", 2), 0) or 2
+    output = call.outputs[0]
+    flops = 8 * points**2 * output.distinct
+    source = call.args[0]
+    read = ((source.kind, min(source.distinct, 4 * points**2 * output.distinct)), *moved(call.args[1]))
+    return [Draft(OpClass.POOLING, flops, read, moved(output))]
 
 
 @rule("_embedding_bag", "_embedding_bag_forward_only")

@@ -164,7 +164,7 @@ _RESAMPLED = {
 """Resampling -> input values an output mixes."""
 
 
-@rule(*_RESAMPLED, "grid_sampler_2d")
+@rule(*_RESAMPLED, "grid_sampler_2d", "grid_sampler_2d_backward")
 def _resampled(call: Call) -> list[Draft]:
     """A product and a sum a tap; nearest neighbours are a copy."""
     taps = _RESAMPLED.get(call.name, 4)

@@ -11,7 +11,16 @@ from simulator.op.base import Shape, Shapes, elements
 from simulator.op.kernel import Affine, Kernel, Phase, Role
 from simulator.op.traced import Traced
 from simulator.op.unknown import Unknown
-from simulator.workload.importers.torch_affine import LARGE, ROLES, SMALL, affine, kernel_through, macs_of, sample_shape
+from simulator.workload.importers.torch_affine import (
+    LARGE,
+    ROLES,
+    SMALL,
+    affine,
+    kernel_through,
+    macs_of,
+    repeated,
+    sample_shape,
+)
 from simulator.workload.importers.torch_calls import LOSS, Call, Kind
 from simulator.workload.importers.torch_norms import keeps_statistics
 from simulator.workload.importers.torch_record import Recording
@@ -37,15 +46,21 @@ class _Node:
 
 
 class Assembly:
-    """The layers of a network, from its recordings at batch `SMALL` and `LARGE`."""
+    """The layers of a network, from its recordings at batch `SMALL` and `LARGE`; `alone`, from one of one sample."""
 
     def __init__(
-        self, small: Recording, large: Recording, *, allow_unknown: bool, rules: Mapping[str, Rule] | None = None
+        self,
+        small: Recording,
+        large: Recording,
+        *,
+        allow_unknown: bool,
+        rules: Mapping[str, Rule] | None = None,
+        alone: bool = False,
     ) -> None:
         self.small, self.large, self.allow_unknown, self._rules = small, large, allow_unknown, rules or {}
-        self.inputs: Shapes = tuple(
-            sample_shape(a.shape, b.shape) for a, b in zip(small.inputs, large.inputs, strict=True)
-        )
+        self.alone = alone
+        pairs = zip(small.inputs, large.inputs, strict=True)
+        self.inputs: Shapes = tuple(a.shape[1:] or (1,) if alone else sample_shape(a.shape, b.shape) for a, b in pairs)
         self.nodes: list[_Node] = []
         self.strays: list[str] = []
         self._origin = {tensor.storage: INPUT - number for number, tensor in enumerate(small.inputs)}
@@ -172,6 +187,8 @@ class Assembly:
             raise UnsupportedError(
                 f"{name}: no cost rule for aten::{small.name}; --allow-unknown leaves it out and says so"
             )
+        if self.alone:
+            return [(repeated(draft, SMALL), repeated(draft, LARGE)) for draft in rule(small)]
         return list(zip(rule(small), rule(large), strict=True))
 
     # ---- backward
@@ -260,7 +277,16 @@ class Assembly:
         return Layer(node.name, traced, node.sources, node.inputs, node.output, sum(node.sizes))
 
 
+def same_calls(small: Recording, large: Recording) -> bool:
+    """Whether both runs made the same calls in the same order."""
+    return _alike(small.forward, large.forward) and _alike(small.backward, large.backward)
+
+
+def _alike(small: list[Call], large: list[Call]) -> bool:
+    return [call.name for call in small] == [call.name for call in large]
+
+
 def _pairs(small: list[Call], large: list[Call]) -> list[tuple[Call, Call]]:
-    if [call.name for call in small] != [call.name for call in large]:
+    if not _alike(small, large):
         raise UnsupportedError(f"the network makes other calls at batch {SMALL} than at batch {LARGE}")
     return list(zip(small, large, strict=True))

@@ -61,6 +61,7 @@ class Recording:
     saved : storage -> (kind, elements) of what the backward pass reads.
     inputs : storages of the network's inputs. parameters : storage -> elements, of trained tensors.
     names : storage -> name, of trained tensors.
+    selected : whether entries were selected by values that nobody knows.
     """
 
     forward: list[Call] = field(default_factory=list)
@@ -70,6 +71,7 @@ class Recording:
     parameters: dict[int, int] = field(default_factory=dict)
     buffers: set[int] = field(default_factory=set)
     names: dict[int, str] = field(default_factory=dict)
+    selected: bool = False
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[misc]

@@ -29,6 +29,8 @@ class Options(Protocol):
     def real(self) -> bool: ...
     @property
     def names(self) -> tuple[str, ...]: ...
+    @property
+    def boxes(self) -> int | None: ...
 
 
 def record(model: Any, examples: Sequence[Any], batch: int, options: Options) -> Recording:
@@ -39,7 +41,7 @@ def record(model: Any, examples: Sequence[Any], batch: int, options: Options) ->
     InputError
         If no output depends on a trained parameter. What the module itself raises passes through.
     """
-    values = Values(everything=options.real)
+    values = Values(options.real, selects=not options.training or options.boxes is not None, boxes=options.boxes)
     inputs = [values.start(_resized(example, batch, examples[0].shape[0])) for example in examples]
     weights, buffers = (_started(tensors, values) for tensors in _on_meta(model))
     recorder = Recorder(weights, buffers.values(), inputs, values)
@@ -54,6 +56,7 @@ def record(model: Any, examples: Sequence[Any], batch: int, options: Options) ->
     grad = torch.enable_grad() if options.training else torch.no_grad()
     with _mode(model, training=options.training), grad, recorder.watching(names), _taken_apart():
         _call_with(model, {**weights, **buffers}, step, inputs)
+    recorder.recording.selected = values.selected
     return recorder.recording
 
 
@@ -205,11 +208,17 @@ def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = 
     return torch.native_dropout(input, p, True)[0] if training and train and p > 0 else input
 
 
+_plain_attention = functional.scaled_dot_product_attention
+
+
 def _attention(query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
-               scale: float | None = None, enable_gqa: bool = False) -> Any:  # fmt: skip  # noqa: ARG001
+               scale: float | None = None, enable_gqa: bool = False) -> Any:  # fmt: skip
     """The fused call of the same arguments; it reads a key head for several query heads in place."""
+    if query.dim() > 4:  # no fused kernel takes them
+        return _plain_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
     if query.dim() == 3:
         query, key, value = (tensor.unsqueeze(1) for tensor in (query, key, value))
+        attn_mask = attn_mask.unsqueeze(1) if attn_mask is not None and attn_mask.dim() == 3 else attn_mask
         return _attention(query, key, value, attn_mask, dropout_p, is_causal, scale).squeeze(1)
     if attn_mask is not None:
         if attn_mask.dtype == torch.bool:

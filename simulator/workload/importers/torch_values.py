@@ -27,6 +27,10 @@ ASKING = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_selec
 """Calls whose result, or its shape, is the values themselves."""
 
 
+SHAPED = {"full_like", "zeros_like", "ones_like", "new_zeros", "new_ones", "new_full"}
+"""Calls that look at the shape of their first argument alone."""
+
+
 @dataclass
 class Values:
     """Follows values through the calls of one run.
@@ -34,9 +38,15 @@ class Values:
     Attributes
     ----------
     everything : floating-point numbers of the network too, drawn at random where they start.
+    selects : whether what is selected by unknown numbers is taken at its most, which inference's counts may be.
+    boxes : entries that such a selection keeps at most; all if None.
+    selected : whether any was.
     """
 
     everything: bool = False
+    selects: bool = False
+    boxes: int | None = None
+    selected: bool = False
 
     def __post_init__(self) -> None:
         self._lost: set[int] = set()
@@ -70,17 +80,48 @@ class Values:
         if leaves is not None and torch.device(leaves).type != "meta" and name == "_to_copy":
             value = self.of(args[0])
             return None if value is None else (function(value, **kwargs),)
-        if name not in ASKING and not (name == "index" and _has_mask(args[1])):
+        if name == "index" and _has_mask(args[1]):
+            return (self._masked(function, args, name),)
+        if name in ("nms", "nonzero") and self.selects and self.of(args[0]) is None:
+            return (self._selected(args[0]) if name == "nonzero" else self._kept(args[0]),)
+        if name not in ASKING:
             return None
         if name == "repeat_interleave" and isinstance(args[0], torch.Tensor) and kwargs.get("output_size") is not None:
             return None
         found = self._computed(function, args, kwargs)
         if found is None:
-            raise UnsupportedError(
-                f"the network asks for values (aten::{name}) that a trace without data does not have; "
-                "--trace real runs it once on random numbers"
-            )
+            raise _unknown(name)
         return (_on_meta(found[0]),)
+
+    def _masked(self, function: Any, args: Any, name: str) -> Any:
+        """Entries that masks pick, by their positions."""
+        places: list[Any] = []
+        for item in args[1]:
+            if item is None or item.dtype not in _MASKS:
+                places.append(item)
+                continue
+            if self.of(item) is None and not self.selects:
+                raise _unknown(name)
+            found = self._selected(item) if self.of(item) is None else _on_meta(self.of(item).nonzero())
+            places += [self._column(found, side) for side in range(item.dim())]
+        result = function(args[0], places)
+        self.follow(function, name, (args[0], places), {}, result)
+        return result
+
+    def _column(self, found: Any, side: int) -> Any:
+        return _on_meta(self.of(found)[:, side].contiguous())
+
+    def _selected(self, mask: Any) -> Any:
+        """Positions of all entries of an unknown mask, or of as many as are kept at most."""
+        whole = torch.ones(mask.shape, dtype=torch.bool).nonzero()
+        self.selected = True
+        return _on_meta(whole[: self.boxes] if self.boxes is not None else whole)
+
+    def _kept(self, entries: Any) -> Any:
+        """What a suppression of overlapping boxes keeps: all, or as many as are kept at most."""
+        self.selected = True
+        count = entries.shape[0] if self.boxes is None else min(self.boxes, entries.shape[0])
+        return _on_meta(torch.arange(count))
 
     def follow(self, function: Any, name: str, args: Any, kwargs: Any, result: Any) -> None:
         """Give the outputs of a call their values, where those of its arguments are known."""
@@ -90,7 +131,8 @@ class Values:
         large = sum(item.numel() for item in outputs) > LIMIT
         random = torch.Tag.nondeterministic_seeded in function.tags
         skipped = (large or random) and not self.everything
-        found = None if skipped else self._computed(function, args, kwargs)
+        given = (_stand_in(args[0]), *args[1:]) if name in SHAPED else args
+        found = None if skipped else self._computed(function, given, kwargs)
         if found is None:
             self._lose(name, args)
             if not large:
@@ -154,8 +196,22 @@ def attach(tensor: Any, value: Any) -> None:
     setattr(tensor, ATTRIBUTE, value)
 
 
+_MASKS = (torch.bool, torch.uint8)
+
+
+def _stand_in(tensor: Any) -> Any:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+
+
 def _has_mask(indices: Any) -> bool:
-    return any(item is not None and item.dtype in (torch.bool, torch.uint8) for item in indices)
+    return any(item is not None and item.dtype in _MASKS for item in indices)
+
+
+def _unknown(name: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"the network asks for values (aten::{name}) that a trace without data does not have; "
+        "--trace real runs it once on random numbers"
+    )
 
 
 def _on_meta(found: Any) -> Any:
