@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from simulator import catalog
+from simulator.calibration.offline import SystemRow, latency_s, samples_per_s
 from simulator.device.device import load_device
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.serving.answer import CACHE_FORMATS, usual_cache
@@ -312,6 +313,10 @@ def _per_device(rule: Callable[[ServedRow], float]) -> Callable[[ServedRow], flo
     return lambda row: rule(row) / row.devices
 
 
+def _system(row: ServedRow) -> SystemRow:
+    return SystemRow(row.workload, row.device, row.format, row.engine, row.devices, row.batch, row.note)
+
+
 METRICS: dict[str, Callable[[ServedRow], float]] = {
     "ttft_s": _first_token,
     "tpot_s": _token,
@@ -320,5 +325,7 @@ METRICS: dict[str, Callable[[ServedRow], float]] = {
     "output_tok_s_per_gpu": _per_device(_throughput),
     "decode_tok_s": _decode,
     "prefill_tok_s": _prefill,
+    "samples_s": lambda row: samples_per_s(_system(row)),
+    "latency_mean_s": lambda row: latency_s(_system(row)),
 }
 """Rules by metric; the metrics are named in the table's description."""
