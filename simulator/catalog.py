@@ -60,6 +60,8 @@ WHAT = {
     "workloads/datasets": "dataset",
     "hardware_profiles": "device",
     "hardware_profiles/frameworks": "framework",
+    "hardware_profiles/links": "link",
+    "hardware_profiles/systems": "system",
 }
 """Data folder -> what one of its files describes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from simulator.device.device import Device
 from simulator.device.framework import Reserve, load_framework
+from simulator.device.system import Cluster
 from simulator.errors import InputError, UnknownNameError
 from simulator.op.kernels import FloatArray, Kernels
 from simulator.op.optimizer import Optimizer, get_optimizer
-from simulator.precision import Engine, get_precision
+from simulator.parallel.data import Exchange, exchange_gradients
+from simulator.precision import Engine, Role, get_precision
 from simulator.roofline.processor import KIND as PROCESSOR
 from simulator.roofline.rates import Fidelity, peak_name
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
@@ -21,7 +24,7 @@ from simulator.roofline.used import Used, used_numbers, weakest_grade
 from simulator.training.certainty import Interval, Question, interval_of
 from simulator.training.memory import Footprint, check_fits, footprint
 from simulator.training.run import Run, run_of
-from simulator.training.step import LayerTimes, Step, layer_times, step_of
+from simulator.training.step import LayerTimes, Step, layer_times, step_of, with_communication
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.lowering import lower
 from simulator.workload.workload import Workload
@@ -96,6 +99,9 @@ class Simulation:
     """How sure the calibrated time is; None for the other fidelities, which are bounds."""
     command: str = ""
     """The command line that asked, if one did."""
+    cluster: Cluster | None = None
+    exchange: Exchange | None = field(default=None, repr=False)
+    """What several devices exchange in a training step."""
 
     @property
     def batch(self) -> int:
@@ -115,8 +121,12 @@ class Simulation:
         return self.step.flops / counted if counted else float("inf")
 
 
-def simulate(workload: Workload, device: Device, options: Options | None = None) -> Simulation:
+def simulate(
+    workload: Workload, device: Device, options: Options | None = None, cluster: Cluster | None = None
+) -> Simulation:
     """How long a workload takes on a device, and why.
+
+    cluster : several such devices, each of which steps on `batch` samples of its own (data parallelism); one if None.
 
     Raises
     ------
@@ -141,6 +151,9 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
     if not times.time_s.any():
         raise InputError(f"{workload.name}: nothing in it takes time, task {chosen.task}, fidelity {chosen.fidelity}")
     step = step_of(kernels, times, batch, device.peak[matrix_peak])
+    exchange = _exchange(workload, kernels, times, chosen, cluster)
+    devices = cluster.devices if cluster else 1
+    step = with_communication(step, exchange.exposed_s, devices) if exchange else replace(step, devices=devices)
     fidelity = Fidelity(chosen.fidelity)
     used = used_numbers(device, software, precision, fidelity, training=chosen.task == "train")
     if chosen.fidelity == Fidelity.NAPKIN:
@@ -154,17 +167,38 @@ def simulate(workload: Workload, device: Device, options: Options | None = None)
         layers=layer_times(kernels, times, len(workload.layers)),
         step=step,
         run=run_of(
-            workload.dataset.samples if workload.dataset != NO_DATASET else batch,
-            batch,
+            workload.dataset.samples if workload.dataset != NO_DATASET else batch * devices,
+            batch * devices,
             chosen.epochs or 1,
-            lambda size: step.time_s if size == batch else float(timed(size).time_s.sum()),
+            lambda size: step.time_s - _saved(step, timed, -(-size // devices)),
         ),
         memory=memory,
         used=used,
         grade=weakest_grade(used, fidelity),
         matrix_peak=matrix_peak,
+        cluster=cluster,
+        exchange=exchange,
         interval=_interval(workload, device, chosen, step),
     )
+
+
+def _exchange(
+    workload: Workload, kernels: Kernels, times: Times, options: Options, cluster: Cluster | None
+) -> Exchange | None:
+    """The sums of gradients over several devices; None on one, and at inference."""
+    if cluster is None or cluster.devices == 1 or options.task != "train":
+        return None
+    precision, software = get_precision(options.precision), load_framework(options.framework)
+    width = precision.widths[Role.STATE if precision.master_weights else Role.WEIGHT_GRADIENT]
+    gradients = width * np.array([layer.parameters for layer in workload.layers], dtype=float)
+    return exchange_gradients(kernels, times, gradients, cluster, software.bucket_bytes)
+
+
+def _saved(step: Step, timed: Callable[[int], Times], batch: int) -> float:
+    """What a step of fewer samples saves of a full one. [s]"""
+    if batch == step.batch:
+        return 0.0
+    return step.time_s - step.communication_s - float(timed(batch).time_s.sum())
 
 
 def _interval(workload: Workload, device: Device, options: Options, step: Step) -> Interval | None:

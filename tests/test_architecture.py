@@ -23,6 +23,7 @@ ROOMS = {
     "workload": 3,
     "device": 3,
     "roofline": 4,
+    "parallel": 5,
     "training": 5,
     "pipeline": 6,
     "serving": 7,

@@ -91,7 +91,8 @@ GROUPS: Mapping[str, Callable[[Measurement], str]] = {
 
 def samples(folder: Path, cases: Sequence[Case]) -> list[Sample]:
     """The predicted rows of `networks.csv` as fitted, and as predicted with groups held out."""
-    known = {case.measured.id: case for case in cases if case.predicted_s is not None}
+    alone = [case for case in cases if case.measured.devices == 1]
+    known = {case.measured.id: case for case in alone if case.predicted_s is not None}
     lines = [line for line in _held_out(folder / HELD_OUT) if line["id"] in known]
     fitted = [known[key].measured for key in dict.fromkeys(line["id"] for line in lines)]
     unseen = {split: _unseen(fitted, group) for split, group in GROUPS.items()}

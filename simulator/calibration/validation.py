@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from simulator import catalog
-from simulator.device.device import load_device
+from simulator.device.device import Device, load_device
 from simulator.device.framework import release
+from simulator.device.system import Cluster, cluster_of_system, load_system, usual_cluster
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Options, Simulation, simulate
@@ -23,7 +24,8 @@ from simulator.workload.reading import load_workload
 from simulator.workload.workload import Workload
 
 COLUMNS = ("workload", "device", "task", "precision", "batch", "devices", "step_s")
-"""Columns that a table must have; `optimizer`, `framework`, `year` of its release, `input_size`, `id` are optional."""
+"""Columns that a table must have; `optimizer`, `framework`, `year` of its release, `input_size`, `system`, `id` are
+optional. `batch` is of each device."""
 
 TASKS = ("train", "infer", "forward", "backward")
 MAX_BYTES = 64 * 2**20
@@ -45,6 +47,7 @@ class Measurement:
     framework: str
     input_size: str
     source: str = ""
+    system: str = ""
 
     @property
     def setting(self) -> tuple[str, str]:
@@ -134,6 +137,7 @@ def _measurement(row: Mapping[str, str | None], number: int, where: str) -> Meas
         framework=_software(text("framework", "pytorch"), text("year")),
         input_size=text("input_size"),
         source=text("source"),
+        system=text("system"),
     )
 
 
@@ -146,18 +150,28 @@ def _software(framework: str, year: str) -> str:
 def predict(measured: Measurement) -> Case:
     """The prediction of one measurement, or the reason why there is none."""
     try:
-        if measured.devices > 1:
-            raise UnsupportedError("a step on several devices is not modelled")
-        simulation = simulate(workload_of(measured), device_of(measured.device), options_of(measured))
+        if measured.devices > 1 and measured.task in {"forward", "backward"}:
+            raise UnsupportedError("a single pass on several devices is not modelled")
+        device = device_of(measured.device)
+        joined = _cluster_of(measured, device) if measured.devices > 1 else None
+        simulation = simulate(workload_of(measured), device, options_of(measured), joined)
         return _case(measured, simulation)
     except SimulatorError as error:
         return Case(measured, reason=str(error))
 
 
+def _cluster_of(measured: Measurement, device: Device) -> Cluster:
+    """The named system with the row's devices, or where such devices usually sit."""
+    if not measured.system:
+        return usual_cluster(device, measured.devices)
+    nodes = -(-measured.devices // load_system(measured.system).devices)
+    return cluster_of_system(measured.system, nodes, measured.devices)
+
+
 def _case(measured: Measurement, simulation: Simulation) -> Case:
     step, interval = simulation.step, simulation.interval
     seconds = {
-        "train": step.time_s if measured.optimizer else step.forward_s + step.backward_s,
+        "train": step.time_s - (0.0 if measured.optimizer else step.update_s),
         "infer": step.time_s,
         "forward": step.forward_s,
         "backward": step.backward_s,

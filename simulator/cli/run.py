@@ -11,6 +11,7 @@ import click
 from simulator.errors import InputError, SimulatorError
 
 if TYPE_CHECKING:
+    from simulator.device.system import Cluster
     from simulator.pipeline import Options, Simulation
     from simulator.workload.importers import Given, Request
     from simulator.workload.workload import Workload
@@ -67,6 +68,11 @@ _RUN_OPTIONS = [
         metavar="NAME",
         help="Device: a name, NAME[KEY=VALUE,...] or a YAML file; repeat to compare.",
     ),
+    click.option("--devices", type=int, default=1, show_default=True, help="How many of it step together."),
+    click.option("--link", metavar="NAME", help="What joins them, such as nvlink2 or pcie4."),
+    click.option("--system", metavar="NAME", help="Machines of several devices, such as dgx-a100-80gb."),
+    click.option("--nodes", type=int, default=1, show_default=True, help="Machines."),
+    click.option("--network", metavar="NAME", help="What joins machines, such as infiniband-hdr."),
     click.option("--batch", type=Batches(), help="Samples a step, or 1:256:x2 for a curve of inference."),
     click.option("--slo", metavar="TIME", help="The largest batch of inference within a latency, such as 50ms."),
     click.option("--precision", default="fp32", show_default=True, help="fp32, tf32, amp, fp16, bf16, fp64 or int8."),
@@ -211,6 +217,7 @@ def _answers(options: dict[str, Any]) -> tuple[Simulation, list[Simulation | tup
         raise InputError("--workload is missing; `simulate workloads` lists them")
     if len(options["workload"]) > 1:
         raise InputError("--workload is given twice; ask for one at a time")
+    options = options | {"device": options["device"] or _device_of_system(options["system"])}
     if not options["device"]:
         raise InputError("--device is missing; `simulate devices` lists them")
     asked, workload = _options(options), chosen_workload(options["workload"][0], options)
@@ -239,6 +246,42 @@ def _options(options: dict[str, Any]) -> Options:
     return Options(**{name: options[name] for name in names})
 
 
+def _device_of_system(system: str | None) -> tuple[str, ...]:
+    if system is None:
+        return ()
+    from simulator.device.system import load_system
+
+    return (load_system(system).device,)
+
+
+def _cluster(options: dict[str, Any]) -> Cluster | None:
+    """The devices that step together; None for one.
+
+    Raises
+    ------
+    InputError
+        If several have no link, or counts do not divide.
+    """
+    from simulator.device.link import load_link
+    from simulator.device.system import cluster, cluster_of_system
+
+    devices, nodes = options["devices"], options["nodes"]
+    if options["system"] is not None:
+        if options["link"] is not None:
+            raise InputError(f"--system {options['system']} has a link of its own; leave --link out")
+        return cluster_of_system(options["system"], nodes, devices if devices != 1 else None)
+    if devices < 1 or nodes < 1:
+        raise InputError(f"--devices and --nodes must be at least 1, found {devices} and {nodes}")
+    if devices == 1:
+        return None
+    if options["link"] is None:
+        raise InputError(f"--devices {devices}: give the --link between them, such as nvlink3, or a --system")
+    if devices % nodes:
+        raise InputError(f"--devices {devices} do not divide over --nodes {nodes}; {devices // nodes * nodes} would")
+    network = load_link(options["network"]) if options["network"] else None
+    return cluster(devices, load_link(options["link"]), network, per_node=devices // nodes, ports=devices // nodes)
+
+
 def _answer(
     workload: Workload, name: str, options: dict[str, Any], asked: Options
 ) -> Simulation | tuple[str, SimulatorError]:
@@ -248,7 +291,8 @@ def _answer(
     from simulator.pipeline import simulate
 
     device = load_device(name, memory=options["memory"], overrides=options["overrides"])
+    joined = _cluster(options)
     try:
-        return replace(simulate(workload, device, asked), command=click.get_current_context().obj or "")
+        return replace(simulate(workload, device, asked, joined), command=click.get_current_context().obj or "")
     except (OutOfMemoryError, UnsupportedError) as error:
         return device.label, error

@@ -16,17 +16,23 @@ def command(file: Path, out: Path | None, as_json: bool) -> None:
 
     Columns: workload, device, task (train, infer, forward, backward), precision, batch, devices, step_s; if you like,
     optimizer (false: the time leaves the update out), framework and the year of its release, input_size (224x224, or a
-    sequence length), id. Others are passed over.
+    sequence length), system (what joins several devices), id. Others are passed over; batch is of each device.
+
+    A table of collectives (op, link, devices, nodes, size_bytes, time_s) is predicted too, by link and operation.
 
     A table of served requests (workload, profile, quantisation, devices, tp, engine, batch_or_concurrency, input_len,
     output_len, metric, value) is predicted in each row's own metric.
     """
+    from simulator.calibration.collectives import is_collectives
     from simulator.calibration.served import is_served
     from simulator.calibration.validation import predict, read_measurements
     from simulator.report import validation
 
     if is_served(file):
         _served(file, out, as_json)
+        return
+    if is_collectives(file):
+        _collectives(file, as_json)
         return
     cases = [predict(measured) for measured in read_measurements(file)]
     if out is not None:
@@ -37,6 +43,20 @@ def command(file: Path, out: Path | None, as_json: bool) -> None:
         click.echo(json_text(validation.validation_summary(cases)))
     else:
         validation.print_validation(cases, out)
+
+
+def _collectives(file: Path, as_json: bool) -> None:
+    """A table of collectives, as nccl-tests states sizes."""
+    from simulator.calibration.collectives import predict_collective, read_collectives
+    from simulator.report.collectives import collectives_summary, print_collectives
+
+    rows = [predict_collective(row) for row in read_collectives(file)]
+    if as_json:
+        from simulator.report.summary import json_text
+
+        click.echo(json_text(collectives_summary(rows)))
+    else:
+        print_collectives(rows)
 
 
 def _served(file: Path, out: Path | None, as_json: bool) -> None:

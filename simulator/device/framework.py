@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import inf
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
@@ -64,6 +65,14 @@ class MemorySection(Strict, frozen=True, kw_only=True):
     fragmentation: Annotated[float, Meta(ge=0, lt=1, description="allocated but unused, of the activations")] = 0.0
 
 
+class GradientSection(Strict, frozen=True, kw_only=True):
+    """How gradients are summed over devices that work on one step."""
+
+    bucket: Annotated[
+        str, Meta(description="gradients summed together, such as '25 MiB'; 'all' waits for the last")
+    ] = "25 MiB"
+
+
 class ProcessorSection(Strict, frozen=True, kw_only=True):
     """What a framework's calls cost on a processor that did not measure them (`roofline/processor.py`)."""
 
@@ -101,6 +110,7 @@ class FrameworkProfile(Strict, frozen=True, kw_only=True):
     mixed: Path = Path()
     processor: ProcessorSection = ProcessorSection()
     memory: MemorySection = MemorySection()
+    gradients: GradientSection = GradientSection()
     sources: tuple[Source, ...] = ()
 
 
@@ -150,6 +160,7 @@ class Framework:
     plain, mixed : how it runs kernels in one number format, and in mixed precision.
     processor : what its calls cost on a processor.
     reserve : what it holds of a device's memory beside the tensors; nothing of a processor's.
+    bucket_bytes : gradients summed together over devices, infinite where all wait for the last. [byte]
     eager_attention : whether attention runs as products, mask and softmax, for want of a fused kernel.
     release_of : the framework whose releases of some years it describes; its own name for those in use.
     origin : the framework whose file gives a value, by key ("mixed.convolution"); none for defaults.
@@ -165,6 +176,7 @@ class Framework:
     mixed: Path
     processor: ProcessorCalls = ProcessorCalls()
     reserve: Reserve = Reserve()
+    bucket_bytes: float = inf
     eager_attention: bool = False
     release_of: str = ""
     description: str = ""
@@ -178,7 +190,7 @@ class Framework:
         return self.mixed if precision.master_weights else self.plain
 
 
-SECTIONS = ("dispatch", "plain", "mixed", "processor", "memory")
+SECTIONS = ("dispatch", "plain", "mixed", "processor", "memory", "gradients")
 """Parts of a framework's file that are merged, value by value, over those of the framework it is like."""
 
 
@@ -201,6 +213,7 @@ def load_framework(name: str) -> Framework:
         mixed=profile.mixed,
         processor=_processor_calls(profile, f"{where}: processor"),
         reserve=_reserve(profile.memory, f"{where}: memory"),
+        bucket_bytes=_bucket_bytes(profile.gradients.bucket, f"{where}: gradients.bucket"),
         eager_attention=profile.eager_attention,
         release_of=profile.release.of if profile.release else name,
         description=profile.description,
@@ -273,6 +286,10 @@ def _provenance(name: str) -> dict[str, Provenance]:
         for key in (f"{section}.{name}" for name in content.get(section, {})):
             result[key] = nearest(sources, key) or Provenance("assumption", "the framework's file names no source")
     return result
+
+
+def _bucket_bytes(text: str, where: str) -> float:
+    return inf if text == "all" else parse(text, "byte", where)
 
 
 def _reserve(section: MemorySection, where: str) -> Reserve:

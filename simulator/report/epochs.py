@@ -18,6 +18,7 @@ from simulator.report.style import (
     SMALL,
     WIDTH_INCHES,
     beside,
+    binding,
     clean,
     footer,
     new_figure,
@@ -26,7 +27,6 @@ from simulator.report.style import (
     styled,
     text_size,
 )
-from simulator.roofline.times import Bound
 from simulator.units import duration
 
 if TYPE_CHECKING:
@@ -179,7 +179,9 @@ def _split(figure: Figure, simulation: Simulation) -> None:
     word, epoch_s = ("epoch", simulation.run.epoch_s) if simulation.counts_epochs else ("step", step.time_s)
     parts = zip(PHASES, (step.forward_s, step.backward_s, step.update_s), strict=True)
     by_phase = [(word, colour, time_s / step.time_s) for (word, colour), time_s in parts if time_s]
-    by_bound = [(f"waits for {BOUNDS[bound][0]}", BOUNDS[bound][1], step.bound_shares[bound]) for bound in Bound]
+    by_bound = [
+        (f"waits for {BOUNDS[bound][0]}", BOUNDS[bound][1], step.bound_shares[bound]) for bound in binding(step)
+    ]
     for left, title, rows in (
         (0.1, f"one {word} by phase", by_phase),
         (0.65, f"one {word} by what binds it", by_bound),
@@ -189,7 +191,7 @@ def _split(figure: Figure, simulation: Simulation) -> None:
         for place, (_, _, share) in enumerate(rows):
             beside(axes, share * epoch_s, place, f"{duration(share * epoch_s)}, {percent(share)}")
         axes.set_yticks(range(len(rows)), [row[0] for row in rows])
-        axes.set_ylim(2.6, -0.6)
+        axes.set_ylim(max(len(rows), 3) - 0.4, -0.6)
         axes.set_xlim(0, 1.5 * epoch_s * max(share for *_, share in rows))
         _label_times(axes, title)
         clean(axes)

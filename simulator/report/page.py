@@ -10,7 +10,7 @@ from simulator.pipeline import Simulation
 from simulator.report.asked import asked_line, no_interval
 from simulator.report.comparison import Other, comparison_rows, failure_lines, total_s, waiting_lines
 from simulator.report.roofs import roofs_of
-from simulator.report.style import BOUNDS, percent, setting, version
+from simulator.report.style import BOUNDS, binding, machine, percent, setting, version
 from simulator.report.tables import cell, markdown_table
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.times import Bound
@@ -32,7 +32,6 @@ _TRAFFIC = {
 }
 _LEFT_OUT = (
     "the input pipeline: reading, decoding and moving samples to the device",
-    "more than one device, and the communication between them",
     "validation, checkpoints, start-up and anything between steps",
 )
 
@@ -71,7 +70,7 @@ def _answer(simulation: Simulation) -> str:
     run, step = simulation.run, simulation.step
     verb = "Training" if simulation.options.task == "train" else "Inference with"
     what = f"{verb} {cell(simulation.workload.name)}"
-    where = f"on {cell(simulation.device.label)}"
+    where = f"on {cell(machine(simulation))}"
     rate = f"{duration(step.time_s)} a step of {step.batch:,}, {step.samples_per_s:,.1f} samples/s"
     epochs = "one epoch" if run.epochs == 1 else f"{run.epochs} epochs"
     sentence = (
@@ -112,7 +111,7 @@ def _why(simulation: Simulation) -> str:
             "more than the forward pass)."
         )
     step, roofs = simulation.step, roofs_of(simulation)
-    shares = ", ".join(f"{percent(step.bound_shares[b])} for {BOUNDS[b][0]}" for b in Bound)
+    shares = ", ".join(f"{percent(step.bound_shares[b])} for {BOUNDS[b][0]}" for b in binding(step))
     ridge, peak = roofs.ridges[0]
     intensity = step.flops / step.traffic_bytes
     side = "above" if intensity > ridge else "below"
@@ -129,6 +128,7 @@ def _why(simulation: Simulation) -> str:
 def _phases(simulation: Simulation) -> str:
     step = simulation.step
     rows = [("forward", step.forward_s), ("backward", step.backward_s), ("update", step.update_s)]
+    rows.append(("communication that hides behind nothing", step.communication_s))
     table = [(name, duration(seconds), percent(seconds / step.time_s)) for name, seconds in rows if seconds]
     return markdown_table(["phase", "time", "share"], [*table, ("step", duration(step.time_s), "100 %")])
 

@@ -22,6 +22,7 @@ from simulator.report.style import (
     DPI,
     INK,
     NORMAL,
+    OF_KERNELS,
     SMALL,
     draw_key,
     fitted,
@@ -208,7 +209,7 @@ def draw_points(
 ) -> None:
     """Marks whose area is their share of the time, and a star for the whole step; all smaller where `reduced`."""
     scale = reduced * LARGEST_AREA / max((point.share for point in points), default=1.0)
-    for bound, (word, colour, marker) in BOUNDS.items():
+    for bound, (word, colour, marker) in zip(Bound, OF_KERNELS, strict=False):
         chosen = [point for point in points if point.bound == bound]
         axes.scatter(
             [point.x for point in chosen],
@@ -229,7 +230,7 @@ def draw_points(
 def _draw_legend(figure: Figure, *, dashed: bool) -> None:
     entries: list[tuple[str, dict[str, object]]] = [
         (f"bound by {word}", {"marker": marker, "color": colour, "markersize": 10})
-        for word, colour, marker in BOUNDS.values()
+        for word, colour, marker in OF_KERNELS
     ]
     entries.append(("whole step", {"marker": "*", "color": "black", "markersize": 14}))
     entries.append(("datasheet", {"linestyle": "-", "color": INK}))

@@ -10,7 +10,18 @@ from simulator.pipeline import Simulation
 from simulator.report.comparison import Other
 from simulator.report.roofline import draw_points, limits, set_axes, visible_points
 from simulator.report.roofs import draw_roofs, roofs_of
-from simulator.report.style import BOUNDS, NORMAL, SMALL, draw_key, fitted, footer, new_figure, setting, styled
+from simulator.report.style import (
+    BOUNDS,
+    NORMAL,
+    OF_KERNELS,
+    SMALL,
+    draw_key,
+    fitted,
+    footer,
+    new_figure,
+    setting,
+    styled,
+)
 from simulator.units import duration
 
 if TYPE_CHECKING:
@@ -44,7 +55,7 @@ def rooflines_figure(simulation: Simulation, others: Sequence[Other]) -> Figure:
                 axes.tick_params(labelleft=False)
         figure.text(0.5, 0.075, "Operational intensity [FLOP/byte]", ha="center")
         figure.text(0.008, 0.5, "Performance [FLOP/s]", rotation=90, va="center")
-        looks = [(f"bound by {word}", {"marker": mark, "color": colour}) for word, colour, mark in BOUNDS.values()]
+        looks = [(f"bound by {word}", {"marker": mark, "color": colour}) for word, colour, mark in OF_KERNELS]
         draw_key(figure, _LEFT, 0.925, looks)
     return figure
 

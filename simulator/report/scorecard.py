@@ -20,6 +20,7 @@ from simulator.report.comparison import (
 )
 from simulator.report.layer_listing import shape_text
 from simulator.report.listing import Row, print_table
+from simulator.report.style import binding, machine
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.times import Bound
 from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, duration_range, si
@@ -60,6 +61,7 @@ def _lines(simulation: Simulation, others: Sequence[Other]) -> Iterator[str]:
     yield steps_line(simulation)
     yield from interval_lines(simulation)
     yield bound_line(simulation)
+    yield from exchange_lines(simulation)
     yield memory_line(simulation)
     yield work_line(simulation)
     if simulation.counts_epochs:
@@ -73,8 +75,8 @@ def headline(simulation: Simulation) -> str:
     """Workload, device and the time of all epochs, or of one step where none are asked for or known."""
     run, options = simulation.run, simulation.options
     verb = "training" if options.task == "train" else "inference"
-    how = f"{verb} in {options.precision} at batch {simulation.batch:,}"
-    where = f"{simulation.workload.name} on {simulation.device.label}"
+    how = f"{verb} in {options.precision} at batch {simulation.batch:,}{' each' if simulation.step.devices > 1 else ''}"
+    where = f"{simulation.workload.name} on {machine(simulation)}"
     if not simulation.counts_epochs:
         return f"{where}: {how}: {duration(simulation.step.time_s)} a step, {throughput(simulation)}"
     epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
@@ -98,9 +100,9 @@ def steps_line(simulation: Simulation) -> str:
     one = f"{duration(step.time_s)} ({phases}); {throughput(simulation)}"
     if not simulation.counts_epochs:
         return f"a step takes {one}"
-    if run.samples < simulation.batch:
+    if run.samples < simulation.batch * step.devices:
         return f"epoch {duration(run.epoch_s)}: one step of its {run.samples:,} samples; a full step takes {one}"
-    full, rest = divmod(run.samples, simulation.batch)
+    full, rest = divmod(run.samples, simulation.batch * step.devices)
     steps = f"{full:,} steps" if full > 1 else "1 step"
     last = f" and one of {rest:,} samples" if rest else ""
     return f"epoch {duration(run.epoch_s)} = {steps}{last}, each {one}"
@@ -147,10 +149,22 @@ def puzzle_lines(simulation: Simulation) -> Iterator[str]:
         yield f"{len(grouped)} convolutions in groups compute far below the peak: narrow groups leave tiles idle"
 
 
+def exchange_lines(simulation: Simulation) -> Iterator[str]:
+    """What several devices exchange, and what of it hides behind nothing."""
+    exchange, step = simulation.exchange, simulation.step
+    if exchange is not None:
+        alone, size = step.time_s - step.communication_s, si(exchange.message_bytes.sum(), "B")
+        yield (
+            f"exchange: {size} of gradients in {len(exchange.message_bytes)} buckets, {duration(exchange.busy_s)} on "
+            f"the link; with waiting for the slowest device {duration(step.communication_s)} are exposed: "
+            f"{alone / step.time_s:.0%} of the speed of {step.devices} devices that exchange nothing"
+        )
+
+
 def bound_line(simulation: Simulation) -> str:
     """What the time waits for."""
     step = simulation.step
-    shares = ", ".join(f"{step.bound_shares[bound]:.0%} {bound.name.lower()}" for bound in Bound)
+    shares = ", ".join(f"{step.bound_shares[bound]:.0%} {bound.name.lower()}" for bound in binding(step))
     peak = simulation.device.peak[simulation.matrix_peak]
     return (
         f"bound by {step.bound.name.lower()} (of the time: {shares}); "

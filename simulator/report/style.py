@@ -17,6 +17,7 @@ from simulator.pipeline import Simulation
 from simulator.report.asked import asked_line
 from simulator.report.placement import Box
 from simulator.roofline.times import Bound
+from simulator.training.step import Step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,8 +36,18 @@ BOUNDS = {
     Bound.COMPUTE: ("compute", ORANGE, "s"),
     Bound.MEMORY: ("memory", BLUE, "o"),
     Bound.OVERHEAD: ("launch overhead", GREY, "D"),
+    Bound.COMMUNICATION: ("communication", "#CC79A7", "^"),
 }
 """Bound -> (word, colour, marker)."""
+
+OF_KERNELS = [BOUNDS[bound] for bound in (Bound.COMPUTE, Bound.MEMORY, Bound.OVERHEAD)]
+"""Those of a kernel; a step of several devices can be bound by communication too."""
+
+
+def binding(step: Step) -> list[Bound]:
+    """What a step may wait for: communication only where several devices exchange."""
+    return [bound for bound in Bound if bound is not Bound.COMMUNICATION or step.devices > 1]
+
 
 PHASES = (("forward", "#56B4E9"), ("backward", "#00694D"), ("update", "#F0E442"))
 """(word, colour), of three clearly different greys; backward is the input and the weight gradient."""
@@ -183,9 +194,17 @@ def setting(simulation: Simulation) -> str:
     options = simulation.options
     task = "training" if options.task == "train" else "inference"
     return (
-        f"{simulation.workload.name}, {task}, batch {simulation.batch}, {options.precision}, "
-        f"on {simulation.device.label}"
+        f"{simulation.workload.name}, {task}, batch {simulation.batch}, {options.precision}, on {machine(simulation)}"
     )
+
+
+def machine(simulation: Simulation) -> str:
+    """The device, or how many of it over which link."""
+    cluster = simulation.cluster
+    if cluster is None or cluster.devices == 1:
+        return simulation.device.label
+    count, _, rest = cluster.label.partition(" ")
+    return f"{count} x {simulation.device.label} {rest}"
 
 
 def footer(simulation: Simulation, *notes: str) -> list[str]:

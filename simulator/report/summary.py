@@ -33,6 +33,7 @@ def summary(simulation: Simulation, others: Sequence[Other] = ()) -> dict[str, A
         "step": _step(simulation),
         "run": _run(simulation),
         "memory": _memory(simulation),
+        "exchange": _exchange(simulation),
         "interval": _interval(simulation),
         "busy_batch": busy_batch(simulation),
         "layers": _layers(simulation),
@@ -108,6 +109,22 @@ def _options(simulation: Simulation) -> dict[str, Any]:
     }
 
 
+def _exchange(simulation: Simulation) -> dict[str, Any] | None:
+    """What several devices exchange; None on one."""
+    cluster, exchange = simulation.cluster, simulation.exchange
+    if cluster is None:
+        return None
+    return {
+        "devices": cluster.devices,
+        "nodes": cluster.nodes,
+        "link": cluster.link.name,
+        "network": cluster.network.name if cluster.network else None,
+        "message_bytes": exchange.message_bytes.tolist() if exchange else [],
+        "busy_s": exchange.busy_s if exchange else 0.0,
+        "exposed_s": exchange.exposed_s if exchange else 0.0,
+    }
+
+
 def _device(simulation: Simulation) -> dict[str, Any]:
     device = simulation.device
     return {"name": device.name, "label": device.label, "grade": simulation.grade}
@@ -120,6 +137,7 @@ def _step(simulation: Simulation) -> dict[str, Any]:
         "forward_s": step.forward_s,
         "backward_s": step.backward_s,
         "update_s": step.update_s,
+        "communication_s": step.communication_s,
         "samples_per_s": step.samples_per_s,
         "bound": step.bound.name.lower(),
         "mfu": step.mfu,

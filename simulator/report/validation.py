@@ -15,7 +15,7 @@ from simulator.report.style import BOUNDS
 from simulator.report.tables import markdown_table
 from simulator.units import duration
 
-GROUPS = ("task", "precision", "device", "framework", "workload")
+GROUPS = ("task", "precision", "device", "devices", "framework", "workload")
 WORST = 10
 CASE_KEYS = (
     *("id", "workload", "device", "task", "precision", "batch", "measured_s"),
@@ -153,6 +153,8 @@ def _parity_figure(cases: Sequence[Case], out: Path) -> None:
     seconds: list[float] = []
     for bound, (word, colour, marker) in BOUNDS.items():
         chosen = [case for case in cases if case.predicted_s is not None and case.bound == bound.name.lower()]
+        if not chosen:
+            continue
         measured = [case.measured.step_s for case in chosen]
         predicted = [case.predicted_s or 0.0 for case in chosen]
         seconds += [*measured, *predicted]
@@ -165,6 +167,7 @@ def _parity_figure(cases: Sequence[Case], out: Path) -> None:
     axes.set_xlabel("measured step [s]")
     axes.set_ylabel("predicted step [s]")
     axes.set_title("Predicted against measured step times; the band is ±20 %")
-    axes.legend(loc="upper left")
+    if axes.collections[1:]:
+        axes.legend(loc="upper left")
     for suffix in ("png", "svg"):
         figure.savefig(out / f"parity.{suffix}", dpi=130, bbox_inches="tight")

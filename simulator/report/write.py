@@ -15,6 +15,7 @@ from types import FrameType
 from simulator.errors import InputError
 from simulator.pipeline import Simulation
 from simulator.report.comparison import Other
+from simulator.report.style import machine
 
 _ATTEMPTS = 5
 
@@ -29,7 +30,7 @@ def write_report(simulation: Simulation, others: Sequence[Other], out: Path) -> 
     InputError
         If the folder cannot be written.
     """
-    target = out / re.sub(r"[^\w.+-]+", "_", f"{simulation.workload.name}-{simulation.device.label}")
+    target = out / re.sub(r"[^\w.+-]+", "_", f"{simulation.workload.name}-{machine(simulation)}")
     fresh = out / f".{target.name}.{os.getpid()}.new"
     try:
         if target.exists() and not target.is_dir():

@@ -27,6 +27,8 @@ class Bound(IntEnum):
     COMPUTE = 0
     MEMORY = 1
     OVERHEAD = 2
+    COMMUNICATION = 3
+    """Of steps on several devices alone: what is exchanged and hides behind nothing."""
 
 
 @dataclass(frozen=True)

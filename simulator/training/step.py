@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,9 @@ class Step:
 
     Attributes
     ----------
-    forward_s, backward_s, update_s : time by phase; they sum to `time_s`. [s]
+    batch : samples of each device.
+    forward_s, backward_s, update_s, communication_s : time by phase, and of exchange that hides behind nothing; they
+        sum to `time_s`. [s]
     bound : what most of the time is spent waiting for.
     bound_shares : share of the time by bound, in the order of `Bound`.
     mfu : model FLOP utilisation: FLOPs of matrix products over time times their peak.
@@ -34,11 +36,13 @@ class Step:
     mfu: float
     flops: float
     traffic_bytes: float
+    communication_s: float = 0.0
+    devices: int = 1
 
     @property
     def samples_per_s(self) -> float:
-        """Throughput. [1/s]"""
-        return self.batch / self.time_s
+        """Throughput of all devices. [1/s]"""
+        return self.batch * self.devices / self.time_s
 
 
 FORWARD, BACKWARD, UPDATE = range(3)
@@ -80,6 +84,22 @@ def step_of(kernels: Kernels, times: Times, batch: int, matrix_peak_flop_per_s: 
         mfu=matrix_flops / (total * matrix_peak_flop_per_s),
         flops=float(times.flops.sum()),
         traffic_bytes=float(times.traffic_bytes.sum()),
+    )
+
+
+def with_communication(step: Step, exposed_s: float, devices: int) -> Step:
+    """The step of each of several devices: what their exchange adds, and what then binds."""
+    total = step.time_s + exposed_s
+    shares = [share * step.time_s / total for share in step.bound_shares]
+    shares[Bound.COMMUNICATION] = exposed_s / total
+    return replace(
+        step,
+        time_s=total,
+        communication_s=exposed_s,
+        devices=devices,
+        bound=Bound(int(np.argmax(shares))),
+        bound_shares=tuple(shares),
+        mfu=step.mfu * step.time_s / total,
     )
 
 

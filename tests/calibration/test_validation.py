@@ -117,7 +117,7 @@ def test_no_file_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"devices": 8}, "a step on several devices is not modelled"),
+        ({"devices": 8, "task": "forward"}, "a single pass on several devices is not modelled"),
         ({"workload": "lenet55"}, "unknown workload 'lenet55'; did you mean 'lenet5'?"),
         ({"device": "v1000"}, "unknown device 'v1000'"),
         ({"precision": "fp31"}, "unknown precision 'fp31'"),
@@ -244,7 +244,7 @@ def file(tmp_path: Path) -> str:
     rows = (
         f"good,{ROW}",
         f"small,{ROW.replace(',64,', ',1,')}",
-        f"eight,{ROW.replace(',1,', ',8,')}",
+        f"eight,{ROW.replace(',1,', ',8,').replace('train', 'forward')}",
         f"odd,{ROW.replace('lenet5', 'lenet55')}",
     )
     return str(table(tmp_path, f"id,{HEADER}", *rows))
@@ -266,7 +266,7 @@ def test_json(file: str) -> None:
     assert good["grade"]
     assert good["reason"] is None
     assert eight["predicted_s"] is None
-    assert eight["reason"] == "a step on several devices is not modelled"
+    assert eight["reason"] == "a single pass on several devices is not modelled"
     assert odd["reason"].startswith("unknown workload 'lenet55'")
 
 
@@ -283,7 +283,7 @@ def test_tables_on_the_terminal(file: str) -> None:
     result = run(file)
     assert result.exit_code == 0, result.output
     assert "4 measured steps" in result.stdout
-    assert "a step on several devices is not modelled" in result.stdout
+    assert "a single pass on several devices is not modelled" in result.stdout
     assert "unknown workload 'lenet55'" in result.stdout
 
 

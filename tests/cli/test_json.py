@@ -39,7 +39,7 @@ MAIN = {
         "asked",
         "command",
     },
-    "step": {"time_s", "forward_s", "backward_s", "update_s", "samples_per_s", "bound", "mfu"},
+    "step": {"time_s", "forward_s", "backward_s", "update_s", "communication_s", "samples_per_s", "bound", "mfu"},
     "run": {"steps_per_epoch", "epoch_s", "epochs", "total_s"},
     "memory": {
         "total_bytes",
@@ -77,6 +77,7 @@ MAIN_TOP = {
     "step",
     "run",
     "memory",
+    "exchange",
     "interval",
     "busy_batch",
     "layers",

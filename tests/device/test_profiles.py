@@ -13,7 +13,9 @@ import pytest
 from simulator.catalog import read_yaml
 from simulator.device.device import Device, leaves, load_device
 from simulator.device.framework import FrameworkProfile
+from simulator.device.link import LinkProfile
 from simulator.device.profile import DeviceProfile, FamilyProfile, MemoryProfile
+from simulator.device.system import SystemProfile
 from simulator.serving.engine import EngineProfile
 from simulator.training.certainty import CertaintyProfile
 from simulator.units import parse
@@ -21,7 +23,8 @@ from simulator.units import parse
 FOLDER = Path(__file__).parents[2] / "hardware_profiles"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 KINDS = {path: str(read_yaml(path)["kind"]) for path in FILES}
-DEVICES = [path.stem for path in FILES if KINDS[path] not in ("memory", "family", "framework", "engine", "certainty")]
+NO_DEVICES = ("memory", "family", "framework", "engine", "certainty", "link", "system")
+DEVICES = [path.stem for path in FILES if KINDS[path] not in NO_DEVICES]
 MEASURED_ROUNDING = 0.011
 
 
@@ -77,7 +80,16 @@ MATRIX_UNCHECKED = {
 }
 
 
-Profile = CertaintyProfile | DeviceProfile | EngineProfile | FamilyProfile | FrameworkProfile | MemoryProfile
+Profile = (
+    LinkProfile
+    | SystemProfile
+    | CertaintyProfile
+    | DeviceProfile
+    | EngineProfile
+    | FamilyProfile
+    | FrameworkProfile
+    | MemoryProfile
+)
 
 
 def _struct(path: Path) -> type[Profile]:
@@ -87,6 +99,8 @@ def _struct(path: Path) -> type[Profile]:
         "framework": FrameworkProfile,
         "engine": EngineProfile,
         "certainty": CertaintyProfile,
+        "link": LinkProfile,
+        "system": SystemProfile,
     }
     return kinds.get(KINDS[path], DeviceProfile)
 
@@ -103,9 +117,14 @@ def _half(device: Device) -> float | None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_decodes_strictly_under_its_own_name(path: Path) -> None:
     assert _decoded(path).name == path.stem
-    folder = {"family": "families", "framework": "frameworks", "engine": "engines", "certainty": "certainty"}.get(
-        KINDS[path], "hardware_profiles"
-    )
+    folder = {
+        "family": "families",
+        "framework": "frameworks",
+        "engine": "engines",
+        "certainty": "certainty",
+        "link": "links",
+        "system": "systems",
+    }.get(KINDS[path], "hardware_profiles")
     assert path.parent.name == folder
 
 

@@ -1,0 +1,1 @@
+"""One step on many devices: how work is dealt to them, and what they exchange."""
