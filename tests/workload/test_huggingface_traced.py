@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from simulator.errors import UnsupportedError
-from simulator.workload.importers import Request
+from simulator.workload.importers import Request, huggingface
 from simulator.workload.importers import huggingface_traced as others
+from simulator.workload.importers.huggingface_variants import VARIANTS
 from simulator.workload.reading import load_workload
 
 NEOX = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -34,6 +35,13 @@ def transformers_module() -> Any:
     return pytest.importorskip("transformers")
 
 
+@pytest.fixture(name="unruled")
+def without_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if nobody had written a rule for GPT-NeoX."""
+    monkeypatch.delitem(huggingface.TRANSLATIONS, "gpt_neox")
+
+
+@pytest.mark.usefixtures("unruled")
 def test_without_transformers_the_error_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(others, "installed", lambda: False)
     with pytest.raises(UnsupportedError, match=r"no rule for the architecture 'gpt_neox'.*\[hf\]"):
@@ -53,6 +61,7 @@ def test_a_small_head_is_left_out_and_the_description_says_so(tmp_path: Path, mo
     assert masked.parameters - plain.parameters == 16 + 20
 
 
+@pytest.mark.usefixtures("unruled")
 def test_a_decoder_is_traced(transformers: Any, tmp_path: Path) -> None:  # noqa: ARG001
     workload = load_workload(written(tmp_path, NEOX), request=Request(sequence=6))
     # a layer: 16 x 48 + 48, 16 x 16 + 16, 16 x 32 + 32, 32 x 16 + 16, two norms of 32; last norm; two tables of 50 x 16
@@ -71,3 +80,69 @@ def test_experts_route_evenly(transformers: Any, tmp_path: Path) -> None:  # noq
 def test_the_class_that_the_configuration_names(transformers: Any, tmp_path: Path) -> None:  # noqa: ARG001
     encoder = load_workload(written(tmp_path, NEOX, architectures=["GPTNeoXModel"]), request=Request(sequence=6))
     assert encoder.macs == 2 * (6 * 2048 + 2 * 576)
+
+
+SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 512}
+WIDE = {**SMALL, "intermediate_size": 96, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+SHARED = {**WIDE, "num_key_value_heads": 2}
+CHOSEN = {**SHARED, "head_dim": 16, "moe_intermediate_size": 32, "num_experts_per_tok": 2}
+TWO_SIDED = {"d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 4, "vocab_size": 512}
+OWN: list[tuple[str, dict[str, Any], int, int]] = [
+    ("bloom", {"hidden_size": 64, "n_layer": 2, "n_head": 4, "vocab_size": 512}, 132992, 4456448),
+    ("falcon", SMALL, 119168, 4063232),
+    ("falcon", {**SMALL, "new_decoder_architecture": True, "num_kv_heads": 2}, 123520, 4194304),
+    ("falcon", {**SMALL, "multi_query": False, "alibi": True, "bias": True, "parallel_attn": False}, 132864, 4456448),
+    ("gpt_neox", WIDE, 124352, 3145728),
+    ("gpt_neox", {**WIDE, "use_parallel_residual": False}, 124352, 3145728),
+    ("granite", SHARED, 127296, 3276800),
+    ("granite", {**SHARED, "attention_bias": True, "mlp_bias": True}, 128192, 3276800),
+    ("smollm3", SHARED, 94528, 3276800),
+    ("stablelm", SHARED, 127616, 3276800),
+    ("stablelm", {**SHARED, "use_qkv_bias": True}, 127872, 3276800),
+    ("starcoder2", SHARED, 83264, 2883584),
+    ("roberta", {**WIDE, "max_position_embeddings": 66, "architectures": ["RobertaForMaskedLM"]}, 100736, 3276800),
+    ("camembert", {**WIDE, "architectures": ["CamembertForMaskedLM"]}, 129280, 3276800),
+    ("xlm-roberta", {**WIDE, "architectures": ["XLMRobertaForMaskedLM"]}, 129280, 3276800),
+    ("mt5", {**TWO_SIDED, "tie_word_embeddings": True}, 205824, 7340032),
+    ("glm4_moe", {**CHOSEN, "n_routed_experts": 8, "use_qk_norm": True, "attention_bias": True}, 164992, 3293184),
+    ("qwen3_moe", {**CHOSEN, "num_local_experts": 8}, 189824, 2916352),
+]
+"""Type, configuration, and what the modules of transformers 5.24 hold and do at 32 tokens, counted by the trace."""
+
+
+@pytest.mark.parametrize(("kind", "values", "parameters", "macs"), OWN)
+def test_own_rules_are_what_transformers_builds(
+    kind: str, values: dict[str, Any], parameters: int, macs: int, tmp_path: Path
+) -> None:
+    asked = Request(sequence=32, attention="eager")
+    workload = load_workload(written(tmp_path, {"model_type": kind, **values}), request=asked)
+    assert (workload.parameters, workload.macs) == (parameters, macs)
+
+
+@pytest.mark.usefixtures("transformers")
+@pytest.mark.parametrize(("kind", "values"), [row[:2] for row in OWN])
+def test_traces_find_what_own_rules_say(
+    kind: str, values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, name = Request(sequence=32, attention="eager"), written(tmp_path, {"model_type": kind, **values})
+    own = load_workload(name, request=asked)
+    monkeypatch.delitem(huggingface.TRANSLATIONS, kind)
+    traced = load_workload(name, request=asked)
+    assert (own.parameters, own.macs) == (traced.parameters, traced.macs)
+
+
+def test_mt5_small_is_as_published(tmp_path: Path) -> None:
+    """300 M with a head of its own: Xue et al., "mT5", NAACL 2021, arXiv 2010.11934, table 2."""
+    small = {"d_model": 512, "d_ff": 1024, "num_layers": 8, "num_heads": 6, "d_kv": 64}
+    workload = load_workload(written(tmp_path, {"model_type": "mt5", **small}))
+    # tables 2 x 250,112 x 512; 8 + 8 layers of 3 x 512 x 1024; 8 + 2 x 8 attentions of 4 x 512 x 384; norms, positions
+    assert workload.parameters == 256_114_688 + 25_165_824 + 18_874_368 + 42 * 512 + 2 * 32 * 6
+
+
+def test_every_variant_is_tested() -> None:
+    assert {kind for kind, *_ in OWN} >= {*VARIANTS, "glm4_moe"}
+
+
+def test_what_a_rule_does_not_build_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="use_parallel_residual False alone, found True"):
+        load_workload(written(tmp_path, {"model_type": "stablelm", **SHARED, "use_parallel_residual": True}))

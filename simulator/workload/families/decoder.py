@@ -32,7 +32,7 @@ from simulator.workload.families.transformer import (
 )
 from simulator.workload.workload import INPUT, Network
 
-Order = Literal["before", "both", "parallel"]
+Order = Literal["before", "both", "parallel", "apart"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ def decoder(
     norm: NormName = "rms",
     order: Order = "before",
     positions: Size | None = None,
+    embedding_norm: bool = False,
     tied: bool = False,
     head_bias: bool = False,
     cap_logits: bool = False,
@@ -81,9 +82,10 @@ def decoder(
 ) -> None:
     """Embedding, layers of causal attention and feed-forward network, normalisation, projection to the vocabulary.
 
-    `order`: normalisation before each branch, before and after it ("both", Gemma 2), or once before two branches side
-    by side ("parallel", GPT-J). `positions`: length of a trained table of positions. `full_heads`: heads of the layers
-    that `heads.full_every` names, where they differ. The loss is over the vocabulary at every position.
+    `order`: normalisation before each branch, before and after it ("both", Gemma 2), or before two branches side by
+    side, once ("parallel", GPT-J) or each its own ("apart", GPT-NeoX). `embedding_norm`: after the embedding too
+    (BLOOM). `positions`: length of a trained table of positions. `full_heads`: heads of the layers that
+    `heads.full_every` names, where they differ. The loss is over the vocabulary at every position.
     Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019; Touvron et al., "LLaMA", 2023,
     arXiv 2302.13971, section 2.2; Jiang et al., "Mixtral of Experts", 2024, arXiv 2401.04088.
     """
@@ -91,6 +93,8 @@ def decoder(
     state = net.add(Embedding(vocabulary=vocabulary, features=hidden), INPUT, name="embedding")
     if positions is not None:
         state = net.add(PositionEmbedding(positions=positions), state, name="positions")
+    if embedding_norm:
+        state = net.add(norm_op(norm), state, name="embedding_norm")
     state = dropped(net, state, dropout, "dropout")
     for number in range(depth):
         state = _layer(net, block, number, state)
@@ -104,9 +108,11 @@ def decoder(
 
 def _layer(net: Network, block: Block, number: int, state: int) -> int:
     prefix = f"layers.{number}"
-    if block.order == "parallel":
+    if block.order in ("parallel", "apart"):
         entry = net.add(norm_op(block.style.norm), state, name=f"{prefix}.norm")
         first = _attention(net, block, number, entry)
+        if block.order == "apart":
+            entry = net.add(norm_op(block.style.norm), state, name=f"{prefix}.mlp.norm")
         second = _feed_forward(net, block, number, entry)
         return net.add(Add(), first, second, state, name=f"{prefix}.add")
     middle = _branch(net, block, number, state, "attention")

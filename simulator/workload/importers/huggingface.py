@@ -18,6 +18,7 @@ from simulator.workload.importers import Request
 from simulator.workload.importers import huggingface_experts as experts
 from simulator.workload.importers import huggingface_models as models
 from simulator.workload.importers import huggingface_traced as others
+from simulator.workload.importers import huggingface_variants as variants
 from simulator.workload.importers import huggingface_vision as vision
 from simulator.workload.importers.huggingface_config import FILE, Config, read_config
 from simulator.workload.workload import Network, Workload, check_inputs
@@ -31,6 +32,7 @@ MOST_PARAMETERS = 10**15
 BATCH = 8
 
 TRANSLATIONS: dict[str, models.Translate] = {
+    **variants.TRANSLATIONS,
     "bert": models.bert,
     "deepseek (own)": experts.deepseek_own,
     "deepseek_v2": experts.deepseek,
@@ -42,9 +44,11 @@ TRANSLATIONS: dict[str, models.Translate] = {
     "gemma3_text": models.gemma3,
     "gemma4": experts.gemma4,
     "gemma4_text": experts.gemma4,
+    "glm4_moe": experts.glm4_moe,
     "gpt2": models.gpt2,
     "gpt_oss": experts.gpt_oss,
     "gptj": models.gptj,
+    "kimi_k2": experts.deepseek,
     "llama": models.llama,
     "llama4": experts.llama4,
     "llama4_text": experts.llama4,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from simulator.errors import UnsupportedError
 from simulator.workload.importers.huggingface_config import Config
 from simulator.workload.importers.huggingface_models import Family, gemma3
-from simulator.workload.importers.huggingface_parts import all_heads, base, experts, full_every, gated_mlp
+from simulator.workload.importers.huggingface_parts import all_heads, base, experts, full_every, gated_mlp, turned
 
 
 def gemma4(config: Config) -> Family:
@@ -55,6 +55,17 @@ def deepseek(config: Config) -> Family:
     mixture |= {"shared": shared, "dense_first": config.integer("first_k_dense_replace", default=0, least=0)}
     heads = {"count": config.integer("num_attention_heads")}
     return "decoder", {**base(config), "heads": heads, "mlp": gated_mlp(config), "latent": latent, "mixture": mixture}
+
+
+def glm4_moe(config: Config) -> Family:
+    """GLM 4.5 to 4.7: half of each head is rotated, experts with shared ones after the first layers."""
+    hidden = config.integer("hidden_size")
+    heads = turned(config, all_heads(config), hidden) | {"bias": config.flag("attention_bias")}
+    heads["norm"] = "trained" if config.flag("use_qk_norm") else "none"
+    mixture = experts(config, "n_routed_experts", "moe_intermediate_size")
+    shared = config.integer("n_shared_experts", default=1, least=0) * mixture["width"]
+    mixture |= {"shared": shared, "dense_first": config.integer("first_k_dense_replace", default=1, least=0)}
+    return "decoder", {**base(config), "heads": heads, "mlp": gated_mlp(config), "mixture": mixture}
 
 
 OWN_KEYS = {

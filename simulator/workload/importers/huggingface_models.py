@@ -23,7 +23,8 @@ from simulator.workload.importers.huggingface_parts import (
 )
 
 BUILT = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForImageClassification", "ForMaskedLM",
-         "ForPreTraining", "BertModel", "GPT2Model", "T5Model", "WithLMHead")  # fmt: skip
+         "ForPreTraining", "BertModel", "RobertaModel",
+         "CamembertModel", "GPT2Model", "T5Model", "WithLMHead")  # fmt: skip
 """Ends of the names of classes that our rules build."""
 
 

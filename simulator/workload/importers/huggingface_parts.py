@@ -50,7 +50,7 @@ def plain_mlp(config: Config, hidden: int) -> dict[str, Any]:
 def experts(config: Config, count: str, width: str) -> dict[str, Any]:
     """Experts, in every layer or every so many."""
     result = {
-        "count": config.integer(count, most=2**16),
+        "count": config.integer(count, "num_local_experts", most=2**16),
         "active": config.integer("num_experts_per_tok", "top_k_experts", most=2**16),
         "width": config.integer(width),
         "every": config.integer("decoder_sparse_step", default=1),
