@@ -138,26 +138,21 @@ def simulate(
     chosen = options or Options()
     precision, batch = get_precision(chosen.precision), chosen.batch or workload.batch
     matrix_peak = peak_name(device, precision, Engine.MATRIX)
-    software = load_framework(chosen.framework)
-    reserve = Reserve() if device.kind == PROCESSOR else software.reserve
-    memory = footprint(workload, batch, precision, device.memory.capacity_bytes, _optimizer(chosen), reserve)
     if workload.dataset == NO_DATASET and chosen.epochs is not None:
         raise InputError(f"{workload.name} names no dataset, so that it has no epochs; give --dataset or --samples")
-    if not chosen.ignore_memory:
-        check_fits(memory, workload, device.name, batch)
+    memory = _memory(workload, device, chosen)
     kernels = kernels_of(workload, chosen)
     timed = partial(_times, workload, kernels, device, chosen)
     times = timed(batch)
     if not times.time_s.any():
         raise InputError(f"{workload.name}: nothing in it takes time, task {chosen.task}, fidelity {chosen.fidelity}")
-    step = step_of(kernels, times, batch, device.peak[matrix_peak])
     exchange = _exchange(workload, kernels, times, chosen, cluster)
     devices = cluster.devices if cluster else 1
+    step = step_of(kernels, times, batch, device.peak[matrix_peak])
     step = with_communication(step, exchange.exposed_s, devices) if exchange else replace(step, devices=devices)
-    fidelity = Fidelity(chosen.fidelity)
-    used = used_numbers(device, software, precision, fidelity, training=chosen.task == "train")
     if chosen.fidelity == Fidelity.NAPKIN:
         step = replace(step, mfu=device.utilisation)
+    used = _used(device, chosen)
     return Simulation(
         workload=workload,
         device=device,
@@ -166,19 +161,38 @@ def simulate(
         times=times,
         layers=layer_times(kernels, times, len(workload.layers)),
         step=step,
-        run=run_of(
-            workload.dataset.samples if workload.dataset != NO_DATASET else batch * devices,
-            batch * devices,
-            chosen.epochs or 1,
-            lambda size: step.time_s - _saved(step, timed, -(-size // devices)),
-        ),
+        run=_run(workload, step, chosen, timed),
         memory=memory,
         used=used,
-        grade=weakest_grade(used, fidelity),
+        grade=weakest_grade(used, Fidelity(chosen.fidelity)),
         matrix_peak=matrix_peak,
         cluster=cluster,
         exchange=exchange,
         interval=_interval(workload, device, chosen, step),
+    )
+
+
+def _memory(workload: Workload, device: Device, options: Options) -> Footprint:
+    """What a step holds; an `OutOfMemoryError` where it does not fit, unless that is to be ignored."""
+    precision, batch = get_precision(options.precision), options.batch or workload.batch
+    reserve = Reserve() if device.kind == PROCESSOR else load_framework(options.framework).reserve
+    memory = footprint(workload, batch, precision, device.memory.capacity_bytes, _optimizer(options), reserve)
+    if not options.ignore_memory:
+        check_fits(memory, workload, device.name, batch)
+    return memory
+
+
+def _used(device: Device, options: Options) -> tuple[Used, ...]:
+    software, precision = load_framework(options.framework), get_precision(options.precision)
+    return used_numbers(device, software, precision, Fidelity(options.fidelity), training=options.task == "train")
+
+
+def _run(workload: Workload, step: Step, options: Options, timed: Callable[[int], Times]) -> Run:
+    """All epochs, of whole steps on all devices and of one smaller step; a single step where no dataset is known."""
+    together = step.batch * step.devices
+    samples = workload.dataset.samples if workload.dataset != NO_DATASET else together
+    return run_of(
+        samples, together, options.epochs or 1, lambda size: step.time_s - _saved(step, timed, -(-size // step.devices))
     )
 
 
