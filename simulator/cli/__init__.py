@@ -31,6 +31,15 @@ COMMANDS = {
 """Command -> help line, so that `--help` imports none of them."""
 
 
+EXAMPLES = (
+    "simulate --workload senet --device v100 --epochs 100",
+    "simulate --workload resnet50 --device a100 --precision amp --batch 256",
+    "simulate --workload senet --device cpu-16core --memory hbm2:4",
+    "simulate --workload senet --device v100 --set memory.bandwidth=450GB/s",
+)
+"""The first lines that a newcomer may copy, one a line of the help page."""
+
+
 class SimulateGroup(click.Group):
     """Commands imported when used; every error the user can put right is one line on stderr and exit code 2."""
 
@@ -44,6 +53,13 @@ class SimulateGroup(click.Group):
             raise UnknownNameError("command", cmd_name, COMMANDS)
         command: click.Command = import_module(f"simulator.cli.{cmd_name}").command
         return command
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What the program is for, and examples that keep their lines however narrow the terminal."""
+        super().format_help_text(ctx, formatter)
+        formatter.write_paragraph()
+        for example in EXAMPLES:
+            formatter.write(f"  {example}\n")
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The commands' help lines, without importing them."""
@@ -95,14 +111,7 @@ def _fail(message: str, code: int = 2) -> None:
 @click.version_option(package_name="roofline-simulator", message="%(version)s")
 @click.pass_context
 def main(context: click.Context, /, **options: Any) -> None:
-    r"""How long a neural network takes to train or run on a machine, layer by layer, and why.
-
-    \b
-    simulate --workload senet --device v100 --epochs 100
-    simulate --workload resnet50 --device a100 --precision amp --batch 256
-    simulate --workload senet --device cpu-16core --memory hbm2:4
-    simulate --workload senet --device v100 --set memory.bandwidth=450GB/s
-    """
+    """How long a neural network takes to train or run on a machine, layer by layer, and why."""
     if context.invoked_subcommand is not None:
         return
     if not options["workload"] and not options["device"]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from simulator import catalog
-from simulator.cli import COMMANDS, main
+from simulator.cli import COMMANDS, EXAMPLES, main
 from simulator.cli.run import _RUN_OPTIONS, run_options
 from simulator.workload.dataset import FOLDER as DATASETS
 
@@ -124,3 +124,10 @@ def test_every_command_is_documented(command: str) -> None:
 def test_every_option_is_documented(option: str) -> None:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     assert any(option in page.read_text(encoding="utf-8") for page in pages if page.is_file())
+
+
+def test_the_help_page_shows_its_examples_a_line_each(simulate: Simulate) -> None:
+    lines = simulate("--help").stdout.splitlines()
+    assert not [line for line in lines if "\\b" in line]
+    for example in EXAMPLES:
+        assert f"  {example}" in lines

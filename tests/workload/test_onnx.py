@@ -580,3 +580,19 @@ def test_damaged_files_give_a_result_or_one_line(tmp_path: Path, block: int) -> 
     for seed in range(block * 30, block * 30 + 30):
         path.write_bytes(fuzzed(nets[seed % 2], seed))
         assert "\n" not in outcome(path, allow_unknown=seed % 3 == 0)
+
+
+def test_allow_unknown_is_not_advised_where_it_would_fail(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    make, float_ = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [make.make_node("Foo", ["x"], ["a"], domain="custom"), make.make_node("Relu", ["a"], ["y"])]
+    shape = [1, 3, 8, 8]
+    ends = [make.make_tensor_value_info(name, float_, shape) for name in "xy"]
+    sets = [make.make_opsetid("", 17), make.make_opsetid("custom", 1)]
+    for stated, said in ((False, "does not state the shapes"), (True, "--allow-unknown leaves them uncounted")):
+        inner = [make.make_tensor_value_info("a", float_, shape)] if stated else []
+        graph = make.make_graph(nodes, "g", ends[:1], ends[1:], value_info=inner)
+        path = tmp_path / "net.onnx"
+        onnx.save(make.make_model(graph, opset_imports=sets), path)
+        with pytest.raises(UnsupportedError, match=said):
+            load_workload(f"onnx:{path}")

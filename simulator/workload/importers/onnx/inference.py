@@ -6,7 +6,7 @@ from typing import Any
 
 from simulator.errors import UnsupportedError
 from simulator.op.base import Shape
-from simulator.workload.importers.onnx.builder import Call
+from simulator.workload.importers.onnx.builder import Builder, Call
 from simulator.workload.importers.onnx.decode import read_value
 from simulator.workload.importers.onnx.messages import Stored, Value
 
@@ -30,6 +30,12 @@ def output_types(call: Call) -> list[tuple[Shape, int]]:
             raise UnsupportedError(f"{call.node.op} has no rule here, and the file does not give the shape of {name!r}")
         result.append(known)
     return result
+
+
+def declared_names(builder: Builder) -> set[str]:
+    """Tensors whose shapes the file states."""
+    graph = builder.model.graph
+    return {value.name for value in graph.outputs} | {read_value(builder.wire, span).name for span in graph.declared}
 
 
 def _declared(call: Call, name: str) -> tuple[Shape, int] | None:

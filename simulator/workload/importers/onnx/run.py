@@ -58,14 +58,22 @@ class Runner:
 
     def check_operators(self, nodes: list[Node]) -> None:
         """Refuse a graph with operators that have no rule, all of them in one line, unless the user allows them."""
-        missing = Counter(
-            f"{node.domain}.{node.op}" if node.domain else node.op for node in self._all(nodes) if not self.knows(node)
-        )
+        unknown = [node for node in self._all(nodes) if not self.knows(node)]
+        missing = Counter(f"{node.domain}.{node.op}" if node.domain else node.op for node in unknown)
         if missing and not self.builder.request.allow_unknown:
             counts = [f"{name} ({count})" for name, count in missing.most_common(8)]
             rest = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
             names = ", ".join(counts) + rest
-            raise UnsupportedError(f"no cost rule for the operators {names}; --allow-unknown leaves them uncounted")
+            raise UnsupportedError(f"no cost rule for the operators {names}; {self._way_out(unknown)}")
+
+    def _way_out(self, unknown: list[Node]) -> str:
+        """What --allow-unknown does for operators: nothing where nobody knows the shapes of their outputs."""
+        from simulator.workload.importers.onnx.inference import declared_names
+
+        known = declared_names(self.builder)
+        if all(name in known for node in unknown for name in node.outputs if name):
+            return "--allow-unknown leaves them uncounted"
+        return "the file does not state the shapes of all their outputs, which --allow-unknown would need"
 
     def _all(self, nodes: list[Node]) -> list[Node]:
         """The nodes, and those of the functions of the file that are called."""
