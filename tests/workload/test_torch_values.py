@@ -101,6 +101,21 @@ def test_positions_and_masks_have_values(torch: Any) -> None:
         Workload.from_torch(Packed(), [torch.zeros(1, 8, 4), ~mask])
 
 
+def test_constants_that_a_module_writes_have_values(torch: Any) -> None:
+    class Constant(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(4, 4)
+
+        def forward(self, x: Any) -> Any:
+            sides = torch.tensor([2, 3], device=x.device)
+            return self.linear(x.expand(int(sides.prod()), *x.shape).sum(0))
+
+    workload = Workload.from_torch(Constant(), torch.zeros(1, 4))
+    total = next(layer for layer in workload.layers if layer.op.kind == "sum")
+    assert total.inputs == ((6, 4),)
+
+
 def test_values_written_over_by_unknown_numbers_are_unknown(torch: Any) -> None:
     class Overwritten(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:

@@ -43,7 +43,7 @@ def record(model: Any, examples: Sequence[Any], batch: int, options: Options) ->
     """
     values = Values(options.real, selects=not options.training or options.boxes is not None, boxes=options.boxes)
     inputs = [values.start(_resized(example, batch, examples[0].shape[0])) for example in examples]
-    weights, buffers = (_started(tensors, values) for tensors in _on_meta(model))
+    weights, buffers = (_started(tensors, values) for tensors in _on_meta(model, real=options.real))
     recorder = Recorder(weights, buffers.values(), inputs, values)
     names = {module: name for name, module in model.named_modules()}
 
@@ -91,18 +91,19 @@ def _resized(example: Any, batch: int, was: int) -> Any:
     return bare
 
 
-def _on_meta(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _on_meta(model: Any, *, real: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters and buffers as shapes: the module's own where they are on meta already."""
-    weights = {name: _shadow(value) for name, value in model.named_parameters()}
-    return weights, {name: _shadow(value) for name, value in model.named_buffers()}
+    weights = {name: _shadow(value, real=real) for name, value in model.named_parameters()}
+    return weights, {name: _shadow(value, real=real) for name, value in model.named_buffers()}
 
 
-def _shadow(value: Any) -> Any:
-    """A tensor's shape; whole numbers keep their values, which the run may change in a copy."""
+def _shadow(value: Any, *, real: bool) -> Any:
+    """A tensor's shape; whole numbers keep their values, which the run may change in a copy, and all in a real one."""
     if value.device.type == "meta":
         return value
     shadow = torch.empty_like(value, device="meta")
-    if not value.dtype.is_floating_point and not value.dtype.is_complex and value.numel() <= LIMIT:
+    whole = not value.dtype.is_floating_point and not value.dtype.is_complex
+    if real or (whole and value.numel() <= LIMIT):
         attach(shadow, value.detach().clone())
     return shadow.requires_grad_(value.requires_grad)
 
@@ -196,12 +197,24 @@ class Accelerated(TorchFunctionMode):  # type: ignore[misc]
     def __init__(self, *, attention: bool) -> None:
         super().__init__()
         self.replaced: dict[Any, Callable[..., Any]] = {functional.dropout: _dropout, torch.dropout: _dropout}
+        self.replaced |= {make: _keeping(make) for make in (torch.tensor, torch.as_tensor)}
         if attention:
             self.replaced[functional.scaled_dot_product_attention] = _attention
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Put the fused call in the place of the general one."""
         return self.replaced.get(func, func)(*args, **(kwargs or {}))
+
+
+def _keeping(make: Callable[..., Any]) -> Callable[..., Any]:
+    """What makes a tensor of numbers, which PyTorch forgets on a device without data: made elsewhere, and moved."""
+
+    def made(data: Any, *args: Any, device: Any = None, **kwargs: Any) -> Any:
+        if device is None or torch.device(device).type != "meta" or isinstance(data, torch.Tensor):
+            return make(data, *args, device=device, **kwargs)
+        return make(data, *args, device="cpu", **kwargs).to(device)
+
+    return made
 
 
 def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False, *, train: bool = True) -> Any:  # noqa: ARG001

@@ -23,7 +23,7 @@ LIMIT = 2**22
 """Elements of the largest tensor whose values are followed."""
 
 ASKING = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "unique_dim", "_unique2",
-          "unique_consecutive", "bincount", "repeat_interleave", "nonzero_static", "allclose"}  # fmt: skip
+          "unique_consecutive", "bincount", "repeat_interleave", "nonzero_static", "allclose", "nms"}  # fmt: skip
 """Calls whose result, or its shape, is the values themselves."""
 
 
@@ -49,7 +49,7 @@ class Values:
     selected: bool = False
 
     def __post_init__(self) -> None:
-        self._lost: set[int] = set()
+        self._lost: dict[int, Any] = {}  # storages, kept alive so that none takes the number of another
 
     def of(self, tensor: Any) -> Any:
         """A tensor's values, None where nobody knows them."""
@@ -126,7 +126,7 @@ class Values:
     def follow(self, function: Any, name: str, args: Any, kwargs: Any, result: Any) -> None:
         """Give the outputs of a call their values, where those of its arguments are known."""
         outputs = [item for item in _tensors((result,)) if item.device.type == "meta"]
-        if not outputs or name.startswith(("empty", "new_empty")):
+        if not outputs or (name.startswith(("empty", "new_empty")) and not self.everything):
             return
         large = sum(item.numel() for item in outputs) > LIMIT
         random = torch.Tag.nondeterministic_seeded in function.tags
@@ -162,7 +162,8 @@ class Values:
         """What is written in place by unknown values has none any more, nor have its views."""
         value = self.of(args[0]) if name.endswith("_") and isinstance(args[0], torch.Tensor) else None
         if value is not None:
-            self._lost.add(value.untyped_storage()._cdata)
+            storage = value.untyped_storage()
+            self._lost[storage._cdata] = storage
 
     def _choose(self, name: str, args: Any, kwargs: Any, outputs: list[Any]) -> None:
         """Choices by unknown numbers: row r takes the entries r k, r k + 1, ..., so that all are taken alike."""
