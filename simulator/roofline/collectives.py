@@ -25,6 +25,7 @@ import numpy as np
 
 from simulator.device.link import Cost, Link
 from simulator.device.system import Cluster
+from simulator.errors import InputError
 from simulator.op.kernels import FloatArray
 
 
@@ -84,8 +85,11 @@ def collective_seconds(
     message = np.asarray(message_bytes, dtype=float)
     if group.size == 1:
         return np.zeros_like(message)
-    inner, nodes = min(group.per_node, group.size), group.size // min(group.per_node, group.size)
-    if nodes == 1 or cluster.network is None:
+    inner = min(group.per_node, group.size)
+    nodes, rest = divmod(group.size, inner)
+    if rest:
+        raise InputError(f"{group.size} ranks do not divide into machines of {group.per_node}")
+    if nodes == 1:
         return _flat(kind, message, inner, cost_of(cluster.link, kind))
     across = _network_cost(cluster, kind)
     if kind is Collective.ALL_REDUCE:
@@ -109,7 +113,8 @@ def cost_of(link: Link, kind: Collective) -> Cost:
 
 def _network_cost(cluster: Cluster, kind: Collective) -> Cost:
     """The network's, of the share of a machine's ports that each of its devices has."""
-    assert cluster.network is not None  # noqa: S101
+    if cluster.network is None:
+        raise InputError("several machines exchange, and no network between them is named")
     cost = cost_of(cluster.network, kind)
     return Cost(cost.start_s, cost.hop_s, cost.rate_byte_per_s * cluster.ports / cluster.per_node)
 

@@ -13,6 +13,7 @@ from simulator import catalog
 from simulator.calibration.collectives import LARGEST, SMALLEST, predict_collective, read_collectives
 from simulator.device.link import FOLDER, Cost, Link, load_link
 from simulator.device.system import Cluster, cluster
+from simulator.errors import InputError
 from simulator.report.collectives import errors
 from simulator.roofline.collectives import VOLUME, Collective, Group, collective_seconds
 
@@ -60,6 +61,12 @@ def test_more_data_and_a_slower_link_never_take_less(kind: Collective, size: flo
     times = collective_seconds(kind, np.array([size, 2 * size]), group, cluster(devices, known))
     assert 0 < times[0] < times[1] < np.inf
     assert seconds(kind, size, group, cluster(devices, fast)) <= seconds(kind, size, group, cluster(devices, slow))
+
+
+def test_machines_without_a_network_and_ranks_that_do_not_divide_are_errors() -> None:
+    for joined, group in ((Cluster(16, 8, LINK), Group(16, 8)), (Cluster(12, 8, LINK, NETWORK), Group(12, 8))):
+        with pytest.raises(InputError):
+            collective_seconds(Collective.ALL_GATHER, 1e6, group, joined)
 
 
 def test_one_device_exchanges_nothing() -> None:
