@@ -255,6 +255,7 @@ def broken_models(path: Path) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.alone
 def test_predicted_times_are_those_of_this_machine(tmp_path: Path) -> None:
     """One test, so that one worker measures once."""
     path = tmp_path / "this-machine.yaml"
