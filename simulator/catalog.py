@@ -58,7 +58,8 @@ def aliases(kind: str) -> dict[str, str]:
 WHAT = {
     "workloads": "workload",
     "workloads/datasets": "dataset",
-    "hardware_profiles": "device",
+    "hardware_profiles/devices": "device",
+    "hardware_profiles/memories": "memory technology",
     "hardware_profiles/frameworks": "framework",
     "hardware_profiles/links": "link",
     "hardware_profiles/systems": "system",

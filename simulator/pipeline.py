@@ -12,6 +12,10 @@ from simulator.device.device import Device
 from simulator.device.framework import Reserve, load_framework
 from simulator.device.system import Cluster
 from simulator.errors import InputError, UnknownNameError
+from simulator.execution.certainty import Interval, Question, interval_of
+from simulator.execution.memory import Footprint, check_fits, footprint
+from simulator.execution.run import Run, run_of
+from simulator.execution.step import LayerTimes, Step, layer_times, step_of, with_communication
 from simulator.op.kernels import FloatArray, Kernels
 from simulator.op.optimizer import Optimizer, get_optimizer
 from simulator.parallel.data import Exchange, exchange_gradients
@@ -21,10 +25,6 @@ from simulator.roofline.rates import Fidelity, peak_name
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
 from simulator.roofline.used import Used, used_numbers, weakest_grade
-from simulator.training.certainty import Interval, Question, interval_of
-from simulator.training.memory import Footprint, check_fits, footprint
-from simulator.training.run import Run, run_of
-from simulator.training.step import LayerTimes, Step, layer_times, step_of, with_communication
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.lowering import lower
 from simulator.workload.workload import Workload

@@ -34,10 +34,10 @@ def refused(text: str) -> str:
 
 def test_a_name_and_its_alias_are_one_file() -> None:
     assert catalog.find("workloads", "senet") == catalog.find("workloads", "senet154")
-    assert catalog.find("hardware_profiles", "V100").name == "v100-pcie-16gb.yaml"
+    assert catalog.find("hardware_profiles/devices", "V100").name == "v100-pcie-16gb.yaml"
 
 
-@pytest.mark.parametrize(("kind", "known"), [("workloads", "lenet5"), ("hardware_profiles", "t4")])
+@pytest.mark.parametrize(("kind", "known"), [("workloads", "lenet5"), ("hardware_profiles/devices", "t4")])
 def test_every_alias_leads_to_a_name(kind: str, known: str) -> None:
     names, aliases = catalog.names(kind), catalog.aliases(kind)
     assert known in names

@@ -28,8 +28,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for block in BLOCKS:
         content = parse_yaml(block, "recipe")
         kind = content.get("kind")
-        place = "workloads" if kind is None else "hardware_profiles"
-        place += "/frameworks" if kind == "framework" else ""
+        kinds = {None: "workloads", "framework": "hardware_profiles/frameworks"}
+        place = kinds.get(kind, "hardware_profiles/devices")
         (folder / place / f"{content['name']}.yaml").write_text(block, encoding="utf-8")
     (folder / "simulator" / "workload" / "families" / "plain.py").write_text(CODE[0], encoding="utf-8")
     text = "name: nine\nfamily: plain\ndepth: 3\ninput: [3, 32, 32]\ndataset: cifar10\ndescription: d\nsource: s\n"

@@ -57,7 +57,7 @@ def test_wheel_holds_every_data_file_inside_the_package(folder: str, wheel_files
 
 
 def test_wheel_holds_the_data_that_the_readme_names(wheel_files: list[str]) -> None:
-    assert "simulator/hardware_profiles/v100-pcie-16gb.yaml" in wheel_files
+    assert "simulator/hardware_profiles/devices/v100-pcie-16gb.yaml" in wheel_files
     assert any(name.startswith("simulator/hardware_profiles/families/") for name in wheel_files)
     assert "simulator/workloads/senet154.yaml" in wheel_files
 
@@ -81,7 +81,7 @@ def test_wheel_states_its_license_and_its_command(wheel: Path) -> None:
 
 def test_an_unpacked_wheel_finds_its_own_data(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = "from simulator import catalog; print(catalog.find('hardware_profiles', 'v100-pcie-16gb'))"
+    code = "from simulator import catalog; print(catalog.find('hardware_profiles/devices', 'v100-pcie-16gb'))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path.parent,
@@ -91,7 +91,7 @@ def test_an_unpacked_wheel_finds_its_own_data(wheel: Path, tmp_path: Path) -> No
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()).is_relative_to(tmp_path / "simulator" / "hardware_profiles")
+    assert Path(done.stdout.strip()).is_relative_to(tmp_path / "simulator" / "hardware_profiles" / "devices")
 
 
 def test_editable_install_points_at_the_checkout_and_copies_nothing(tmp_path: Path) -> None:
@@ -106,5 +106,5 @@ def test_source_archive_holds_the_tests_and_the_data(tmp_path: Path) -> None:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
     assert {"pyproject.toml", "LICENSE", "CHANGELOG.md", "tests/test_packaging.py", "simulator/units.py"} <= names
     assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")} <= names
-    assert "hardware_profiles/v100-pcie-16gb.yaml" in names
+    assert "hardware_profiles/devices/v100-pcie-16gb.yaml" in names
     assert not [name for name in names if name.startswith(("reports/", ".venv"))]

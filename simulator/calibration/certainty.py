@@ -26,8 +26,8 @@ from simulator.calibration.validation import (
     workload_of,
 )
 from simulator.device.framework import load_framework
+from simulator.execution.certainty import EAGER, FOLDER, NARROW, SMALL_BATCH, CertaintyProfile, Widths, family_of
 from simulator.op.kernels import FloatArray
-from simulator.training.certainty import EAGER, FOLDER, NARROW, SMALL_BATCH, CertaintyProfile, Widths, family_of
 
 COVERAGE = 0.8
 TAIL = 0.95

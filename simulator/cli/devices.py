@@ -26,12 +26,12 @@ def command(words: Sequence[str], as_json: bool) -> None:
 def _is_one(words: Sequence[str]) -> bool:
     """Whether the words are one device's name, alias or file, or nothing that any row holds, and so a name mistaken."""
     from simulator import catalog
-    from simulator.device.device import FOLDER
+    from simulator.device.device import FOLDER, is_memory
 
     if len(words) != 1:
         return False
     name = words[0]
-    known = catalog.shipped(FOLDER, name.lower()) or name.lower() in catalog.aliases(FOLDER)
+    known = catalog.shipped(FOLDER, name.lower()) or name.lower() in catalog.aliases(FOLDER) or is_memory(name)
     return bool(known) or name.endswith((".yaml", ".yml")) or ":" in name or not any(_lists(words).values())
 
 

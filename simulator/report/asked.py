@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from simulator.execution.certainty import why_none
 from simulator.pipeline import Options, Simulation
-from simulator.training.certainty import why_none
 
 SAID_ELSEWHERE = ("batch", "precision", "task", "epochs")
 """Options that every headline states anyway."""

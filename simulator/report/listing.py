@@ -11,7 +11,7 @@ import msgspec
 
 from simulator import catalog
 from simulator.device.device import FOLDER as DEVICES
-from simulator.device.device import Device, leaves, load_device, read_profile
+from simulator.device.device import MEMORIES, Device, leaves, load_device, load_memory, read_profile
 from simulator.device.framework import FOLDER as FRAMEWORKS
 from simulator.device.framework import load_framework
 from simulator.device.profile import GRADES, DeviceProfile, MemoryProfile
@@ -113,7 +113,7 @@ def device_rows() -> list[Row]:
             "capacity": profile.memory.capacity or "",
             "grade": _grade(profile.name),
         }
-        for profile in _profiles()
+        for profile in map(read_profile, catalog.names(DEVICES))
         if isinstance(profile, DeviceProfile)
     ]
 
@@ -135,8 +135,7 @@ def memory_rows() -> list[Row]:
             "capacity": profile.capacity,
             "description": profile.description,
         }
-        for profile in _profiles()
-        if isinstance(profile, MemoryProfile)
+        for profile in map(load_memory, catalog.names(MEMORIES))
     ]
 
 
@@ -225,10 +224,6 @@ def _room(widths: Mapping[str, int]) -> int:
 
 def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _profiles() -> list[DeviceProfile | MemoryProfile]:
-    return [read_profile(name) for name in catalog.names(DEVICES)]
 
 
 def _units(profile: DeviceProfile) -> int | str:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from simulator.execution.step import Step
 from simulator.pipeline import Simulation
 from simulator.report.asked import asked_line
 from simulator.report.placement import Box
 from simulator.roofline.times import Bound
-from simulator.training.step import Step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -126,7 +126,7 @@ class Workload:
         allow_unknown : keep operations without a cost rule as layers that cost nothing.
         training : forward, loss and backward; else the forward pass alone, in evaluation mode, for inference.
         rules : cost rules of your own by ATen function ("linalg_inv_ex"), each from a call, with the shapes that it saw
-            (`importers.torch_calls.Call`), to its kernels (`importers.torch_rules.Draft`); they go before ours.
+            (`importers.torch.calls.Call`), to its kernels (`importers.torch.rules.Draft`); they go before ours.
 
         Raises
         ------

@@ -14,6 +14,8 @@ import pytest
 from simulator import catalog
 from simulator.cli import COMMANDS, EXAMPLES, main
 from simulator.cli.run import _RUN_OPTIONS, run_options
+from simulator.device.device import FOLDER as DEVICES
+from simulator.device.device import MEMORIES
 from simulator.workload.dataset import FOLDER as DATASETS
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +66,7 @@ def test_workloads_lists_all(simulate: Simulate) -> None:
 def test_devices_lists_all(simulate: Simulate) -> None:
     text, document = simulate("devices").stdout, simulate("devices", "--json").json()
     listed = {row["name"] for rows in document.values() for row in rows}
-    assert listed == set(catalog.names("hardware_profiles"))
+    assert listed == {*catalog.names(DEVICES), *catalog.names(MEMORIES)}
     for name in listed:
         assert name in text
 

@@ -184,7 +184,7 @@ quantity = st.one_of(
 
 @lru_cache
 def base() -> dict[str, Any]:
-    return catalog.read_yaml(catalog.find("hardware_profiles", "v100"))
+    return catalog.read_yaml(catalog.find("hardware_profiles/devices", "v100"))
 
 
 def paths(content: dict[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

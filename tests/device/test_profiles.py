@@ -16,8 +16,8 @@ from simulator.device.framework import FrameworkProfile
 from simulator.device.link import LinkProfile
 from simulator.device.profile import DeviceProfile, FamilyProfile, MemoryProfile
 from simulator.device.system import SystemProfile
+from simulator.execution.certainty import CertaintyProfile
 from simulator.serving.engine import EngineProfile
-from simulator.training.certainty import CertaintyProfile
 from simulator.units import parse
 
 FOLDER = Path(__file__).parents[2] / "hardware_profiles"
@@ -124,7 +124,8 @@ def test_decodes_strictly_under_its_own_name(path: Path) -> None:
         "certainty": "certainty",
         "link": "links",
         "system": "systems",
-    }.get(KINDS[path], "hardware_profiles")
+        "memory": "memories",
+    }.get(KINDS[path], "devices")
     assert path.parent.name == folder
 
 
@@ -164,7 +165,7 @@ def test_names_a_family_and_a_known_memory_technology(name: str) -> None:
     device = load_device(name)
     assert device.profile.family is not None
     assert (FOLDER / "families" / f"{device.profile.family}.yaml").is_file()
-    assert KINDS[FOLDER / f"{device.memory.technology}.yaml"] == "memory"
+    assert KINDS[FOLDER / "memories" / f"{device.memory.technology}.yaml"] == "memory"
 
 
 @pytest.mark.parametrize("name", DEVICES)
@@ -184,7 +185,7 @@ def test_bandwidth_fits_the_memory_technology(name: str) -> None:
     if (section.stacks, section.channels, section.chips) == (None, None, None):
         assert name.startswith("tpu"), "the number of stacks, channels or chips is missing"
         return
-    profile = _decoded(FOLDER / f"{memory.technology}.yaml")
+    profile = _decoded(FOLDER / "memories" / f"{memory.technology}.yaml")
     assert isinstance(profile, MemoryProfile)
     grade = memory.bandwidth_byte_per_s / (memory.count * parse(profile.bandwidth, "byte/s"))
     assert (0.98 if memory.unit == "channel" else 0.6) <= grade <= 1.02 * FASTEST_GRADE.get(memory.technology, 1.0)

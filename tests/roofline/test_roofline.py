@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator import catalog
-from simulator.device.device import Device, load_device
+from simulator.device.device import FOLDER, Device, load_device
 from simulator.errors import UnsupportedError
 from simulator.op.kernel import Engine, Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.op.kernels import Kernels, pack
@@ -42,12 +42,7 @@ def lowered(name: str, *, training: bool = True) -> Kernels:
 
 @lru_cache
 def devices() -> tuple[Device, ...]:
-    profiles = [name for name in catalog.names("hardware_profiles") if "\nkind: memory\n" not in text(name)]
-    return tuple(load_device(name) for name in profiles)
-
-
-def text(name: str) -> str:
-    return catalog.find("hardware_profiles", name).read_text(encoding="utf-8")
+    return tuple(load_device(name) for name in catalog.names(FOLDER))
 
 
 def faster(device: Device, *, compute: float = 1.0, bandwidth: float = 1.0) -> Device:

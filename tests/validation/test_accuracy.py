@@ -11,7 +11,7 @@ from simulator.calibration.certainty import samples, share_inside
 from simulator.calibration.fit import predict_kernels
 from simulator.calibration.kernels import read_kernels
 from simulator.calibration.validation import Case, by_batch, errors, grouped, predict, read_measurements
-from simulator.training.certainty import certainty
+from simulator.execution.certainty import certainty
 
 HERE = Path(__file__).parent
 BASELINE = HERE / "baseline.json"

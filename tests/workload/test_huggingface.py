@@ -16,7 +16,7 @@ from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.op.attention import Attention
 from simulator.workload.importers import Request, load
 from simulator.workload.importers.huggingface import TRANSLATIONS
-from simulator.workload.importers.huggingface_variants import VARIANTS
+from simulator.workload.importers.huggingface.variants import VARIANTS
 from simulator.workload.lowering import lower
 from simulator.workload.workload import Workload
 

@@ -10,8 +10,8 @@ import pytest
 
 from simulator.errors import UnsupportedError
 from simulator.workload.importers import Request, huggingface
-from simulator.workload.importers import huggingface_traced as others
-from simulator.workload.importers.huggingface_variants import VARIANTS
+from simulator.workload.importers.huggingface import traced as others
+from simulator.workload.importers.huggingface.variants import VARIANTS
 from simulator.workload.reading import load_workload
 
 NEOX = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,

@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 
 from simulator.errors import InputError, SimulatorError, UnsupportedError
+from simulator.execution.memory import footprint
 from simulator.op.base import Site
 from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Phase, Role, each
 from simulator.op.kernels import at_batch
 from simulator.op.optimizer import get_optimizer
 from simulator.precision import get_precision
-from simulator.training.memory import footprint
 from simulator.workload.importers import Request
 from simulator.workload.importers import torch as importer
-from simulator.workload.importers.torch_calls import Call, Kind, Tensor
-from simulator.workload.importers.torch_norms import keeps_statistics
-from simulator.workload.importers.torch_rules import When, find_rule, rules
+from simulator.workload.importers.torch.calls import Call, Kind, Tensor
+from simulator.workload.importers.torch.norms import keeps_statistics
+from simulator.workload.importers.torch.rules import When, find_rule, rules
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload, read_workload
 from simulator.workload.workload import Workload
@@ -263,7 +263,7 @@ def test_lstm_is_unrolled(torch: Any) -> None:
 
 def test_counts_are_affine_in_the_batch(torch: Any, nets: Any) -> None:
     """Predicted from batches 2 and 3, seen at batch 5."""
-    from simulator.workload.importers.torch_run import record
+    from simulator.workload.importers.torch.run import record
 
     model, image = on_meta(torch, nets.mobilenet_v2), torch.empty(1, 3, 32, 32, device="meta")
     workload = Workload.from_torch(model, image)

@@ -12,8 +12,8 @@ from simulator.cli import main
 from simulator.errors import InputError, UnsupportedError
 from simulator.op.kernel import OpClass, Phase, Role
 from simulator.workload.importers import Given, Request
-from simulator.workload.importers.torch_calls import Call, Kind, Tensor
-from simulator.workload.importers.torch_rules import Draft, find_rule
+from simulator.workload.importers.torch.calls import Call, Kind, Tensor
+from simulator.workload.importers.torch.rules import Draft, find_rule
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
 from simulator.workload.workload import Workload

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from simulator.errors import UnsupportedError
-from simulator.workload.importers.huggingface_config import MAX_LAYERS, Config
-from simulator.workload.importers.huggingface_parts import (
+from simulator.workload.importers.huggingface.config import MAX_LAYERS, Config
+from simulator.workload.importers.huggingface.parts import (
     all_heads,
     base,
     dropout_rate,

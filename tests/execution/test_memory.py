@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from simulator.device.framework import Reserve
 from simulator.errors import OutOfMemoryError
+from simulator.execution.memory import Footprint, check_fits, footprint
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.precision import PRECISIONS, get_precision
-from simulator.training.memory import Footprint, check_fits, footprint
 from simulator.workload.reading import load_workload, read_workload
 
 SGD, ADAM = OPTIMIZERS["sgd"], OPTIMIZERS["adam"]

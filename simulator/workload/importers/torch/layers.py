@@ -11,7 +11,7 @@ from simulator.op.base import Shape, Shapes, elements
 from simulator.op.kernel import Affine, Kernel, Phase, Role
 from simulator.op.traced import Traced
 from simulator.op.unknown import Unknown
-from simulator.workload.importers.torch_affine import (
+from simulator.workload.importers.torch.affine import (
     LARGE,
     ROLES,
     SMALL,
@@ -21,10 +21,10 @@ from simulator.workload.importers.torch_affine import (
     repeated,
     sample_shape,
 )
-from simulator.workload.importers.torch_calls import LOSS, Call, Kind
-from simulator.workload.importers.torch_norms import keeps_statistics
-from simulator.workload.importers.torch_record import Recording
-from simulator.workload.importers.torch_rules import Draft, Rule, When, find_rule
+from simulator.workload.importers.torch.calls import LOSS, Call, Kind
+from simulator.workload.importers.torch.norms import keeps_statistics
+from simulator.workload.importers.torch.record import Recording
+from simulator.workload.importers.torch.rules import Draft, Rule, When, find_rule
 from simulator.workload.workload import INPUT, Layer
 
 

@@ -15,12 +15,12 @@ from simulator.workload.dataset import NO_DATASET, Dataset, load_dataset
 from simulator.workload.families.vision_tower import SeeingNetwork, Tower
 from simulator.workload.families.vision_tower import build as build_tower
 from simulator.workload.importers import Request
-from simulator.workload.importers import huggingface_experts as experts
-from simulator.workload.importers import huggingface_models as models
-from simulator.workload.importers import huggingface_traced as others
-from simulator.workload.importers import huggingface_variants as variants
-from simulator.workload.importers import huggingface_vision as vision
-from simulator.workload.importers.huggingface_config import FILE, Config, read_config
+from simulator.workload.importers.huggingface import experts as experts
+from simulator.workload.importers.huggingface import models as models
+from simulator.workload.importers.huggingface import traced as others
+from simulator.workload.importers.huggingface import variants as variants
+from simulator.workload.importers.huggingface import vision as vision
+from simulator.workload.importers.huggingface.config import FILE, Config, read_config
 from simulator.workload.workload import Network, Workload, check_inputs
 
 SEQUENCE = 512

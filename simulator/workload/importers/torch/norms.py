@@ -8,8 +8,8 @@ from math import prod
 
 from simulator.op.kernel import OpClass, Phase, Window
 from simulator.op.layer_norm import ROW_LIMIT, GroupNorm, LayerNorm, RmsNorm, RowNorm
-from simulator.workload.importers.torch_calls import Call, Kind, Tensor
-from simulator.workload.importers.torch_rules import Draft, When, moved, one_pass, rule, size
+from simulator.workload.importers.torch.calls import Call, Kind, Tensor
+from simulator.workload.importers.torch.rules import Draft, When, moved, one_pass, rule, size
 
 
 @rule("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm",

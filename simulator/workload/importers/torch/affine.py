@@ -8,8 +8,8 @@ from simulator.errors import UnsupportedError
 from simulator.op.base import Shape
 from simulator.op.kernel import Affine, Gemm, Kernel, Phase, Role
 from simulator.units import FLOPS_PER_MAC
-from simulator.workload.importers.torch_calls import Kind
-from simulator.workload.importers.torch_rules import Draft, Moved
+from simulator.workload.importers.torch.calls import Kind
+from simulator.workload.importers.torch.rules import Draft, Moved
 
 SMALL, LARGE = 2, 3
 """The batch sizes: a count c2, c3 is (c3 - c2) a sample and 3 c2 - 2 c3 whatever the batch."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib import import_module
 
 from simulator.op.kernel import OpClass, Phase, Window
-from simulator.workload.importers.torch_calls import Call, Kind, Tensor
+from simulator.workload.importers.torch.calls import Call, Kind, Tensor
 
 Moved = tuple[tuple[Kind, int], ...]
 
@@ -68,7 +68,7 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 def rules() -> dict[str, Rule]:
     """All rules by function, from the modules that hold them."""
     for name in ("algebra", "elementwise", "norms", "products"):
-        import_module(f"simulator.workload.importers.torch_{name}")
+        import_module(f"simulator.workload.importers.torch.{name}")
     return dict(_rules)
 
 

@@ -11,9 +11,9 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from simulator.errors import InputError
-from simulator.workload.importers.torch_calls import LOSS
-from simulator.workload.importers.torch_record import Recorder, Recording
-from simulator.workload.importers.torch_values import ATTRIBUTE, LIMIT, Values, attach
+from simulator.workload.importers.torch.calls import LOSS
+from simulator.workload.importers.torch.record import Recorder, Recording
+from simulator.workload.importers.torch.values import ATTRIBUTE, LIMIT, Values, attach
 
 
 class Options(Protocol):

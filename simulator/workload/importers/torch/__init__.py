@@ -22,8 +22,8 @@ from simulator.workload.importers import Given, Request
 from simulator.workload.workload import Workload
 
 if TYPE_CHECKING:
-    from simulator.workload.importers.torch_layers import Assembly
-    from simulator.workload.importers.torch_rules import Rule
+    from simulator.workload.importers.torch.layers import Assembly
+    from simulator.workload.importers.torch.rules import Rule
 
 BATCH = 32
 """Samples a step where nobody says."""
@@ -227,7 +227,7 @@ def _build(torch: Any, found: Any) -> Any:
     """The module: without memory where its construction allows it."""
     if isinstance(found, torch.nn.Module) or not callable(found):
         return found
-    from simulator.workload.importers.torch_values import built_without_data
+    from simulator.workload.importers.torch.values import built_without_data
 
     try:
         with built_without_data():
@@ -256,9 +256,9 @@ def _line(error: BaseException) -> str:
 
 
 def traced(model: Any, examples: Sequence[Any], tracing: Tracing) -> Workload:
-    from simulator.workload.importers.torch_affine import LARGE, SMALL
-    from simulator.workload.importers.torch_layers import Assembly, same_calls
-    from simulator.workload.importers.torch_run import record
+    from simulator.workload.importers.torch.affine import LARGE, SMALL
+    from simulator.workload.importers.torch.layers import Assembly, same_calls
+    from simulator.workload.importers.torch.run import record
 
     with user_code(tracing.source):
         small, large = (record(model, examples, batch, tracing) for batch in (SMALL, LARGE))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from simulator.op import operations
 from simulator.op.kernel import OpClass
-from simulator.workload.importers.torch_calls import Call, Kind
-from simulator.workload.importers.torch_rules import Draft, moved, one_pass, rule, size, total
+from simulator.workload.importers.torch.calls import Call, Kind
+from simulator.workload.importers.torch.rules import Draft, moved, one_pass, rule, size, total
 
 ELEMENTWISE = [
     "add", "sub", "rsub", "mul", "div", "true_divide", "floor_divide", "remainder", "fmod", "neg", "abs", "sign",

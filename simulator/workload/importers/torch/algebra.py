@@ -10,8 +10,8 @@ from collections.abc import Callable
 from math import log2, prod
 
 from simulator.op.kernel import OpClass, Phase
-from simulator.workload.importers.torch_calls import Call, Kind, Tensor
-from simulator.workload.importers.torch_rules import Draft, moved, one_pass, rule
+from simulator.workload.importers.torch.calls import Call, Kind, Tensor
+from simulator.workload.importers.torch.rules import Draft, moved, one_pass, rule
 
 
 @rule("_fft_r2c", "_fft_c2r", "_fft_c2c")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from simulator.device.device import load_device
 from simulator.device.framework import load_framework
+from simulator.execution.certainty import Interval, Question, certainty, interval_of
 from simulator.pipeline import Options, simulate
-from simulator.training.certainty import Interval, Question, certainty, interval_of
 from simulator.workload.reading import load_workload
 
 KNOWN = Question("resnet50", load_device("v100-sxm2-16gb"), load_framework("pytorch"), "fp32", 64, 0.0)

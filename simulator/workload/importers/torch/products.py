@@ -9,8 +9,8 @@ from simulator.op.attention import SOFTMAX_FLOPS
 from simulator.op.fused_attention import GRADIENT_FLOPS
 from simulator.op.kernel import OpClass, Window
 from simulator.units import FLOPS_PER_MAC
-from simulator.workload.importers.torch_calls import Call, Tensor
-from simulator.workload.importers.torch_rules import Draft, Moved, moved, rule
+from simulator.workload.importers.torch.calls import Call, Tensor
+from simulator.workload.importers.torch.rules import Draft, Moved, moved, rule
 
 
 def _window(kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Window:

@@ -8,7 +8,7 @@ from typing import Any
 from simulator.errors import InputError, UnsupportedError, suggestion
 from simulator.op.base import Shape
 from simulator.workload.importers import Given, Request
-from simulator.workload.importers.huggingface_config import Config
+from simulator.workload.importers.huggingface.config import Config
 
 SEQUENCE = 512
 """Positions where a configuration allows as many. [tokens]"""
@@ -94,7 +94,7 @@ def _class(config: Config, kind: str, *, two_sided: bool) -> Any:
 
 def _model(make: Any, settings: Any, request: Request) -> Any:
     """The module, with shapes alone."""
-    from simulator.workload.importers.torch_values import built_without_data
+    from simulator.workload.importers.torch.values import built_without_data
 
     options = {"attn_implementation": "eager"} if request.attention == "eager" else {}
     with built_without_data():

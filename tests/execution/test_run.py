@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.device.device import load_device
+from simulator.execution.run import run_of
+from simulator.execution.step import layer_times, step_of
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.precision import get_precision
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.times import Bound, kernel_times
-from simulator.training.run import run_of
-from simulator.training.step import layer_times, step_of
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
 

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from simulator.errors import UnsupportedError
-from simulator.workload.importers import huggingface_models as models
-from simulator.workload.importers.huggingface_config import Config
-from simulator.workload.importers.huggingface_models import Family, Translate
-from simulator.workload.importers.huggingface_parts import all_heads, base, gated_mlp, plain_mlp, turned
+from simulator.workload.importers.huggingface import models as models
+from simulator.workload.importers.huggingface.config import Config
+from simulator.workload.importers.huggingface.models import Family, Translate
+from simulator.workload.importers.huggingface.parts import all_heads, base, gated_mlp, plain_mlp, turned
 
 
 @dataclass(frozen=True, slots=True)

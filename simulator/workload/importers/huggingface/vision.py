@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from simulator.errors import InputError, UnsupportedError
 from simulator.workload.families.transformer import FeedForward, Heads, Mode, Style
 from simulator.workload.families.vision_tower import Encoder, Pool, Shuffle, Tower, square
-from simulator.workload.importers.huggingface_config import MAX_LAYERS, Config
-from simulator.workload.importers.huggingface_parts import dropout_rate
+from simulator.workload.importers.huggingface.config import MAX_LAYERS, Config
+from simulator.workload.importers.huggingface.parts import dropout_rate
 
 SOFT_TOKENS = 280
 """Tokens that Gemma 4's image processor allows an image, unless told otherwise."""

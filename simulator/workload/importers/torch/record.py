@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from simulator.workload.importers.torch_calls import Call, Kind, Tensor
-from simulator.workload.importers.torch_shapes import output_like
-from simulator.workload.importers.torch_values import Values, attach
+from simulator.workload.importers.torch.calls import Call, Kind, Tensor
+from simulator.workload.importers.torch.shapes import output_like
+from simulator.workload.importers.torch.values import Values, attach
 
 FREE = {"_unsafe_view", "empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided", "unsafe_split",
         "unsafe_split_with_sizes", "lift_fresh", "lift", "set_", "resize_", "_local_scalar_dense", "is_same_size",

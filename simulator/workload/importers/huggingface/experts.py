@@ -1,11 +1,11 @@
-"""Hugging Face architectures with experts or layers of several kinds; see `huggingface_models`."""
+"""Hugging Face architectures with experts or layers of several kinds; see `models`."""
 
 from __future__ import annotations
 
 from simulator.errors import UnsupportedError
-from simulator.workload.importers.huggingface_config import Config
-from simulator.workload.importers.huggingface_models import Family, gemma3
-from simulator.workload.importers.huggingface_parts import all_heads, base, experts, full_every, gated_mlp, turned
+from simulator.workload.importers.huggingface.config import Config
+from simulator.workload.importers.huggingface.models import Family, gemma3
+from simulator.workload.importers.huggingface.parts import all_heads, base, experts, full_every, gated_mlp, turned
 
 
 def gemma4(config: Config) -> Family:

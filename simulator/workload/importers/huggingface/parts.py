@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.errors import InputError, UnsupportedError
-from simulator.workload.importers.huggingface_config import MAX_SIZE, Config
+from simulator.workload.importers.huggingface.config import MAX_SIZE, Config
 
 
 def base(config: Config, *, tied: bool = False) -> dict[str, Any]:
