@@ -74,7 +74,7 @@ gallery: $(RUN_STAMP) ## make the reports in reports/gallery/ again
 	$(SIMULATE) --workload alexnet --device v100 --epochs 90 --out reports/gallery $(ARGS)
 
 accuracy: $(RUN_STAMP) ## validate against the published measurements and draw docs/accuracy/ again
-	$(SIMULATE) validate tests/validation/networks.csv --out docs/accuracy
+	$(SIMULATE) validate tests/validation/networks.csv --held-out --out docs/accuracy
 
 held-out: $(RUN_STAMP) ## errors with workloads and devices held out of the fit; half an hour
 	.venv/bin/python -m simulator.calibration.held_out tests/validation docs/accuracy/held_out.md

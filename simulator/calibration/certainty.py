@@ -6,27 +6,20 @@ row's measurer, framework, device or workload (`held_out.csv`), and writes `hard
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simulator import catalog
-from simulator.calibration.validation import (
-    Case,
-    Measurement,
-    device_of,
-    predict,
-    read_measurements,
-    workload_of,
-)
+from simulator.calibration.measurements import Measurement, device_of, read_measurements, workload_of
+from simulator.calibration.samples import GROUPS, KEYS, SEEN, Sample, features, samples
+from simulator.calibration.validation import predict
 from simulator.device.framework import load_framework
-from simulator.execution.certainty import EAGER, FOLDER, NARROW, SMALL_BATCH, CertaintyProfile, Widths, family_of
+from simulator.execution.certainty import FOLDER, CertaintyProfile, Widths, family_of
 from simulator.op.kernels import FloatArray
 
 COVERAGE = 0.8
@@ -37,12 +30,6 @@ BEYOND = 0.33
 """Logarithm by which step times that are in no table here lie farther off than those that were held out: 2,800 further
 published ones err by 11.1 % in PyTorch at batch 16 and more, where held-out networks err by 8.0 %."""
 
-HELD_OUT = "held_out.csv"
-FOLDS = 4
-KEYS = ("base", "waiting", "small_batch", "narrow", "graph", "workload", "device", "software")
-SEEN = "seen"
-"""Of rows whose measurer the coefficients have seen: narrower; a reader's measurer is never one of them."""
-
 UNMEASURED = 0.5
 """Logarithm by which a family, or a number format on it, that nobody measured widens further: an assumption, since no
 fit can tell; whole devices held out widen less."""
@@ -50,86 +37,12 @@ fit can tell; whole devices held out widen less."""
 STEPS, RATE, SHRINK = 4000, 0.01, 0.002
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A row and a prediction of it.
-
-    Attributes
-    ----------
-    split : what was held out of the fit: "measurer", "framework", "device", "workload", or "" for nothing.
-    error : logarithm of measured over predicted.
-    waiting : share of the step that waits for the host.
-    unseen : which of its measurer, workload, device and software no row of the fit shared.
-    """
-
-    measured: Measurement
-    split: str
-    error: float
-    waiting: float
-    unseen: frozenset[str] = frozenset()
-
-
-def _software(row: Measurement) -> tuple[str, str]:
-    """The framework on a family of devices."""
-    return row.framework, family_of(device_of(row.device))
-
-
-ASPECTS: Mapping[str, Callable[[Measurement], Any]] = {
-    "measurer": lambda row: row.source,
-    "workload": lambda row: row.workload,
-    "device": lambda row: row.device,
-    "software": _software,
-}
-GROUPS: Mapping[str, Callable[[Measurement], str]] = {
-    "measurer": lambda row: row.source,
-    "framework": lambda row: row.framework,
-    "device": lambda row: row.device,
-    "workload": lambda row: row.workload,
-}
-"""Split -> the group of a row that was held out together, a quarter of the groups in each fit."""
-
-
-def samples(folder: Path, cases: Sequence[Case]) -> list[Sample]:
-    """The predicted rows of `networks.csv` as fitted, and as predicted with groups held out."""
-    alone = [case for case in cases if case.measured.devices == 1]
-    known = {case.measured.id: case for case in alone if case.predicted_s is not None}
-    lines = [line for line in _held_out(folder / HELD_OUT) if line["id"] in known]
-    fitted = [known[key].measured for key in dict.fromkeys(line["id"] for line in lines)]
-    unseen = {split: _unseen(fitted, group) for split, group in GROUPS.items()}
-    found = [Sample(case.measured, "", -float(np.log1p(case.error)), case.waiting) for case in known.values()]
-    for line in lines:
-        case, split = known[line["id"]], line["held_out"]
-        error = float(np.log(case.measured.step_s / float(line["predicted_s"])))
-        found.append(Sample(case.measured, split, error, case.waiting, unseen[split][case.measured.id]))
-    return found
-
-
-def _unseen(rows: Sequence[Measurement], group: Callable[[Measurement], str]) -> dict[str, frozenset[str]]:
-    """Row -> the aspects of it that no row of its fit shared, when a quarter of the groups was held out."""
-    names = sorted({group(row) for row in rows})
-    fold = {name: place % FOLDS for place, name in enumerate(names)}
-    known = {
-        (number, aspect): {of(row) for row in rows if fold[group(row)] != number}
-        for number in range(FOLDS)
-        for aspect, of in ASPECTS.items()
-    }
-    return {
-        row.id: frozenset(aspect for aspect, of in ASPECTS.items() if of(row) not in known[fold[group(row)], aspect])
-        for row in rows
-    }
-
-
-def _held_out(path: Path) -> list[dict[str, str]]:
-    lines = [line for line in catalog.read_text(path).splitlines() if not line.startswith("#")]
-    return list(csv.DictReader(lines))
-
-
 def fit_widths(found: Sequence[Sample], side: int) -> Widths:
     """The widths below (-1) or above (+1) the prediction, by quantile regression.
 
     What was held out can only widen: those coefficients are kept at or above zero.
     """
-    design = np.array([[*_features(sample).values()] for sample in found])
+    design = np.array([[*features(sample).values()] for sample in found])
     names = [*KEYS, SEEN]
     errors = side * np.array([sample.error for sample in found])
     weights = _weights(found)
@@ -148,19 +61,6 @@ def fit_widths(found: Sequence[Sample], side: int) -> Widths:
     chosen = dict(zip(names, values.tolist(), strict=True))
     chosen["base"] += BEYOND
     return Widths(family=UNMEASURED, **{name: round(chosen[name], 2) for name in KEYS})
-
-
-def _features(sample: Sample) -> dict[str, float]:
-    row = sample.measured
-    return {
-        "base": 1.0,
-        "waiting": sample.waiting,
-        "small_batch": float(row.batch < SMALL_BATCH),
-        "narrow": float(row.precision in NARROW),
-        "graph": float(not row.framework.startswith(EAGER)),
-        **{aspect: float(aspect in sample.unseen) for aspect in ("workload", "device", "software")},
-        SEEN: float("measurer" not in sample.unseen),
-    }
 
 
 def _weights(found: Sequence[Sample]) -> FloatArray:
@@ -190,7 +90,7 @@ LEAST = 50
 
 def share_inside(test: Sequence[Sample], low: Widths, high: Widths) -> float:
     """Share of the samples that their intervals hold."""
-    design = np.array([list(_features(sample).values())[:-1] for sample in test])
+    design = np.array([list(features(sample).values())[:-1] for sample in test])
     error = np.array([sample.error for sample in test])
     below, above = (np.exp(design @ np.array([getattr(widths, key) for key in KEYS])) for widths in (low, high))
     return float(np.mean((error >= -below) & (error <= above)))

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from simulator.calibration.kernels import MeasuredKernels
-from simulator.calibration.validation import Measurement, device_of, options_of, workload_of
+from simulator.calibration.measurements import Measurement, device_of, options_of, workload_of
 from simulator.device.device import Device
 from simulator.device.framework import Framework, load_framework
 from simulator.errors import SimulatorError

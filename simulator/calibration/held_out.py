@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from simulator.calibration.certainty import GROUPS, HELD_OUT
 from simulator.calibration.fit import Problem, Row, fit, predict_rows
+from simulator.calibration.measurements import Measurement
 from simulator.calibration.profiles import problem
-from simulator.calibration.validation import Case, Errors, Measurement, by_batch, errors
+from simulator.calibration.samples import FOLDS, GROUPS, HELD_OUT
+from simulator.calibration.validation import Case, Errors, by_batch, errors
 
-FOLDS = 4
 ROUNDS = 4
 """Rounds of each fit, two fewer than a full one; the third still lowers the sum of squares by a hundredth."""
 

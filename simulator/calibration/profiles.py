@@ -10,7 +10,7 @@ from pathlib import Path
 from simulator import catalog
 from simulator.calibration.fit import Parameter, Problem, Values, fit, rows_of
 from simulator.calibration.kernels import read_kernels
-from simulator.calibration.validation import read_measurements
+from simulator.calibration.measurements import read_measurements
 from simulator.device.framework import load_framework
 from simulator.errors import InputError
 

@@ -1,58 +1,21 @@
-"""Predicted against measured step times: a table of measurements becomes cases, cases become errors."""
+"""Predicted against measured step times: measurements become cases, cases become errors."""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
-from simulator import catalog
-from simulator.device.device import Device, load_device
-from simulator.device.framework import release
+from simulator.calibration.measurements import Measurement, device_of, layout_of, options_of, workload_of
+from simulator.device.device import Device
 from simulator.device.system import Cluster, cluster_of_system, load_system, usual_cluster
-from simulator.errors import InputError, SimulatorError, UnsupportedError
+from simulator.errors import SimulatorError, UnknownNameError, UnsupportedError
+from simulator.execution.certainty import family_of
 from simulator.op.kernels import FloatArray
-from simulator.pipeline import Options, Simulation, simulate
+from simulator.pipeline import Simulation, simulate
 from simulator.roofline.times import Bound
-from simulator.workload.importers import Request
-from simulator.workload.reading import load_workload
-from simulator.workload.workload import Workload
-
-COLUMNS = ("workload", "device", "task", "precision", "batch", "devices", "step_s")
-"""Columns that a table must have; `optimizer`, `framework`, `year` of its release, `input_size`, `system`, `id` are
-optional. `batch` is of each device."""
-
-TASKS = ("train", "infer", "forward", "backward")
-MAX_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One measured step. [s]"""
-
-    id: str
-    workload: str
-    device: str
-    task: str
-    precision: str
-    batch: int
-    devices: int
-    step_s: float
-    optimizer: bool
-    framework: str
-    input_size: str
-    source: str = ""
-    system: str = ""
-
-    @property
-    def setting(self) -> tuple[str, str]:
-        """(device, workload): what weighs one, however many batches of it were measured."""
-        return self.device, self.workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,62 +54,6 @@ class Errors:
     covered: float
 
 
-def read_measurements(path: Path) -> list[Measurement]:
-    """Rows of a CSV table; lines that start with # and unknown columns are passed over.
-
-    Raises
-    ------
-    InputError
-        Naming the file, the line and the column that is missing or malformed.
-    """
-    text = catalog.read_text(path, MAX_BYTES)
-    numbered = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if not line.startswith("#")]
-    reader = csv.DictReader(line + "\n" for _, line in numbered)
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: the column {missing[0]!r} is missing; a table has {', '.join(COLUMNS)}")
-    measurements = []
-    for row in reader:
-        number = numbered[reader.line_num - 1][0]
-        measurements.append(_measurement(row, number, f"{path}: line {number}"))
-    return measurements
-
-
-def _measurement(row: Mapping[str, str | None], number: int, where: str) -> Measurement:
-    def text(column: str, default: str = "") -> str:
-        return (row.get(column) or default).strip()
-
-    try:
-        batch, devices, step_s = int(text("batch")), int(text("devices", "1")), float(text("step_s"))
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from None
-    if batch < 1 or devices < 1 or not 0 < step_s < float("inf"):
-        raise InputError(f"{where}: batch, devices and step_s must be positive")
-    if text("task") not in TASKS:
-        raise InputError(f"{where}: unknown task {text('task')!r}; known: {', '.join(TASKS)}")
-    return Measurement(
-        id=text("id", str(number)),
-        workload=text("workload"),
-        device=text("device"),
-        task=text("task"),
-        precision=text("precision"),
-        batch=batch,
-        devices=devices,
-        step_s=step_s,
-        optimizer=text("optimizer", "true").lower() not in ("false", "0", "no"),
-        framework=_software(text("framework", "pytorch"), text("year")),
-        input_size=text("input_size"),
-        source=text("source"),
-        system=text("system"),
-    )
-
-
-def _software(framework: str, year: str) -> str:
-    """The framework that describes a year's releases; as named where the year is not a plain number."""
-    number = year.partition(".")[0]
-    return release(framework, int(number)) if number.isdecimal() else framework
-
-
 def predict(measured: Measurement) -> Case:
     """The prediction of one measurement, or the reason why there is none."""
     try:
@@ -182,37 +89,6 @@ def _case(measured: Measurement, simulation: Simulation) -> Case:
         return case
     return replace(case, low_s=seconds * interval.low, high_s=seconds * interval.high)
 
-
-def options_of(measured: Measurement) -> Options:
-    """The options of a measured step; whether it fits was settled by running it."""
-    return Options(
-        batch=measured.batch,
-        precision=measured.precision,
-        task="infer" if measured.task == "infer" else "train",
-        framework=measured.framework,
-        ignore_memory=True,
-    )
-
-
-def workload_of(measured: Measurement) -> Workload:
-    """The network of a measured step."""
-    return _workload(measured.workload, measured.input_size)
-
-
-@lru_cache(maxsize=256)
-def _workload(name: str, input_size: str) -> Workload:
-    """A workload at an image size "224x224" or a sequence length "512"."""
-    if not input_size:
-        return load_workload(name)
-    height, _, width = input_size.partition("x")
-    if not height.isdigit() or (width and width != height):
-        raise InputError(f"input size {input_size!r}: write a square image as 224x224 or a sequence length as 512")
-    size = int(height)
-    return load_workload(name, request=Request(image_size=size) if width else Request(sequence=size))
-
-
-device_of = lru_cache(maxsize=256)(load_device)
-"""A measured device by name, read once."""
 
 LARGE_BATCH = 16
 """From here on a step is long enough that the device, not the host, decides; the two are judged apart."""
@@ -274,9 +150,50 @@ def _quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
     return float(np.interp(share, np.cumsum(weight) - weight / 2, values[order]))
 
 
+COLUMN_OF: Mapping[str, Callable[[Case], str]] = {
+    "family": lambda case: family_of(device_of(case.measured.device)),
+    "host": lambda case: case.measured.host or device_of(case.measured.device).profile.host,
+    "layout": lambda case: layout_of(case.measured),
+    "measurer": lambda case: case.measured.source,
+    "bound": lambda case: str(case.bound or ""),
+    "grade": lambda case: str(case.grade or ""),
+}
+"""Columns by which cases can be grouped beside those of a table: what the names of its rows stand for."""
+
+FIELDS = tuple(name for name in Measurement.__dataclass_fields__ if name not in ("other", "step_s", "id"))
+
+
+def columns_of(cases: Iterable[Case]) -> tuple[str, ...]:
+    """Columns by which the cases can be grouped."""
+    further = dict.fromkeys(name for case in cases for name in case.measured.other)
+    return tuple(dict.fromkeys((*FIELDS, *COLUMN_OF, *further)))
+
+
+def column_of(case: Case, key: str) -> str:
+    """A case's value of a column; "" where the row has none, or names what does not exist."""
+    try:
+        if key in COLUMN_OF:
+            return COLUMN_OF[key](case)
+    except SimulatorError:
+        return ""
+    return str(getattr(case.measured, key) if key in FIELDS else case.measured.other.get(key, ""))
+
+
 def grouped(cases: Sequence[Case], key: str) -> dict[str, list[Case]]:
-    """Cases by one of "task", "precision", "device", "workload", "framework"."""
+    """Cases by the value of a column, numbers in their order.
+
+    Raises
+    ------
+    UnknownNameError
+        If no row has such a column.
+    """
+    if cases and key not in (known := columns_of(cases)):
+        raise UnknownNameError("column", key, known)
     groups: dict[str, list[Case]] = {}
     for case in cases:
-        groups.setdefault(str(getattr(case.measured, key)), []).append(case)
-    return dict(sorted(groups.items()))
+        groups.setdefault(column_of(case, key), []).append(case)
+    return dict(sorted(groups.items(), key=lambda item: _order(item[0])))
+
+
+def _order(name: str) -> tuple[float, str]:
+    return (float(name), "") if name.isdecimal() else (math.inf, name)

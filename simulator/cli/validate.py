@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from simulator.errors import InputError
+
+if TYPE_CHECKING:
+    from simulator.report.validation import Validation
 
 
 @click.command("validate")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--by", multiple=True, metavar="COLUMN", help="Group by this column of the table, or by family; repeat.")
+@click.option("--held-out", is_flag=True, help="Also errors of fits without a row's group (held_out.csv).")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="OLD.JSON",
+    help="What moved since a run with --json, row by row.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the parity plot and the table of cases.")
 @click.option("--json", "as_json", is_flag=True, help="Statistics and cases as JSON on stdout.")
-def command(file: Path, out: Path | None, as_json: bool) -> None:
+def command(
+    file: Path, by: tuple[str, ...], held_out: bool, against: Path | None, out: Path | None, as_json: bool
+) -> None:
     """Predict each measured step of a CSV table and print the errors by task, precision, device and workload.
 
     Columns: workload, device, task (train, infer, forward, backward), precision, batch, devices, step_s; if you like,
-    optimizer (false: the time leaves the update out), framework and the year of its release, input_size (224x224, or a
-    sequence length), system (what joins several devices), id. Others are passed over; batch is of each device.
+    optimizer (false: the time leaves the update out), framework and the year of its release, layout (channels first or
+    last), input_size (224x224, or a sequence length), system (what joins several devices), source, id. Any other column
+    can be grouped by, as can family (of the device), host, layout, bound and grade; batch is of each device.
 
     A table of collectives (op, link, devices, nodes, size_bytes, time_s) is predicted too, by link and operation.
 
@@ -25,24 +42,47 @@ def command(file: Path, out: Path | None, as_json: bool) -> None:
     """
     from simulator.calibration.collectives import is_collectives
     from simulator.calibration.served import is_served
-    from simulator.calibration.validation import predict, read_measurements
+
+    if is_served(file) or is_collectives(file):
+        if by or held_out or against:
+            raise InputError(f"{file}: --by, --held-out and --against are for tables of step times")
+        (_served(file, out, as_json) if is_served(file) else _collectives(file, as_json))
+    else:
+        _steps(_validation(file, by, held_out, against), out, as_json)
+
+
+def _validation(file: Path, by: tuple[str, ...], held_out: bool, against: Path | None) -> Validation:
+    """Each step of the table predicted; an unknown column is an error before any of it."""
+    from simulator.calibration.changes import compare
+    from simulator.calibration.measurements import read_measurements
+    from simulator.calibration.samples import held_out_cases
+    from simulator.calibration.validation import Case, grouped, predict
+    from simulator.report.validation import GROUPS, Validation
+
+    measured = read_measurements(file)
+    for key in by:
+        grouped([Case(row) for row in measured], key)
+    cases = [predict(row) for row in measured]
+    return Validation(
+        cases,
+        by or GROUPS,
+        held_out_cases(file.parent, cases) if held_out else {},
+        compare(cases, against) if against else None,
+    )
+
+
+def _steps(found: Validation, out: Path | None, as_json: bool) -> None:
+    """A table of step times."""
     from simulator.report import validation
 
-    if is_served(file):
-        _served(file, out, as_json)
-        return
-    if is_collectives(file):
-        _collectives(file, as_json)
-        return
-    cases = [predict(measured) for measured in read_measurements(file)]
     if out is not None:
-        validation.write_validation(cases, out)
+        validation.write_validation(found, out)
     if as_json:
         from simulator.report.summary import json_text
 
-        click.echo(json_text(validation.validation_summary(cases)))
+        click.echo(json_text(validation.validation_summary(found)))
     else:
-        validation.print_validation(cases, out)
+        validation.print_validation(found, out)
 
 
 def _collectives(file: Path, as_json: bool) -> None:

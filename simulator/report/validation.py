@@ -1,35 +1,69 @@
-"""Validation: error statistics, a parity plot and the worst cases."""
+"""Validation: error statistics, the worst cases, errors where groups were held out, what moved since an earlier run."""
 
 from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simulator.calibration.validation import Case, Errors, by_batch, errors, grouped
+from simulator.calibration.changes import Comparison
+from simulator.calibration.validation import Case, Errors, by_batch, column_of, errors, grouped
 from simulator.report.listing import Row, print_table
-from simulator.report.style import BOUNDS
+from simulator.report.moved import comparison_summary, comparison_tables
+from simulator.report.parity import write_parity
 from simulator.report.tables import markdown_table
 from simulator.units import duration
 
-GROUPS = ("task", "precision", "device", "devices", "framework", "workload")
+GROUPS = ("task", "precision", "device", "devices", "framework", "layout", "host", "year", "workload")
 WORST = 10
 CASE_KEYS = (
     *("id", "workload", "device", "task", "precision", "batch", "measured_s"),
-    *("predicted_s", "low_s", "high_s", "bound", "grade", "reason"),
+    *("predicted_s", "low_s", "high_s", "bound", "grade", "reason", "framework", "layout", "host", "year"),
 )
 
 
-def validation_summary(cases: Sequence[Case]) -> dict[str, Any]:
-    """Statistics and every case; a case without a prediction has its reason."""
-    return {
-        "all": _statistics(cases),
-        "by": {key: {name: _statistics(group) for name, group in grouped(cases, key).items()} for key in GROUPS},
-        "cases": [_case(case) for case in cases],
+@dataclass(frozen=True)
+class Validation:
+    """What `simulate validate` shows.
+
+    Attributes
+    ----------
+    by : columns to group by.
+    held_out : what was held out -> cases predicted without their group; empty where that was not asked.
+    against : what moved since an earlier run, if one was given.
+    """
+
+    cases: Sequence[Case]
+    by: Sequence[str] = GROUPS
+    held_out: Mapping[str, Sequence[Case]] = field(default_factory=dict)
+    against: Comparison | None = None
+
+
+def validation_summary(found: Validation) -> dict[str, Any]:
+    """Statistics and every case; a case without a prediction has its reason. Keys and units: docs/json.md."""
+    held_out = {
+        split: {"all": _statistics(cases), "by": _by(cases, _columns(found, split))}
+        for split, cases in found.held_out.items()
     }
+    return {
+        "all": _statistics(found.cases),
+        "by": _by(found.cases, found.by),
+        **({"held_out": held_out} if held_out else {}),
+        **({"against": comparison_summary(found.against)} if found.against else {}),
+        "cases": [_case(case) for case in found.cases],
+    }
+
+
+def _by(cases: Sequence[Case], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: {name: _statistics(group) for name, group in grouped(cases, key).items()} for key in keys}
+
+
+def _columns(found: Validation, split: str) -> Sequence[str]:
+    """By what held-out cases are grouped: as asked, or by what was held out."""
+    return (split,) if tuple(found.by) == GROUPS else found.by
 
 
 def _statistics(cases: Sequence[Case]) -> dict[str, Any]:
@@ -55,6 +89,8 @@ def _case(case: Case) -> dict[str, Any]:
     values = (
         *(measured.id, measured.workload, measured.device, measured.task, measured.precision, measured.batch),
         *(measured.step_s, case.predicted_s, case.low_s, case.high_s, case.bound, case.grade, case.reason),
+        measured.framework,
+        *(column_of(case, key) for key in ("layout", "host", "year")),
     )
     return dict(zip(CASE_KEYS, values, strict=True))
 
@@ -65,7 +101,8 @@ def statistics_rows(cases: Sequence[Case], key: str) -> list[Row]:
     for name, group in grouped(cases, key).items():
         for label, found in list(_splits(group).items())[1:]:
             if found is not None:
-                rows.append({key: name, "batch": ">= 16" if "more" in label else "< 16", **_cells(found)})
+                size = {"size" if key == "batch" else "batch": ">= 16" if "more" in label else "< 16"}
+                rows.append({key: name or "not said", **size, **_cells(found)})
     return rows
 
 
@@ -100,6 +137,7 @@ def worst_rows(cases: Sequence[Case]) -> list[Row]:
         {
             "worst": case.measured.workload,
             "device": case.measured.device,
+            "framework": case.measured.framework,
             "task": f"{case.measured.task} {case.measured.precision}",
             "batch": case.measured.batch,
             "measured": duration(case.measured.step_s),
@@ -111,63 +149,45 @@ def worst_rows(cases: Sequence[Case]) -> list[Row]:
     ]
 
 
-def print_validation(cases: Sequence[Case], out: Path | None) -> None:
+def tables_of(found: Validation) -> Iterator[tuple[str, list[Row]]]:
+    """Title and rows of every table that is shown."""
+    yield f"{len(found.cases)} measured steps", overall_rows(found.cases)
+    for split, cases in found.held_out.items():
+        yield f"{len(cases)} steps, the {split} held out of the fit", overall_rows(cases)
+        for key in _columns(found, split):
+            yield f"{split} held out, by {key}", statistics_rows(cases, key)
+    if found.against is not None:
+        yield from comparison_tables(found.against)
+    for key in found.by:
+        yield f"by {key}", statistics_rows(found.cases, key)
+    yield "worst cases", worst_rows(found.cases)
+    yield "rows without a prediction", reason_rows(found.cases)
+
+
+def print_validation(found: Validation, out: Path | None) -> None:
     """All tables on stdout."""
-    print_table(f"{len(cases)} measured steps", overall_rows(cases))
-    for key in GROUPS:
-        print_table(f"by {key}", statistics_rows(cases, key))
-    print_table("worst cases", worst_rows(cases))
-    print_table("rows without a prediction", reason_rows(cases))
+    for title, rows in tables_of(found):
+        print_table(title, rows)
     if out is not None:
         print(f"parity plot and cases: {out}")
 
 
-def write_validation(cases: Sequence[Case], out: Path) -> None:
+def write_validation(found: Validation, out: Path) -> None:
     """`tables.md`, `parity.png`, `parity.svg` and `cases.csv` in a folder."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / "cases.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(CASE_KEYS)
-        writer.writerows(_case(case).values() for case in cases)
-    (out / "tables.md").write_text(validation_page(cases), encoding="utf-8")
-    _parity_figure(cases, out)
+        writer.writerows(_case(case).values() for case in found.cases)
+    (out / "tables.md").write_text(validation_page(found), encoding="utf-8")
+    write_parity(found.cases, "family" if tuple(found.by) == GROUPS else found.by[0], out)
 
 
-def validation_page(cases: Sequence[Case]) -> str:
+def validation_page(found: Validation) -> str:
     """All tables as Markdown."""
-    tables = {f"{len(cases)} measured steps": overall_rows(cases)}
-    tables |= {f"By {key}": statistics_rows(cases, key) for key in GROUPS}
-    tables |= {"Worst cases": worst_rows(cases), "Rows without a prediction": reason_rows(cases)}
     parts = ["# Predicted against measured step times", "![Parity plot](parity.png)"]
-    for title, rows in tables.items():
+    for title, rows in tables_of(found):
         if rows:
-            parts += [f"## {title}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
+            heading = title[0].upper() + title[1:]
+            parts += [f"## {heading}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
     return "\n\n".join(parts) + "\n"
-
-
-def _parity_figure(cases: Sequence[Case], out: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 7))
-    axes = figure.subplots()
-    seconds: list[float] = []
-    for bound, (word, colour, marker) in BOUNDS.items():
-        chosen = [case for case in cases if case.predicted_s is not None and case.bound == bound.name.lower()]
-        if not chosen:
-            continue
-        measured = [case.measured.step_s for case in chosen]
-        predicted = [case.predicted_s or 0.0 for case in chosen]
-        seconds += [*measured, *predicted]
-        label = f"bound by {word} ({len(chosen)})"
-        axes.scatter(measured, predicted, s=14, c=colour, marker=marker, alpha=0.6, linewidths=0, label=label)
-    low, high = (min(seconds, default=1e-3) / 1.5, max(seconds, default=1.0) * 1.5)
-    axes.plot([low, high], [low, high], color="black", linewidth=1)
-    axes.fill_between([low, high], [0.8 * low, 0.8 * high], [1.2 * low, 1.2 * high], color="#009E73", alpha=0.15, lw=0)
-    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
-    axes.set_xlabel("measured step [s]")
-    axes.set_ylabel("predicted step [s]")
-    axes.set_title("Predicted against measured step times; the band is ±20 %")
-    if axes.collections[1:]:
-        axes.legend(loc="upper left")
-    for suffix in ("png", "svg"):
-        figure.savefig(out / f"parity.{suffix}", dpi=130, bbox_inches="tight")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import exp
 
-from simulator.calibration.certainty import BEYOND, Sample, _unseen, fit_widths
-from simulator.calibration.validation import Measurement
+from simulator.calibration.certainty import BEYOND, fit_widths
+from simulator.calibration.measurements import Measurement
+from simulator.calibration.samples import Sample, unseen_of
 
 
 def row(number: int, device: str = "v100", workload: str = "resnet50", source: str = "a") -> Measurement:
@@ -22,9 +23,9 @@ def test_a_width_is_the_quantile_of_the_errors() -> None:
     assert below < 0.05
 
 
-def test_what_no_row_of_a_fit_shared_is_unseen() -> None:
+def test_what_no_row_of_a_fit_shared_isunseen_of() -> None:
     # Four groups, one held out at a time: the workload "rare" stands in source "d" alone.
     rows = [row(n, source=source) for n, source in enumerate("abc")] + [row(9, workload="rare", source="d")]
-    unseen = _unseen(rows, lambda one: one.source)
+    unseen = unseen_of(rows, lambda one: one.source)
     assert unseen["9"] == {"measurer", "workload"}
     assert unseen["0"] == {"measurer"}

@@ -24,7 +24,8 @@ from simulator.calibration.fit import (
     rows_of,
 )
 from simulator.calibration.kernels import MeasuredKernels, read_kernels
-from simulator.calibration.validation import Measurement, predict
+from simulator.calibration.measurements import Measurement
+from simulator.calibration.validation import predict
 from simulator.device.device import load_device
 from simulator.device.framework import load_framework
 from simulator.op.kernel import OpClass, Phase, Role

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from simulator.calibration.validation import Case, Measurement, errors, grouped, predict, read_measurements
+from simulator.calibration.measurements import Measurement, read_measurements
+from simulator.calibration.validation import Case, errors, grouped, predict
 from simulator.cli import main
 from simulator.device.device import load_device
 from simulator.errors import InputError
@@ -277,6 +278,101 @@ def test_json_counts_what_has_no_prediction(file: str) -> None:
     assert answer["all"]["batch_16_and_more"]["cases"] == answer["all"]["batch_below_16"]["cases"] == 1
     assert answer["by"]["workload"]["lenet55"]["not_predicted"] == 1
     assert answer["by"]["workload"]["lenet55"]["by_row"] is None
+
+
+def test_a_run_groups_by_any_column_of_the_table(tmp_path: Path) -> None:
+    lines = f"{HEADER},weather", f"{ROW},rain", f"{ROW.replace(',64,', ',32,')},sun"
+    answer = json.loads(run(str(table(tmp_path, *lines)), "--by", "weather", "--by", "family", "--json").stdout)
+    assert list(answer["by"]) == ["weather", "family"]
+    assert {name: group["rows"] for name, group in answer["by"]["weather"].items()} == {"rain": 1, "sun": 1}
+    assert list(answer["by"]["family"]) == ["volta"]
+
+
+def test_an_unknown_column_is_one_line_with_the_nearest(file: str) -> None:
+    result = run(file, "--by", "worklod")
+    assert result.exit_code == 2
+    assert "unknown column 'worklod'; did you mean 'workload'?" in result.stderr
+
+
+def test_numbers_are_grouped_in_their_order() -> None:
+    cases = [Case(measured(batch=batch), predicted_s=1.0) for batch in (8, 64, 16)]
+    assert list(grouped(cases, "batch")) == ["8", "16", "64"]
+
+
+@pytest.mark.parametrize(
+    ("framework", "layout", "expected"),
+    [
+        ("pytorch", "NHWC", "pytorch-channels-last"),
+        ("pytorch", "channels_last", "pytorch-channels-last"),
+        ("pytorch-channels-last", "channels first", "pytorch"),
+        ("pytorch", "nchw", "pytorch"),
+        ("tensorflow", "nhwc", "tensorflow"),
+        ("pytorch", "", "pytorch"),
+    ],
+)
+def test_the_layout_names_the_framework(tmp_path: Path, framework: str, layout: str, expected: str) -> None:
+    (found,) = read_measurements(table(tmp_path, f"{HEADER},framework,layout", f"{ROW},{framework},{layout}"))
+    assert found.framework == expected
+
+
+def test_an_unknown_layout_is_named_with_its_line(tmp_path: Path) -> None:
+    assert "line 2: unknown layout 'chanels last'" in refused(tmp_path, f"{HEADER},layout", f"{ROW},chanels last")
+
+
+def test_cases_have_their_layout_host_and_year(tmp_path: Path) -> None:
+    lines = f"{HEADER},framework,layout,host,year", f"{ROW},pytorch,nhwc,,2024.0"
+    (case,) = json.loads(run(str(table(tmp_path, *lines)), "--json").stdout)["cases"]
+    assert (case["layout"], case["host"], case["year"]) == ("channels last", "server", "2024")
+
+
+def test_against_an_earlier_run(file: str, tmp_path: Path) -> None:
+    earlier = json.loads(run(file, "--json").stdout)
+    good, small = earlier["cases"][:2]
+    before = good["predicted_s"] / 1.1
+    good["predicted_s"], small["id"] = before, "another"
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(earlier), encoding="utf-8")
+    found = json.loads(run(file, "--against", str(old), "--json").stdout)["against"]
+    assert (found["rows"], found["new"], found["gone"]) == (1, 1, 1)
+    assert found["mean_error_before"] == pytest.approx(abs(before / 0.002 - 1))
+    (moved,) = found["moved"]
+    assert (moved["id"], moved["moved"]) == ("good", pytest.approx(0.1))
+    assert "1 rows of both runs (1 new, 1 gone)" in run(file, "--against", str(old)).stdout
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no", '{"cases": [{"id": 1}]}'])
+def test_what_is_no_earlier_run_is_one_line(file: str, tmp_path: Path, content: str) -> None:
+    old = tmp_path / "old.json"
+    old.write_text(content, encoding="utf-8")
+    result = run(file, "--against", str(old))
+    assert result.exit_code == 2
+    assert "not the output of `simulate validate FILE --json`" in result.stderr
+
+
+def held_out(folder: Path, *lines: str) -> None:
+    (folder / "held_out.csv").write_text("\n".join(["# Stored.", "held_out,id,predicted_s", *lines]), encoding="utf-8")
+
+
+def test_held_out_takes_the_stored_predictions(file: str) -> None:
+    held_out(Path(file).parent, "device,good,0.0022", "workload,good,0.0018")
+    result = run(file, "--held-out", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["held_out"]
+    assert list(found) == ["device", "workload"]
+    # 0.0022 and 0.0018 for 0.002: a tenth too slow, a tenth too fast.
+    assert found["device"]["all"]["by_row"]["bias"] == pytest.approx(0.1)
+    assert found["workload"]["by"]["workload"]["lenet5"]["by_row"]["bias"] == pytest.approx(-0.1)
+    assert "1 steps, the device held out of the fit" in run(file, "--held-out").stdout
+
+
+def test_held_out_needs_stored_predictions(file: str) -> None:
+    result = run(file, "--held-out")
+    assert result.exit_code == 2
+    assert "no predictions of fits that held groups out" in result.stderr
+    held_out(Path(file).parent, "device,other,0.0022")
+    assert "none of its predictions is of a row of the table" in run(file, "--held-out").stderr
+    held_out(Path(file).parent, "weather,good,0.0022")
+    assert "found 'weather'" in run(file, "--held-out").stderr
 
 
 def test_tables_on_the_terminal(file: str) -> None:

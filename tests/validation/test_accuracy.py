@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from simulator.calibration.certainty import samples, share_inside
+from simulator.calibration.certainty import share_inside
 from simulator.calibration.fit import predict_kernels
 from simulator.calibration.kernels import read_kernels
-from simulator.calibration.validation import Case, by_batch, errors, grouped, predict, read_measurements
+from simulator.calibration.measurements import read_measurements
+from simulator.calibration.samples import samples
+from simulator.calibration.validation import Case, by_batch, errors, grouped, predict
 from simulator.execution.certainty import certainty
 
 HERE = Path(__file__).parent
