@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from simulator.device.device import Device as Device
     from simulator.device.device import load_device as load_device
     from simulator.errors import SimulatorError as SimulatorError
+    from simulator.parallel.plan import Plan as Plan
     from simulator.pipeline import Options as Options
     from simulator.pipeline import Simulation as Simulation
     from simulator.pipeline import simulate as simulate
     from simulator.pipeline import step_seconds as step_seconds
+    from simulator.planned import simulate_plan as simulate_plan
     from simulator.serving.answer import Service as Service
     from simulator.serving.answer import serve as serve
     from simulator.workload.reading import load_workload as load_workload
@@ -30,6 +32,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Device": "device.device",
     "Options": "pipeline",
+    "Plan": "parallel.plan",
     "Service": "serving.answer",
     "Simulation": "pipeline",
     "SimulatorError": "errors",
@@ -38,6 +41,7 @@ _PLACES = {
     "load_workload": "workload.reading",
     "serve": "serving.answer",
     "simulate": "pipeline",
+    "simulate_plan": "planned",
     "step_seconds": "pipeline",
 }
 

@@ -142,7 +142,7 @@ def simulate(
         raise InputError(f"{workload.name} names no dataset, so that it has no epochs; give --dataset or --samples")
     memory = _memory(workload, device, chosen)
     kernels = kernels_of(workload, chosen)
-    timed = partial(_times, workload, kernels, device, chosen)
+    timed = partial(times_of, workload, kernels, device, chosen)
     times = timed(batch)
     if not times.time_s.any():
         raise InputError(f"{workload.name}: nothing in it takes time, task {chosen.task}, fidelity {chosen.fidelity}")
@@ -175,11 +175,16 @@ def simulate(
 def _memory(workload: Workload, device: Device, options: Options) -> Footprint:
     """What a step holds; an `OutOfMemoryError` where it does not fit, unless that is to be ignored."""
     precision, batch = get_precision(options.precision), options.batch or workload.batch
-    reserve = Reserve() if device.kind == PROCESSOR else load_framework(options.framework).reserve
+    reserve = reserve_of(device, options)
     memory = footprint(workload, batch, precision, device.memory.capacity_bytes, _optimizer(options), reserve)
     if not options.ignore_memory:
         check_fits(memory, workload, device.name, batch)
     return memory
+
+
+def reserve_of(device: Device, options: Options) -> Reserve:
+    """What the framework holds of the device's memory; nothing of a processor's."""
+    return Reserve() if device.kind == PROCESSOR else load_framework(options.framework).reserve
 
 
 def _used(device: Device, options: Options) -> tuple[Used, ...]:
@@ -227,13 +232,15 @@ def step_seconds(workload: Workload, device: Device, batches: FloatArray, option
     """Step time at many batch sizes in one broadcast, shape (batches,). [s]"""
     chosen = options or Options()
     column = np.asarray(batches, dtype=float)[:, None]
-    seconds: FloatArray = _times(workload, kernels_of(workload, chosen), device, chosen, column).time_s.sum(axis=-1)
+    seconds: FloatArray = times_of(workload, kernels_of(workload, chosen), device, chosen, column).time_s.sum(axis=-1)
     return seconds
 
 
 def overhead_shares(workload: Workload, device: Device, batches: FloatArray, options: Options) -> FloatArray:
     """Share of a step's time in kernels that wait for launches or the host, shape (batches,)."""
-    times = _times(workload, kernels_of(workload, options), device, options, np.asarray(batches, dtype=float)[:, None])
+    times = times_of(
+        workload, kernels_of(workload, options), device, options, np.asarray(batches, dtype=float)[:, None]
+    )
     waiting = np.where(times.bound == Bound.OVERHEAD, times.time_s, 0.0)
     shares: FloatArray = waiting.sum(axis=-1) / times.time_s.sum(axis=-1)
     return shares
@@ -272,7 +279,10 @@ def _optimizer(options: Options) -> Optimizer | None:
     return get_optimizer(options.optimizer) if options.task == "train" else None
 
 
-def _times(workload: Workload, kernels: Kernels, device: Device, options: Options, batch: float | FloatArray) -> Times:
+def times_of(
+    workload: Workload, kernels: Kernels, device: Device, options: Options, batch: float | FloatArray
+) -> Times:
+    """Times of a workload's kernels, at one batch or at a column of batches (b, 1)."""
     precision = get_precision(options.precision)
     if options.fidelity == Fidelity.NAPKIN:
         scale = operations_per_sample(workload, options.count) / max(workload.macs, 1)

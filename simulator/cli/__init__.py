@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from simulator.cli.run import run_options
+from simulator.cli.options import run_options
 from simulator.errors import SimulatorError, UnknownNameError
 
 COMMANDS = {
@@ -24,6 +24,7 @@ COMMANDS = {
     "precisions": "The number formats and their widths.",
     "datasets": "What an epoch runs over.",
     "calibrate": "This machine, measured, as a device of its own.",
+    "parallel": "The fastest ways to share a network over many devices, and why the next one loses.",
     "serve": "A language model that is served: first token, tokens a second, cache, cost, at each concurrency.",
     "validate": "Predictions against a table of measured step times.",
     "schema": "JSON Schema of device or workload files, for editors.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli.run import chosen_workload, workload_options
+from simulator.cli.options import chosen_workload, workload_options
 from simulator.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _print_json(network: Workload, count: str) -> None:
 
 
 def _print_caffe_log(workload: str, options: dict[str, Any]) -> None:
-    from simulator.cli.run import chosen_request
+    from simulator.cli.options import chosen_request
     from simulator.workload.importers.caffe import caffe_log
 
     prefix, _, location = workload.partition(":")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from simulator.device.framework import Reserve
 from simulator.errors import OutOfMemoryError
@@ -12,7 +13,7 @@ from simulator.op.kernel import Role
 from simulator.op.optimizer import Optimizer
 from simulator.precision import Precision
 from simulator.units import binary_bytes
-from simulator.workload.workload import Workload
+from simulator.workload.workload import Layer, Workload
 
 NO_RESERVE = Reserve()
 
@@ -98,7 +99,7 @@ def footprint(
         )
     master = widths[Role.STATE] if precision.master_weights else 0
     gradient = widths[Role.STATE] if precision.master_weights else widths[Role.WEIGHT_GRADIENT]
-    per_sample = _saved_bytes(workload, precision) + widths[Role.GRADIENT] * _widest_gradients(workload)
+    per_sample = sum(saved_by_layer(workload, precision)) + widths[Role.GRADIENT] * _widest_gradients(workload)
     return Footprint(
         parameters * (widths[Role.WEIGHT] + master),
         parameters * gradient,
@@ -135,33 +136,39 @@ def _roots(workload: Workload) -> list[int]:
     return roots
 
 
-def _saved_bytes(workload: Workload, precision: Precision) -> float:
-    """What the forward pass keeps for the backward pass, one sample.
+@lru_cache(maxsize=64)
+def saved_by_layer(workload: Workload, precision: Precision) -> tuple[float, ...]:
+    """What the forward pass keeps for the backward pass, one sample, by the first layer that needs it there. [byte]
 
     A tensor is kept once, whoever needs it: a convolution and a normalisation keep their input, a ReLU its output. A
     ReLU's input is needed by nobody, so it is computed in place and costs nothing.
     """
     roots = _roots(workload)
-    kept: set[int] = set()
-    extra = 0.0
+    kept: dict[int, int] = {}
+    saved = [0.0] * len(workload.layers)
     for position, layer in enumerate(workload.layers):
         if layer.op.saves_input:
-            kept.update(roots[source] if source >= 0 else source for source in layer.sources)
+            for source in layer.sources:
+                kept.setdefault(roots[source] if source >= 0 else source, position)
         if layer.op.saves_output:
-            kept.add(roots[position])
-        for role, count in layer.op.saved(layer.site()):
-            extra += precision.widths[role] * count.per_sample
-    total = sum(elements(_shape(workload, handle)) for handle in kept)
-    return precision.widths[Role.ACTIVATION] * total + extra
+            kept.setdefault(roots[position], position)
+        saved[position] += sum(
+            precision.widths[role] * count.per_sample for role, count in layer.op.saved(layer.site())
+        )
+    for handle, position in kept.items():
+        saved[position] += precision.widths[Role.ACTIVATION] * elements(_shape(workload, handle))
+    return tuple(saved)
 
 
 def _widest_gradients(workload: Workload) -> int:
     """Elements of the widest pair of output and input gradients that are alive together, one sample."""
-    return max(
-        elements(layer.output)
-        + sum(elements(shape) for shape, source in zip(layer.inputs, layer.sources, strict=True) if source >= 0)
-        for layer in workload.layers
-    )
+    return max(map(gradient_pair, workload.layers))
+
+
+def gradient_pair(layer: Layer) -> int:
+    """Elements of a layer's output and input gradients, one sample."""
+    sources = zip(layer.inputs, layer.sources, strict=True)
+    return elements(layer.output) + sum(elements(shape) for shape, source in sources if source >= 0)
 
 
 def _peak_live_elements(workload: Workload) -> int:

@@ -75,7 +75,8 @@ class Experts(Op, frozen=True):
     balanced routing has it), activation, a grouped product, the weighted sum. All experts' weights are read, as they
     are once a batch has a few positions for each expert.
 
-    Counts: MACs a position = active * width * features * (3 if gated, else 2).
+    Counts: MACs a position = active * width * features * (3 if gated, else 2). `held` experts are on this device, where
+    the others are on others (expert parallelism): as many rows as positions choose are here, of other devices' too.
     Source: Fedus et al., "Switch Transformers", JMLR 2022; Gale et al., "MegaBlocks", MLSys 2023.
     """
 
@@ -85,6 +86,7 @@ class Experts(Op, frozen=True):
     gated: bool = True
     bias: bool = False
     activation: ActivationName = "silu"
+    held: int | None = None
 
     arity: ClassVar[tuple[int, int | None]] = (2, 2)
     saves_input: ClassVar[bool] = True
@@ -95,7 +97,14 @@ class Experts(Op, frozen=True):
             raise InputError(f"experts: cannot activate {self.active} of {self.count} experts of width {self.width}")
         if len(inputs[0]) != 2 or inputs[1] != (inputs[0][0], self.active):
             raise InputError(f"experts: weights {list(inputs[1])} do not route {list(inputs[0])} to {self.active}")
+        if self.held is not None and not 1 <= self.held <= self.count:
+            raise InputError(f"experts: a device holds 1 to {self.count} experts, found {self.held}")
         return inputs[0]
+
+    @property
+    def _here(self) -> int:
+        """Experts on this device."""
+        return self.held or self.count
 
     @property
     def _first(self) -> int:
@@ -104,11 +113,11 @@ class Experts(Op, frozen=True):
 
     def _matrices(self, inputs: Shapes) -> tuple[int, int]:
         features = inputs[0][1]
-        return self.count * self._first * features, self.count * self.width * features
+        return self._here * self._first * features, self._here * self.width * features
 
     def parameter_sizes(self, inputs: Shapes) -> tuple[int, ...]:
         """The two stacks of matrices, and their biases."""
-        biases = (self.count * self._first, self.count * inputs[0][1]) if self.bias else ()
+        biases = (self._here * self._first, self._here * inputs[0][1]) if self.bias else ()
         return (*self._matrices(inputs), *biases)
 
     def counts(self, site: Site) -> Counts:
@@ -123,7 +132,7 @@ class Experts(Op, frozen=True):
     def _product(self, phase: Phase, site: Site, sides: tuple[int, int]) -> Kernel:
         """Rows of each expert by its (in x out) matrix, forward or backward."""
         depth, columns = sides
-        rows, weights = self._rows(site), self.count * depth * columns
+        rows, weights = self._rows(site), self._here * depth * columns
         role = Role.ACTIVATION if phase is Phase.FORWARD else Role.GRADIENT
         return Kernel(
             OpClass.GEMM,
@@ -131,7 +140,7 @@ class Experts(Op, frozen=True):
             each(FLOPS_PER_MAC * rows * depth * columns),
             ((role, each(rows * depth)), (Role.WEIGHT, once(weights))),
             ((role, each(rows * columns)),),
-            Gemm(each(rows / self.count), once(columns), once(depth), self.count),
+            Gemm(each(rows / self._here), once(columns), once(depth), self._here),
             streamed=each(rows * depth),
             reuse=columns,
         )
@@ -140,14 +149,14 @@ class Experts(Op, frozen=True):
         """The weight gradient of a product of (in x out) matrices, and of its bias."""
         depth, columns = sides
         rows = self._rows(site)
-        written = self.count * columns * (depth + self.bias)
+        written = self._here * columns * (depth + self.bias)
         return Kernel(
             OpClass.GEMM,
             Phase.WEIGHT_GRADIENT,
             each(FLOPS_PER_MAC * rows * depth * columns),
             ((Role.ACTIVATION, each(rows * depth)), (Role.GRADIENT, each(rows * columns))),
             ((Role.WEIGHT_GRADIENT, once(written)),),
-            Gemm(once(columns), once(depth), each(rows / self.count), self.count),
+            Gemm(once(columns), once(depth), each(rows / self._here), self._here),
             streamed=each(rows * depth),
             reuse=columns,
         )

@@ -13,7 +13,7 @@ from simulator.op.elementwise import JoinHeads
 from simulator.op.experts import Experts
 from simulator.op.key_selection import KeySelection
 from simulator.op.sequence import PositionEmbedding
-from simulator.serving.split import cut, last_product
+from simulator.parallel.tensor import cut, last_product
 from simulator.workload.workload import Layer, Network, Workload
 
 

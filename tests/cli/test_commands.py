@@ -13,7 +13,7 @@ import pytest
 
 from simulator import catalog
 from simulator.cli import COMMANDS, EXAMPLES, main
-from simulator.cli.run import _RUN_OPTIONS, run_options
+from simulator.cli.options import _RUN_OPTIONS, run_options
 from simulator.device.device import FOLDER as DEVICES
 from simulator.device.device import MEMORIES
 from simulator.workload.dataset import FOLDER as DATASETS

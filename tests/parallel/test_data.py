@@ -12,7 +12,7 @@ from simulator.device.device import load_device
 from simulator.device.link import load_link
 from simulator.device.system import cluster, cluster_of_system, load_system, usual_cluster
 from simulator.errors import InputError, UnsupportedError
-from simulator.parallel.data import SPREAD, _buckets, _one_after_another
+from simulator.parallel.data import SPREAD, _buckets, one_after_another
 from simulator.pipeline import Options, Simulation, simulate
 from simulator.roofline.times import Bound
 from simulator.workload.reading import load_workload
@@ -34,7 +34,7 @@ def test_buckets_fill_in_the_order_of_the_gradients() -> None:
 
 def test_a_bucket_waits_for_its_gradients_and_for_the_one_before() -> None:
     # 1 to 3; then 3 to 4 though ready at 2; then 10 to 12.
-    ends = _one_after_another(np.array([1.0, 2.0, 10.0]), np.array([2.0, 1.0, 2.0]))
+    ends = one_after_another(np.array([1.0, 2.0, 10.0]), np.array([2.0, 1.0, 2.0]))
     assert ends.tolist() == [3.0, 4.0, 12.0]
 
 

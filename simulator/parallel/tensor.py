@@ -16,7 +16,7 @@ import msgspec
 from simulator.errors import InputError
 from simulator.op.activation import Activation
 from simulator.op.attention import Attention
-from simulator.op.base import Op, Shapes
+from simulator.op.base import Op, Shape, Shapes
 from simulator.op.combine import Add
 from simulator.op.elementwise import JoinHeads, Multiply, Rotary
 from simulator.op.experts import Experts
@@ -67,11 +67,11 @@ def cut(layers: Sequence[Layer], inputs: Shapes, ways: int) -> Cut:
     net, reductions = Network(inputs), 0
     for position, layer in enumerate(layers):
         given = [State.WHOLE if source < 0 else states[source] for source in layer.sources]
-        fed = _fed(layers, readers, position) if isinstance(layer.op, Linear) else ()
-        state = _state(layer.op, given, columns=bool(fed))
+        feeds = fed(layers, readers, position) if isinstance(layer.op, Linear) else ()
+        state = state_of(layer.op, given, columns=bool(feeds))
         states.append(State.WHOLE if position == head else state)
         reductions += State.PARTIAL in given and states[-1] is not State.PARTIAL
-        net.add(_share(layer, net, ways, _columns(fed, position == head, given)), *layer.sources, name=layer.name)
+        net.add(share(layer, net, ways, columns_of(feeds, position == head, given)), *layer.sources, name=layer.name)
     return Cut(tuple(net.layers), reductions)
 
 
@@ -100,7 +100,8 @@ Fed = tuple[Op, int] | tuple[()]
 """The operation that uses a product's columns by shares, attention or another product, and as which of its inputs."""
 
 
-def _fed(layers: Sequence[Layer], readers: Sequence[Sequence[int]], position: int, *, passed: bool = False) -> Fed:
+def fed(layers: Sequence[Layer], readers: Sequence[Sequence[int]], position: int, *, passed: bool = False) -> Fed:
+    """What uses a product's columns by shares; () where nothing does."""
     for reader in readers[position]:
         layer = layers[reader]
         first = layer.sources.index(position) if len(layer.sources) > 1 else JOINED
@@ -108,7 +109,7 @@ def _fed(layers: Sequence[Layer], readers: Sequence[Sequence[int]], position: in
             return layer.op, first
         through = isinstance(layer.op, (Activation, Multiply))
         if through or _keeps(layer.op, first):
-            found = _fed(layers, readers, reader, passed=passed or through)
+            found = fed(layers, readers, reader, passed=passed or through)
             if found:
                 return found
     return ()
@@ -120,12 +121,13 @@ def _keeps(op: Op, first: int) -> bool:
     return by_head or isinstance(op, (Rotary, View)) or (isinstance(op, JoinHeads) and first == 0)
 
 
-def _columns(fed: Fed, is_head: bool, given: Sequence[State]) -> Fed | None:
+def columns_of(feeds: Fed, is_head: bool, given: Sequence[State]) -> Fed | None:
     """None for a product that is not cut by columns."""
-    return fed if is_head or (fed and State.SPLIT not in given) else None
+    return feeds if is_head or (feeds and State.SPLIT not in given) else None
 
 
-def _state(op: Op, given: Sequence[State], *, columns: bool) -> State:
+def state_of(op: Op, given: Sequence[State], *, columns: bool) -> State:
+    """What each device holds of an operation's output."""
     if isinstance(op, Experts):
         return State.PARTIAL
     if isinstance(op, Linear) and State.SPLIT not in given:
@@ -138,7 +140,7 @@ def _state(op: Op, given: Sequence[State], *, columns: bool) -> State:
     return State.PARTIAL if kept and State.PARTIAL in given else State.WHOLE
 
 
-def _share(layer: Layer, net: Network, ways: int, columns: Fed | None) -> Op:
+def share(layer: Layer, net: Network, ways: int, columns: Fed | None) -> Op:
     """The operation of one device."""
     op = layer.op
     if isinstance(op, Linear):
@@ -153,14 +155,20 @@ def _share(layer: Layer, net: Network, ways: int, columns: Fed | None) -> Op:
     return op
 
 
+def head_sizes(op: Attention, inputs: Sequence[Shape]) -> tuple[int, int, int]:
+    """Features of one head of queries, keys and values."""
+    geometry = op.geometry(tuple(inputs))
+    return geometry.key_size, geometry.key_size, geometry.value_size
+
+
 def _kv_part(op: Attention, ways: int) -> int:
     """Heads of keys and values on a device: at least one, fewer than devices are repeated."""
     return max((op.kv_heads or op.heads) // ways, 1)
 
 
-def _part(out: int, fed: Fed, ways: int) -> int:
+def _part(out: int, feeds: Fed, ways: int) -> int:
     """Columns of one device; the vocabulary is padded to whole shares."""
-    attention, place = fed or (None, 0)
+    attention, place = feeds or (None, 0)
     if not isinstance(attention, Attention):
         return -(-out // ways)
     shared = attention.kv_heads or attention.heads

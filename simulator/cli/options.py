@@ -1,0 +1,188 @@
+"""Options of the command line, and the workload that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from simulator.errors import InputError
+
+if TYPE_CHECKING:
+    from simulator.workload.importers import Given, Request
+    from simulator.workload.workload import Workload
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Batches(click.ParamType):  # type: ignore[type-arg]
+    """A batch, or several as text, which a curve over batches takes apart."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """A number where it is one."""
+        text = str(value)
+        if ":" in text or "," in text:
+            return text
+        try:
+            return int(text)
+        except ValueError:
+            self.fail(f"{value!r} is not a valid integer.", param, ctx)
+
+
+_WORKLOAD_OPTIONS = [
+    click.option("--dataset", help="Dataset of an epoch, such as imagenet, instead of the workload's."),
+    click.option("--samples", type=int, help="Samples of an epoch, instead of a dataset."),
+    click.option("--image-size", type=int, help="Height and width of the input images.", metavar="PIXELS"),
+    click.option("--sequence", type=int, help="Length of the input sequence.", metavar="TOKENS"),
+    click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="[NAME=][TYPE:]SHAPE",
+        help="Shape of one sample, such as 3,224,224 or int64:128, where the format lacks it; one for each input.",
+    ),
+    click.option("--boxes", type=click.IntRange(1), help="Boxes that a traced detector keeps at most at each choice."),
+    click.option(
+        "--trace",
+        type=click.Choice(["meta", "real"]),
+        default="meta",
+        show_default=True,
+        help="PyTorch without data, or once on random numbers, for a network that asks for values.",
+    ),
+    click.option("--classes", type=int, help="Classes of the classifier, instead of the workload's."),
+    click.option("--attention", type=click.Choice(["eager", "fused"]), help="How attention is computed."),
+    click.option("--allow-unknown", is_flag=True, help="Keep operations without a cost rule, listed and uncounted."),
+]
+
+_RUN_OPTIONS = [
+    click.option("--workload", multiple=True, metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE."),
+    click.option(
+        "--device",
+        multiple=True,
+        metavar="NAME",
+        help="Device: a name, NAME[KEY=VALUE,...] or a YAML file; repeat to compare.",
+    ),
+    click.option("--devices", type=int, default=1, show_default=True, help="How many of it step together."),
+    click.option("--link", metavar="NAME", help="What joins them, such as nvlink2 or pcie4."),
+    click.option("--system", metavar="NAME", help="Machines of several devices, such as dgx-a100-80gb."),
+    click.option("--nodes", type=int, default=1, show_default=True, help="Machines."),
+    click.option("--network", metavar="NAME", help="What joins machines, such as infiniband-hdr."),
+    click.option("--batch", type=Batches(), help="Samples a step, or 1:256:x2 for a curve of inference."),
+    click.option("--slo", metavar="TIME", help="The largest batch of inference within a latency, such as 50ms."),
+    click.option("--precision", default="fp32", show_default=True, help="fp32, tf32, amp, fp16, bf16, fp64 or int8."),
+    click.option("--task", default="train", show_default=True, help="train or infer."),
+    click.option("--epochs", type=int, help="Passes over the dataset.", show_default="1"),
+    click.option("--optimizer", default="sgd", show_default=True, help="sgd (with momentum) or adam."),
+    click.option("--fidelity", default="calibrated", show_default=True, help="napkin, roofline or calibrated."),
+    click.option("--traffic", default="ideal", show_default=True, help="Memory traffic: ideal, cached or naive."),
+    click.option("--framework", default="pytorch", show_default=True, help="Software that issues the kernels."),
+    click.option("--count", default="exact", show_default=True, help="Operations as exact or as articles count them."),
+    click.option("--memory", metavar="TECH:N", help="Another memory, such as hbm2:4."),
+    click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change a value of every device: a value, 2x or +10%.",
+    ),
+    click.option("--ignore-memory", is_flag=True, help="Go on where the step does not fit the device's memory."),
+    click.option("--out", default="reports", show_default=True, metavar="DIR", help="Folder of the report's folder."),
+    click.option("--no-report", is_flag=True, help="Write no files."),
+    click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout."),
+]
+
+
+_PLAN_OPTIONS = [
+    click.option(
+        "--parallel", "degrees", metavar="DEGREES", help="dp=16,tp=4,pp=2,ep=8,cp=2: how devices share a network."
+    ),
+    click.option("--global-batch", type=click.IntRange(1), help="Samples a step of all devices, instead of --batch."),
+    click.option("--microbatch", type=int, help="Samples of one forward pass."),
+    click.option("--accumulate", type=click.IntRange(1), help="Micro-batches a step, instead of --microbatch."),
+    click.option("--schedule", metavar="NAME", help="1f1b, interleaved:2, gpipe or zero-bubble."),
+    click.option("--zero", type=int, help="What data-parallel ranks share out: 0 to 3."),
+    click.option("--fsdp", is_flag=True, help="The same as --zero 3."),
+    click.option("--recompute", metavar="WHAT", help="none, selective (attention) or full."),
+    click.option("--sequence-parallel", is_flag=True, help="Tensor-parallel ranks share out positions too."),
+    click.option("--overlap", type=click.Choice(["on", "off"]), help="Gradients and weights travel beside computing."),
+    click.option("--timeline", metavar="FILE", help="The step as a trace that Perfetto opens."),
+]
+"""Options of a plan; the first of them, or any other, asks for one."""
+
+PLAN = (
+    "degrees",
+    "global_batch",
+    "microbatch",
+    "accumulate",
+    "schedule",
+    "zero",
+    "fsdp",
+    "recompute",
+    "sequence_parallel",
+    "overlap",
+    "timeline",
+)
+"""Their names among all options."""
+
+
+def _apply(options: list[Any], function: Function) -> Function:
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def workload_options(function: Function) -> Function:
+    """Options that change a workload, for every command that takes one."""
+    return _apply(_WORKLOAD_OPTIONS, function)
+
+
+def run_options(function: Function) -> Function:
+    """Options of the main job."""
+    return _apply(_RUN_OPTIONS, _apply(_PLAN_OPTIONS, workload_options(function)))
+
+
+def chosen_workload(name: str, options: dict[str, Any]) -> Workload:
+    """The workload that the options ask for."""
+    from simulator.workload.reading import load_workload
+
+    return load_workload(name, dataset=options["dataset"], samples=options["samples"], request=chosen_request(options))
+
+
+def chosen_request(options: dict[str, Any]) -> Request:
+    """What the options ask of a network's definition."""
+    from simulator.workload.importers import Request
+
+    inputs = tuple(_given(text) for text in options["inputs"])
+    return Request(
+        image_size=options["image_size"],
+        sequence=options["sequence"],
+        input_shape=inputs[0].shape if inputs else None,
+        attention=options["attention"],
+        classes=options["classes"],
+        allow_unknown=options["allow_unknown"],
+        inputs=inputs if any(one.name or one.dtype for one in inputs) or len(inputs) > 1 else (),
+        training=_training(options),
+        trace=options["trace"],
+        boxes=options["boxes"],
+    )
+
+
+def _training(options: dict[str, Any]) -> bool | None:
+    """Whether the network trains; None for commands that ask for neither."""
+    return options["task"] != "infer" if "task" in options else None
+
+
+def _given(text: str) -> Given:
+    """`image=float32:3,224,224`, of which the shape alone must be there."""
+    from simulator.workload.importers import Given
+
+    name, _, rest = text.rpartition("=")
+    dtype, _, sides = rest.rpartition(":")
+    try:
+        shape = tuple(int(side) for side in sides.replace("x", ",").split(","))
+    except ValueError:
+        raise InputError(f"--input {text!r}: write a shape such as 3,224,224 or int64:128") from None
+    return Given(shape, dtype, name)

@@ -1,0 +1,203 @@
+"""What each piece of a pipeline takes for one micro-batch, and why; from one lowering of one rank's share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.device.system import Cluster
+from simulator.op.attention import Attention
+from simulator.op.experts import Experts
+from simulator.op.kernel import OpClass, Phase, Role
+from simulator.op.kernels import FloatArray, Kernels
+from simulator.op.transfer import Transfer
+from simulator.parallel.groups import Groups
+from simulator.parallel.plan import Plan
+from simulator.parallel.stages import block_name, blocks, chunks_of, crossing_elements
+from simulator.precision import Precision
+from simulator.roofline.collectives import Collective, collective_seconds
+from simulator.roofline.times import Times
+from simulator.workload.workload import Workload
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSeconds:
+    """Times of each layer for one micro-batch, shape (layers,). [s]
+
+    `forward`, `backward` (gradients of activations), `weights` (of weights) and `update` are kernels; `casts` write the
+    narrow copies of weights, once a step; `sent` and `returned` are what ranks exchange and nothing hides.
+    """
+
+    forward: FloatArray
+    backward: FloatArray
+    weights: FloatArray
+    update: FloatArray
+    casts: FloatArray
+    sent: FloatArray
+    returned: FloatArray
+
+    @property
+    def total(self) -> FloatArray:
+        """Forward and backward, with what is exchanged."""
+        return self.forward + self.backward + self.weights + self.sent + self.returned
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One piece for one micro-batch. [s]
+
+    Attributes
+    ----------
+    layers : positions in the rank's workload.
+    again_s : forward work that the backward pass repeats.
+    sent_s, returned_s : exchange among the ranks that share its layers.
+    update_s : the optimizer, over weights that no other rank updates.
+    """
+
+    layers: range
+    forward_s: float
+    again_s: float
+    backward_s: float
+    weights_s: float
+    sent_s: float
+    returned_s: float
+    update_s: float
+
+
+def layer_seconds(
+    workload: Workload, kernels: Kernels, times: Times, exchange: tuple[Groups, Cluster], samples: tuple[Precision, int]
+) -> LayerSeconds:
+    """Times by layer of a rank's workload; `samples` are the precision and the micro-batch."""
+    layers = len(workload.layers)
+
+    def total(mask: FloatArray) -> FloatArray:
+        return np.bincount(kernels.layer, weights=np.where(mask, times.time_s, 0.0), minlength=layers).astype(float)
+
+    phase = kernels.phase
+    narrow = kernels.distinct.write[Role.WEIGHT].any(axis=0) & (kernels.distinct.op_class == OpClass.CAST)
+    casts = narrow[kernels.row] & (phase == Phase.FORWARD)
+    sent, returned = _exchanged(workload, total(phase == Phase.FORWARD), exchange, samples)
+    return LayerSeconds(
+        forward=total((phase == Phase.FORWARD) & ~casts),
+        backward=total(phase == Phase.INPUT_GRADIENT),
+        weights=total(phase == Phase.WEIGHT_GRADIENT),
+        update=total(phase == Phase.UPDATE),
+        casts=total(casts),
+        sent=sent,
+        returned=returned,
+    )
+
+
+RING_BACKWARD = 2.5
+"""Products of attention's backward pass over those of its forward pass, beside which a ring hands on."""
+
+
+def _exchanged(
+    workload: Workload, forward: FloatArray, exchange: tuple[Groups, Cluster], samples: tuple[Precision, int]
+) -> tuple[FloatArray, FloatArray]:
+    """Seconds of each transfer, forward and backward; of a ring, what its attention does not hide."""
+    (groups, cluster), (precision, batch) = exchange, samples
+    sent, returned = np.zeros(len(workload.layers)), np.zeros(len(workload.layers))
+    known: dict[tuple[Transfer, float], tuple[float, float]] = {}
+    for place, layer in enumerate(workload.layers):
+        if not isinstance(layer.op, Transfer):
+            continue
+        beside = _attention_after(workload, place, forward) if layer.op.hidden else 0.0
+        key = layer.op, beside
+        if key not in known:
+            known[key] = _transfer_seconds(layer.op, groups, cluster, (precision, batch))
+            known[key] = (
+                max(known[key][0] - beside, 0.0),
+                max(known[key][1] - RING_BACKWARD * beside, 0.0),
+            )
+        sent[place], returned[place] = known[key]
+    return sent, returned
+
+
+def _attention_after(workload: Workload, place: int, forward: FloatArray) -> float:
+    following = range(place + 1, len(workload.layers))
+    found = next((p for p in following if isinstance(workload.layers[p].op, Attention)), None)
+    return 0.0 if found is None else float(forward[found])
+
+
+def _transfer_seconds(
+    op: Transfer, groups: Groups, cluster: Cluster, samples: tuple[Precision, int]
+) -> tuple[float, float]:
+    precision, batch = samples
+    group = groups.named(op.group)
+
+    def seconds(kind: str, elements: int, role: Role) -> float:
+        if not kind or group.size == 1:
+            return 0.0
+        return float(collective_seconds(Collective(kind), elements * precision.widths[role] * batch, group, cluster))
+
+    return seconds(op.sent, op.message, Role.ACTIVATION), seconds(op.returned, op.answer, Role.GRADIENT)
+
+
+def pieces_of(workload: Workload, seconds: LayerSeconds, plan: Plan) -> tuple[Piece, ...]:
+    """The plan's pieces of a rank's workload."""
+    again = _again(workload, seconds, plan.recompute)
+    split = chunks_of(workload, plan.chunks, seconds.total)
+    update = (seconds.update + seconds.casts) / _update_ranks(workload, plan)
+
+    def piece(layers: range) -> Piece:
+        here = slice(layers.start, layers.stop)
+        return Piece(
+            layers,
+            float(seconds.forward[here].sum()),
+            float(again[here].sum()),
+            float(seconds.backward[here].sum()),
+            float(seconds.weights[here].sum()),
+            float(seconds.sent[here].sum()),
+            float(seconds.returned[here].sum()),
+            float(update[here].sum()),
+        )
+
+    return tuple(map(piece, split))
+
+
+def _again(workload: Workload, seconds: LayerSeconds, recompute: str) -> FloatArray:
+    """Forward time of each layer that the backward pass repeats: whole blocks, or attention alone."""
+    again = np.zeros(len(workload.layers))
+    if recompute == "selective":
+        chosen = [place for place, layer in enumerate(workload.layers) if isinstance(layer.op, Attention)]
+        again[chosen] = seconds.forward[chosen]
+    elif recompute == "full":
+        inside = repeated(workload)
+        again[inside] = (seconds.forward + seconds.sent)[inside]
+    return again
+
+
+def repeated(workload: Workload) -> slice:
+    """Layers that full recomputation repeats: all blocks, but not what follows the last one up to the loss."""
+    last, layers = blocks(workload)[-1], workload.layers
+    name = block_name(layers[last.start].name)
+    named = [place for place in last if name and block_name(layers[place].name) == name]
+    return slice(0, (named[-1] if named else last[-1]) + 1)
+
+
+def _update_ranks(workload: Workload, plan: Plan) -> FloatArray:
+    """Ranks over which ZeRO shares out the update of each layer."""
+    if not plan.zero:
+        return np.ones(len(workload.layers))
+    dense, experts = plan.data * plan.context, expert_replicas(plan)
+    return np.array([experts if isinstance(layer.op, Experts) else dense for layer in workload.layers], dtype=float)
+
+
+def expert_replicas(plan: Plan) -> int:
+    """Ranks that have the same experts."""
+    return plan.tokens_ranks // plan.expert if plan.expert > 1 else plan.data * plan.context
+
+
+def hop_seconds(
+    workload: Workload, pieces: tuple[Piece, ...], exchange: tuple[Groups, Cluster], samples: tuple[Precision, int]
+) -> float:
+    """What the widest tensor between two pieces takes to the next stage. [s]"""
+    (groups, cluster), (precision, batch) = exchange, samples
+    if len(pieces) == 1:
+        return 0.0
+    crossing = crossing_elements(workload)
+    widest = max(crossing[piece.layers.stop - 1][0] for piece in pieces[:-1])
+    message = widest * precision.widths[Role.ACTIVATION] * batch
+    return float(collective_seconds(Collective.POINT_TO_POINT, message, groups.hop, cluster))

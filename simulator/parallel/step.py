@@ -1,0 +1,145 @@
+"""A training step of a plan: pieces, schedule, exchange of gradients and weights, played out to a time and parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from simulator.device.system import Cluster
+from simulator.op.kernels import Kernels
+from simulator.parallel.data import late_seconds
+from simulator.parallel.groups import groups_of
+from simulator.parallel.pieces import LayerSeconds, Piece, hop_seconds, pieces_of
+from simulator.parallel.plan import Plan
+from simulator.parallel.schedule import Durations, Timeline, played_seconds
+from simulator.parallel.zero import FULLY, Bucket, Sharing, gathered, gradient_exchange, weights_exposed
+from simulator.precision import Precision
+from simulator.roofline.times import Times
+from simulator.workload.workload import Workload
+
+ROUNDING = 1e-9
+
+PARTS = ("compute", "recompute", "exchange", "gathers", "bubble", "gradients", "update", "late")
+"""What a step's time is made of, on the average over the stages."""
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """One rank's share of a network, lowered and timed for one micro-batch."""
+
+    workload: Workload
+    kernels: Kernels
+    times: Times
+    seconds: LayerSeconds
+
+
+@dataclass(frozen=True, eq=False)
+class PlanStep:
+    """A step of all devices.
+
+    Attributes
+    ----------
+    time_s : from the first forward pass to the last update. [s]
+    parts : `PARTS` -> seconds, which sum to `time_s`: computing, computing again, exchange among ranks that share
+        layers, waiting for gathered weights, waiting for other stages, gradients that nothing hides, the update, and
+        waiting for the slowest device.
+    pieces : of the network, each for one micro-batch; stage s has the pieces s, s + stages, s + 2 stages ...
+    timeline : the micro-batches that were played; of a long step the first and last.
+    hop_s : a tensor's way to the next stage. [s]
+    buckets : of each stage, the gradients on the link.
+    """
+
+    plan: Plan
+    microbatches: int
+    time_s: float
+    parts: dict[str, float]
+    pieces: tuple[Piece, ...]
+    timeline: Timeline
+    hop_s: float
+    buckets: tuple[tuple[Bucket, ...], ...]
+
+    def of_stage(self, stage: int) -> tuple[Piece, ...]:
+        """The pieces of one stage."""
+        return self.pieces[stage :: self.plan.pipeline]
+
+
+def plan_step(
+    share: Share, plan: Plan, cluster: Cluster, samples: tuple[Precision, int, int], bucket_bytes: float
+) -> PlanStep:
+    """The step of a plan.
+
+    Parameters
+    ----------
+    share : timed at the micro-batch.
+    samples : precision, samples of a micro-batch, micro-batches of a replica.
+    bucket_bytes : gradients that are exchanged together. [byte]
+
+    Raises
+    ------
+    InputError
+        If the plan is for another number of devices, or has more pieces than the network has blocks.
+    """
+    precision, size, microbatches = samples
+    groups = groups_of(plan, cluster)
+    exchange = groups, cluster
+    pieces = pieces_of(share.workload, share.seconds, plan)
+    sharing = Sharing(plan, groups, cluster, precision, bucket_bytes)
+    waits = gathered(share.workload, pieces, share.seconds, sharing)
+    hop_s = hop_seconds(share.workload, pieces, exchange, (precision, size))
+    timeline, played_s = played_seconds(plan, _durations(pieces, waits, hop_s), microbatches)
+    ends = _stage_ends(timeline, played_s - timeline.end_s)
+    late_s = late_seconds(plan.devices, played_s)
+    buckets = tuple(_buckets(share, pieces[stage :: plan.pipeline], sharing) for stage in range(plan.pipeline))
+    tails = [_tail(share, pieces[s :: plan.pipeline], sharing, sent) for s, sent in enumerate(buckets)]
+    time_s = late_s + max(end + sum(tail) for end, tail in zip(ends, tails, strict=True))
+    parts = _parts(pieces, waits, (plan, microbatches), tails)
+    parts |= {"late": late_s}
+    idle = time_s - sum(parts.values())
+    parts["bubble"] = idle if idle > ROUNDING * time_s else 0.0
+    return PlanStep(plan, microbatches, time_s, {name: parts[name] for name in PARTS}, pieces, timeline, hop_s, buckets)
+
+
+def _durations(pieces: Sequence[Piece], waits: tuple[list[float], list[float]], hop_s: float) -> Durations:
+    return Durations(
+        [piece.forward_s + piece.sent_s + wait for piece, wait in zip(pieces, waits[0], strict=True)],
+        [p.again_s + p.backward_s + p.returned_s + wait for p, wait in zip(pieces, waits[1], strict=True)],
+        [piece.weights_s for piece in pieces],
+        hop_s,
+    )
+
+
+def _stage_ends(timeline: Timeline, more_s: float) -> list[float]:
+    """When each stage has computed its last gradient. [s]"""
+    return [max(event.end_s for event in events) + more_s for events in timeline.by_device]
+
+
+def _buckets(share: Share, here: Sequence[Piece], sharing: Sharing) -> tuple[Bucket, ...]:
+    """A stage's gradients on the link; none where FSDP scatters them with each block, or nobody shares the weights."""
+    if sharing.plan.zero == FULLY or sharing.plan.tokens_ranks == sharing.plan.tensor:
+        return ()
+    return tuple(gradient_exchange(here, share.workload, share.seconds, sharing))
+
+
+def _tail(share: Share, here: Sequence[Piece], sharing: Sharing, sent: Sequence[Bucket]) -> tuple[float, float]:
+    """What a stage does after its last backward pass: exchange that nothing hides, and the update. [s]"""
+    exposed = max(sent[-1].end_s, 0.0) if sent else 0.0
+    return exposed + weights_exposed(here, share.workload, sharing), sum(piece.update_s for piece in here)
+
+
+def _parts(
+    pieces: Sequence[Piece],
+    waits: tuple[list[float], list[float]],
+    counts: tuple[Plan, int],
+    tails: Sequence[tuple[float, float]],
+) -> dict[str, float]:
+    """Seconds by cause on the average over the stages, but for what is idle."""
+    plan, microbatches = counts
+    each = microbatches / plan.pipeline
+    return {
+        "compute": each * sum(piece.forward_s + piece.backward_s + piece.weights_s for piece in pieces),
+        "recompute": each * sum(piece.again_s for piece in pieces),
+        "exchange": each * sum(piece.sent_s + piece.returned_s for piece in pieces),
+        "gathers": each * sum(map(sum, waits)),
+        "gradients": sum(exposed for exposed, _ in tails) / plan.pipeline,
+        "update": sum(update for _, update in tails) / plan.pipeline,
+    }
