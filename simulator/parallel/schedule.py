@@ -229,13 +229,13 @@ class _Player:
         self.events[device].append(Event(device, task, start, self.free[device]))
 
 
-REPEATING = ("1f1b", "interleaved")
-"""Schedules that repeat once every stage is busy; GPipe never does, and weights that fill gaps do as gaps come."""
+ROUNDS = {"1f1b": 4, "interleaved": 6}
+"""Micro-batches a stage after which a schedule's play repeats. GPipe's never does, and weights that fill gaps do not."""
 
 
 def _enough(plan: Plan) -> int:
     """Micro-batches after which the play repeats."""
-    return 4 * plan.pipeline if plan.schedule in REPEATING else 10**9
+    return ROUNDS[plan.schedule] * plan.pipeline if plan.schedule in ROUNDS else 10**9
 
 
 def played_seconds(plan: Plan, durations: Durations, microbatches: int) -> tuple[Timeline, float]:
@@ -245,7 +245,8 @@ def played_seconds(plan: Plan, durations: Durations, microbatches: int) -> tuple
     rounds is not played, and adds what the last round took.
     """
     enough = _enough(plan)
-    if microbatches <= enough + plan.pipeline:
+    uneven = plan.virtual > 1 and microbatches % plan.pipeline
+    if microbatches <= enough + plan.pipeline or uneven:
         timeline = play(plan, durations, microbatches)
         return timeline, timeline.end_s
     played = enough + (microbatches - enough) % plan.pipeline
