@@ -230,7 +230,7 @@ class _Player:
 
 
 ROUNDS = {"1f1b": 4, "interleaved": 6}
-"""Micro-batches a stage after which a schedule's play repeats. GPipe's never does, and weights that fill gaps do not."""
+"""Micro-batches a stage after which a play repeats. GPipe's never does, and gaps that weights fill are uneven."""
 
 
 def _enough(plan: Plan) -> int:
