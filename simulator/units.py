@@ -34,6 +34,7 @@ UNITS: dict[str, dict[str, float]] = {
     "s": _TIME,
     "Hz": _units(_PREFIX, "Hz"),
     "W": _units(_PREFIX, "W") | {"mW": 1e-3},
+    "J": _units(_PREFIX | _SMALL, "J"),
     "count": _PREFIX,
     "fraction": {"": 1.0, "%": 0.01},
 }

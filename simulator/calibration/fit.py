@@ -127,7 +127,7 @@ def device_with(device: Device, values: Values) -> Device:
             elif section == "start" and own.start is None:
                 start_s = value
             elif section == "sustained" and getattr(own.sustained, name, None) is None:
-                sustained[name] = value
+                sustained[name] = value * device.limits.get(name, 1.0)
             elif section == "kernel" and getattr(own.kernel, name, None) is None:
                 kernel[name] = value
     return replace(device, sustained=sustained, kernel=kernel, launch_s=launch_s, start_s=start_s)

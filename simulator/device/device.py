@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from simulator import catalog
 from simulator.device import gpu_database
 from simulator.device.overrides import apply_overrides, spaced, split_device
+from simulator.device.power import limits
 from simulator.device.profile import (
     GRADES,
     Coefficients,
@@ -57,6 +58,8 @@ class Device:
     step_s : processors: cost of a step beside its calls. [s]
     cache_speedup : processors: measured bandwidth of the last-level cache over the main memory's; None where unknown.
     utilisation : fraction of peak that the napkin estimate assumes.
+    limits : what its power and its error correction leave of its family's sustained fractions, where they do; these
+        are in `sustained` already.
     provenance : key path -> source and grade.
     swapped_memory, overrides : what the user changed of the profile, as written.
     """
@@ -77,6 +80,7 @@ class Device:
     utilisation: float
     provenance: Mapping[str, Provenance]
     profile: DeviceProfile
+    limits: Mapping[str, float] = field(default_factory=dict)
     swapped_memory: str | None = None
     overrides: tuple[str, ...] = ()
 
@@ -192,19 +196,27 @@ def _swapped_memory(text: str) -> dict[str, Any]:
 
 
 def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Device:
-    values, provenance = _coefficients([*_rungs(profile, where), (profile, where)])
+    rungs = _rungs(profile, where)
+    values, provenance = _coefficients([*rungs, (profile, where)])
     provenance |= provenance_of(profile.sources)
+    peaks = msgspec.structs.asdict(profile.peak)
+    peak = {key: parse(text, "FLOP/s", f"{where}: peak.{key}") for key, text in peaks.items() if text is not None}
+    memory = _memory(profile.memory, where)
+    held: dict[str, float] = {}
+    for name, limit in limits(profile, rungs[-1][0], peak, memory.bandwidth_byte_per_s):
+        key = f"sustained.{name}"
+        if key not in _given(profile, where) and key in values:
+            held[name], values[key] = limit.share, values[key] * limit.share
+            provenance[key] = Provenance("family default", f"{limit.why}; {provenance[key].source}")
     for path in changed:
         provenance = {key: found for key, found in provenance.items() if not below(key, path)}
         provenance[path] = Provenance("assumption", "set by the user")
-    peaks = msgspec.structs.asdict(profile.peak)
     cache = profile.cache.last_level if profile.cache else None
-    memory = _memory(profile.memory, where)
     return Device(
         name=profile.name,
         kind=profile.kind,
         description=profile.description,
-        peak={key: parse(text, "FLOP/s", f"{where}: peak.{key}") for key, text in peaks.items() if text is not None},
+        peak=peak,
         memory=memory,
         cache_bytes=parse(cache, "byte", f"{where}: cache.last_level") if cache else 0.0,
         sustained=_section(values, "sustained"),
@@ -217,6 +229,7 @@ def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Devi
         utilisation=values["utilisation"],
         provenance=spread(provenance, profile),
         profile=profile,
+        limits=held,
     )
 
 
@@ -246,11 +259,17 @@ def _rungs(profile: DeviceProfile, where: str) -> list[tuple[FamilyProfile, str]
     for name in (profile.kind, profile.family):
         if name is None:
             continue
-        path = catalog.shipped(FAMILIES, name)
-        if path is None:
-            raise UnknownNameError("family", name, catalog.names(FAMILIES), where)
-        rungs.append((catalog.convert(catalog.read_yaml(path), FamilyProfile, str(path)), str(path)))
+        rungs.append((load_family(name, where), str(catalog.shipped(FAMILIES, name))))
     return rungs
+
+
+def load_family(name: str, where: str = "") -> FamilyProfile:
+    """What the devices of a family, or of a kind, have in common; an `UnknownNameError` with the nearest name."""
+    path = catalog.shipped(FAMILIES, name)
+    if path is None:
+        raise UnknownNameError("family", name, catalog.names(FAMILIES), where)
+    profile: FamilyProfile = catalog.convert(catalog.read_yaml(path), FamilyProfile, str(path))
+    return profile
 
 
 def _coefficients(rungs: Sequence[tuple[Coefficients, str]]) -> tuple[dict[str, float], dict[str, Provenance]]:

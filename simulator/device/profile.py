@@ -64,6 +64,10 @@ class MemorySection(Strict, frozen=True, kw_only=True):
     chips: Count | None = None
     capacity: Size | None = None
     bandwidth: Bandwidth | None = None
+    error_correction: Annotated[
+        bool,
+        Meta(description="codes lie in the memory itself and take part of its bandwidth, as on GDDR server boards"),
+    ] = False
 
 
 class CacheSection(Strict, frozen=True, kw_only=True):
@@ -245,12 +249,24 @@ class DeviceProfile(Coefficients, frozen=True, kw_only=True):
     notes: str | None = None
 
 
+class Energy(Strict, frozen=True, kw_only=True):
+    """Energy of a floating-point operation at a clock, its operands' ways on the chip included.
+
+    Other formats take energy in inverse proportion to their peaks.
+    """
+
+    clock: Annotated[str, Meta(description="of the processor, such as '1545 MHz'")]
+    vector: Annotated[str, Meta(description="fp32 in lanes, such as '11 pJ'")]
+    matrix: Annotated[str, Meta(description="16 bits on tensor cores")] | None = None
+
+
 class FamilyProfile(Coefficients, frozen=True, kw_only=True):
     """Default coefficients of a family: `hardware_profiles/families/<name>.yaml`."""
 
     name: str
     kind: Literal["family"]
     description: str
+    energy: Energy | None = None
 
 
 class MemoryProfile(Strict, frozen=True, kw_only=True):

@@ -1,0 +1,101 @@
+"""What a board's power limit and its error correction leave of the rates of its family.
+
+A board runs at the clock at which its static power, its memory's and its lanes' together stay within the limit. The
+power of lanes is their rate times the energy of an operation; since the voltage falls with the clock, that energy falls
+about in proportion to it, and the power with its square. Most boards of 250 W and more keep their rated clock; cards of
+70 W do not.
+
+    static + memory + operations/s x energy(clock) <= limit,    energy(clock) = energy(rated) x clock / rated
+
+Worked: a T4 of 40 units, 70 W and 8.1 TFLOP/s at 1590 MHz. Static 15 + 40 x 0.35 = 29 W; a quarter of 320 GB/s at 60 pJ
+a byte 4.8 W; left 36.2 W. At the rated clock its lanes take 8.1e12 x 11.4 pJ x 1590/1545 = 95 W, so that the clock is
+held to the root of 36.2/95, 0.62: 980 MHz. In DeepBench's fp32 GEMMs it keeps 0.57 of its peak, its family 0.92.
+
+Error correction of GDDR memory has no chips of its own: its codes lie in the same memory and take part of its
+bandwidth.
+
+Reference: Dennard et al., "Design of ion-implanted MOSFET's", IEEE J. Solid-State Circuits 9(5), 1974 (dynamic power is
+capacitance x voltage^2 x frequency). doi:10.1109/JSSC.1974.1050511
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+from simulator.device.profile import DeviceProfile, FamilyProfile
+from simulator.units import parse
+
+STATIC_W, UNIT_W = 15.0, 0.35
+"""Power of a board that computes nothing at its rated clock, and of each of its units: a T4 of 40 units shows 27 W in
+that state, an L4 of 58 30 W, an A100 of 108 55 W, an RTX 4090 of 128 60 W (nvidia-smi, from memory). [W]"""
+
+GEMM_TRAFFIC = 0.25
+"""Share of the bandwidth that large products use: an assumption; it decides 2 to 25 W."""
+
+HBM_J, GDDR_J = 31e-12, 60e-12
+"""Energy of a byte moved: HBM2 3.9 pJ a bit (O'Connor et al., "Fine-Grained DRAM", MICRO 2017), GDDR6 about 7.5
+(Micron's technical note, from memory). [J]"""
+
+CORRECTION = 0.87
+"""Bandwidth of GDDR memory with error correction over that without: BabelStream's triad on a K40c, 191 of 221 GB/s.
+FluidX3D agrees: of their bandwidth an A10 and an A40 reach 0.75, an RTX 3090 0.89 and an RTX A4000 0.85; an L4 0.76, an
+RTX 4090 0.85."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What is left of a sustained rate of the family, and why."""
+
+    share: float
+    why: str
+
+
+def limits(
+    profile: DeviceProfile, family: FamilyProfile | None, peaks: Mapping[str, float], bandwidth: float
+) -> Iterator[tuple[str, Limit]]:
+    """Name of a sustained rate ("vector", "matrix", "bandwidth") and what a device has of its family's, where less.
+
+    Parameters
+    ----------
+    family : with the energy of an operation; no clock is limited without it.
+    peaks : of the device. [FLOP/s]
+    bandwidth : of its memory. [byte/s]
+    """
+    if profile.memory.error_correction:
+        why = f"error correction in the same memory leaves {CORRECTION} of its bandwidth (BabelStream, K40c)"
+        yield "bandwidth", Limit(CORRECTION, why)
+    if family is None or family.energy is None or profile.power is None or profile.units is None:
+        return
+    limit_w, left_w = parse(profile.power, "W"), power_of_lanes(profile, bandwidth)
+    for name, peak, energy in (
+        ("vector", peaks.get("fp32"), family.energy.vector),
+        ("matrix", peaks.get("fp16_tensor"), family.energy.matrix),
+    ):
+        if peak is None or energy is None:
+            continue
+        needed_w = peak * parse(energy, "J") * _rated(profile, family)
+        if needed_w > left_w:
+            share = sqrt(max(left_w, 0.0) / needed_w)
+            yield name, Limit(share, f"{limit_w:.0f} W hold its clock to {share:.2f} of the rated one")
+
+
+def power_of_lanes(profile: DeviceProfile, bandwidth: float) -> float:
+    """What a board's limit leaves for computing in a large product. [W]"""
+    count = (profile.units.count if profile.units else None) or 0
+    technology = profile.memory.technology or ""
+    byte_j = HBM_J if technology.startswith("hbm") else GDDR_J
+    return (
+        parse(profile.power or "0 W", "W", positive=False)
+        - STATIC_W
+        - UNIT_W * count
+        - GEMM_TRAFFIC * bandwidth * byte_j
+    )
+
+
+def _rated(profile: DeviceProfile, family: FamilyProfile) -> float:
+    """A device's rated clock over the one that the family's energies are of."""
+    if family.energy is None or profile.units is None or profile.units.clock is None:
+        return 1.0
+    return parse(profile.units.clock, "Hz") / parse(family.energy.clock, "Hz")

@@ -1,0 +1,66 @@
+"""What a power limit leaves of a board's clock, against boards whose products were measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulator.device.device import load_device, load_family
+from simulator.device.power import CORRECTION, limits
+from simulator.device.profile import FamilyProfile
+
+MEASURED_T4 = {"vector": 0.57 / 0.92, "matrix": 0.64 / 0.869}
+"""DeepBench's GEMMs on a T4 over what its family keeps, as the profile states them."""
+
+
+def shares(name: str) -> dict[str, float]:
+    device = load_device(name)
+    family = load_family(device.profile.family or "")
+    found = limits(device.profile, family, device.peak, device.memory.bandwidth_byte_per_s)
+    return {rate: limit.share for rate, limit in found}
+
+
+def test_a_card_of_seventy_watts_keeps_the_clock_that_was_measured() -> None:
+    assert shares("t4") == {rate: pytest.approx(share, rel=0.03) for rate, share in MEASURED_T4.items()}
+
+
+def test_the_worked_example() -> None:
+    # Left: 70 - 15 - 40 x 0.35 - 0.25 x 320e9 x 60e-12 = 36.2 W; needed: 8.1e12 x 11.4e-12 x 1590/1545 = 95.03 W.
+    assert shares("t4")["vector"] == pytest.approx((36.2 / 95.03) ** 0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rtx-2080-ti", "rtx-3090", "rtx-4090", "a100-sxm4-80gb", "h100-sxm5-80gb", "h200"])
+def test_boards_of_250_watts_and_more_keep_their_clock(name: str) -> None:
+    assert shares(name) == {}
+
+
+@pytest.mark.parametrize(("name", "measured"), [("t4", 0.70), ("a10", 0.86), ("a100-pcie-40gb", 0.89), ("l40s", 0.93)])
+def test_tensor_cores_against_inference_benchmarks(name: str, measured: float) -> None:
+    # MLPerf inference, ResNet-50 in int8, offline, median of submitters: 5,835, 13,785, 32,900 and 43,650 images/s of
+    # 130, 250, 624 and 733 TOP/s peak, over an A100 SXM's 39,981 of 624.
+    assert shares(name).get("matrix", 1.0) == pytest.approx(measured, rel=0.09)
+
+
+def test_a_higher_limit_never_slows_a_board() -> None:
+    rates = [load_device("l4", overrides=[f"power={watts}W"]).sustained["vector"] for watts in (40, 72, 100, 300, 1000)]
+    assert rates == sorted(rates)
+    assert rates[0] < rates[1] < rates[2] < rates[3] == rates[4] == load_device("rtx-4090").sustained["vector"]
+
+
+def test_what_a_board_measured_of_itself_stays() -> None:
+    assert load_device("t4").sustained["vector"] == 0.57
+    assert load_device("l4", overrides=["sustained.vector=0.7"]).sustained["vector"] == 0.7
+
+
+def test_error_correction_takes_bandwidth_and_says_so() -> None:
+    plain = load_device("l4", memory="gddr6:6")
+    corrected = load_device("l4")
+    ratio = corrected.sustained["bandwidth"] / plain.sustained["bandwidth"]
+    assert ratio == pytest.approx(CORRECTION)
+    assert "error correction" in corrected.provenance["sustained.bandwidth"].source
+    assert "72 W hold its clock to 0.62" in corrected.provenance["sustained.vector"].source
+
+
+def test_a_family_without_energies_limits_nothing() -> None:
+    device = load_device("t4")
+    family = FamilyProfile(name="plain", kind="family", description="none")
+    assert dict(limits(device.profile, family, device.peak, 320e9)) == {}
