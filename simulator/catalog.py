@@ -62,6 +62,7 @@ WHAT = {
     "hardware_profiles/memories": "memory technology",
     "hardware_profiles/frameworks": "framework",
     "hardware_profiles/links": "link",
+    "hardware_profiles/hosts": "host",
     "hardware_profiles/systems": "system",
 }
 """Data folder -> what one of its files describes."""

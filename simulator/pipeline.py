@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.device.device import Device
 from simulator.device.framework import Reserve, load_framework
+from simulator.device.host import hosted, is_measured, load_host
 from simulator.device.system import Cluster
 from simulator.errors import InputError, UnknownNameError
 from simulator.execution.certainty import Interval, Question, interval_of
@@ -43,6 +44,7 @@ class Options:
     ----------
     batch : samples a step; the workload's own if None.
     epochs : passes over the dataset; one if None, and at inference then none is spoken of.
+    host : class of the computer that issues the kernels, or the time of a call on it; the device's usual one if "".
     count : "exact", or "articles" for the founding articles' counting conventions.
     ignore_memory : go on where the step does not fit the device.
     """
@@ -56,6 +58,7 @@ class Options:
     traffic: str = "ideal"
     count: str = "exact"
     framework: str = "pytorch"
+    host: str = ""
     ignore_memory: bool = False
 
     def __post_init__(self) -> None:
@@ -73,6 +76,8 @@ class Options:
                 raise InputError(f"{what} must be between 1 and {LARGEST}, found {number}")
         get_optimizer(self.optimizer)
         load_framework(self.framework)
+        if self.host:
+            load_host(self.host)
         if get_precision(self.precision).inference_only and self.task == "train":
             raise InputError(f"precision {self.precision} is for inference; add --task infer")
 
@@ -136,6 +141,7 @@ def simulate(
         If the step does not fit the device's memory and `ignore_memory` is not set.
     """
     chosen = options or Options()
+    device = hosted(device, chosen.host)
     precision, batch = get_precision(chosen.precision), chosen.batch or workload.batch
     matrix_peak = peak_name(device, precision, Engine.MATRIX)
     if workload.dataset == NO_DATASET and chosen.epochs is not None:
@@ -225,7 +231,8 @@ def _interval(workload: Workload, device: Device, options: Options, step: Step) 
     if options.fidelity != Fidelity.CALIBRATED or options.traffic != TrafficModel.IDEAL:
         return None
     software, waiting = load_framework(options.framework), step.bound_shares[Bound.OVERHEAD]
-    return interval_of(Question(workload.name, device, software, options.precision, step.batch, waiting))
+    host = "measured" if is_measured(options.host) else "named" if options.host else "unknown"
+    return interval_of(Question(workload.name, device, software, options.precision, step.batch, waiting, host))
 
 
 def step_seconds(workload: Workload, device: Device, batches: FloatArray, options: Options | None = None) -> FloatArray:
@@ -283,7 +290,7 @@ def times_of(
     workload: Workload, kernels: Kernels, device: Device, options: Options, batch: float | FloatArray
 ) -> Times:
     """Times of a workload's kernels, at one batch or at a column of batches (b, 1)."""
-    precision = get_precision(options.precision)
+    precision, device = get_precision(options.precision), hosted(device, options.host)
     if options.fidelity == Fidelity.NAPKIN:
         scale = operations_per_sample(workload, options.count) / max(workload.macs, 1)
         return napkin_times(kernels, device, batch, precision, scale)

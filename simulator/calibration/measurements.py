@@ -175,6 +175,7 @@ def options_of(measured: Measurement) -> Options:
         precision=measured.precision,
         task="infer" if measured.task == "infer" else "train",
         framework=measured.framework,
+        host=measured.host,
         ignore_memory=True,
     )
 

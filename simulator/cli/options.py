@@ -79,6 +79,7 @@ _RUN_OPTIONS = [
     click.option("--fidelity", default="calibrated", show_default=True, help="napkin, roofline or calibrated."),
     click.option("--traffic", default="ideal", show_default=True, help="Memory traffic: ideal, cached or naive."),
     click.option("--framework", default="pytorch", show_default=True, help="Software that issues the kernels."),
+    click.option("--host", default="", metavar="NAME", help="Its computer: server, desktop-2023 ..., or 35us a call."),
     click.option("--count", default="exact", show_default=True, help="Operations as exact or as articles count them."),
     click.option("--memory", metavar="TECH:N", help="Another memory, such as hbm2:4."),
     click.option(

@@ -104,6 +104,7 @@ def options_of(options: dict[str, Any]) -> Options:
         "traffic",
         "count",
         "framework",
+        "host",
         "ignore_memory",
     )
     return Options(**{name: options[name] for name in names})

@@ -61,6 +61,7 @@ class Device:
     limits : what its power and its error correction leave of its family's sustained fractions, where they do; these
         are in `sustained` already.
     provenance : key path -> source and grade.
+    host, call_scale : the computer that was asked for, and its time of a call over a server's (`device/host.py`).
     swapped_memory, overrides : what the user changed of the profile, as written.
     """
 
@@ -81,6 +82,8 @@ class Device:
     provenance: Mapping[str, Provenance]
     profile: DeviceProfile
     limits: Mapping[str, float] = field(default_factory=dict)
+    host: str = ""
+    call_scale: float | None = None
     swapped_memory: str | None = None
     overrides: tuple[str, ...] = ()
 
@@ -99,7 +102,9 @@ class Device:
 
     @property
     def host_scale(self) -> float:
-        """Host time of a call, of a server's: desktop processors clock higher."""
+        """Host time of a call, of a server's: desktop processors clock higher; a named host has its own."""
+        if self.call_scale is not None:
+            return self.call_scale
         return self.kernel["desktop_host"] if self.profile.host == "desktop" else 1.0
 
     def grade(self, paths: Sequence[str]) -> Grade:

@@ -40,6 +40,7 @@ class Widths(Strict, frozen=True, kw_only=True):
 
     base: float
     waiting: Annotated[float, Meta(description="times the share of the step that waits for the host")] = 0.0
+    host: Annotated[float, Meta(description="times the same share, where the host's own time of a call is given")] = 0.0
     small_batch: float = 0.0
     narrow: Annotated[float, Meta(description="number formats of two bytes and less")] = 0.0
     graph: Annotated[float, Meta(description="frameworks that compile or schedule graphs")] = 0.0
@@ -79,6 +80,7 @@ class Question:
     Attributes
     ----------
     waiting : share of its time that waits for the host, 0 to 1.
+    host : "measured" where the time of a call on it was given, "named" for a class of computers, else "unknown".
     """
 
     workload: str
@@ -87,6 +89,7 @@ class Question:
     precision: str
     batch: int
     waiting: float
+    host: str = "unknown"
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ def features(question: Question) -> Iterator[tuple[str, float]]:
     measured, family = certainty().measured, family_of(question.device)
     yield "base", 1.0
     yield "waiting", question.waiting
+    yield "host", question.waiting * (question.host == "measured")
     yield "small_batch", float(question.batch < SMALL_BATCH)
     yield "narrow", float(question.precision in NARROW)
     yield "graph", float(not question.framework.name.startswith(EAGER))
@@ -163,5 +167,6 @@ def _reasons(question: Question, found: Mapping[str, float]) -> Iterator[str]:
         yield f"none of {question.framework.name} on the family {family}"
     if found["workload"]:
         yield f"none of the network {question.workload}"
-    if found["waiting"] > WAITING:
-        yield "much of it waits for the host, whose processor is not known"
+    if found["waiting"] > WAITING and question.host != "measured":
+        known = "whose class alone is known" if question.host == "named" else "whose processor is not known (--host)"
+        yield f"much of it waits for the host, {known}"

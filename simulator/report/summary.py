@@ -100,6 +100,7 @@ def _options(simulation: Simulation) -> dict[str, Any]:
         "traffic": options.traffic,
         "count": options.count,
         "framework": options.framework,
+        "host": options.host or None,
         "memory": device.swapped_memory,
         "set": list(device.overrides),
         "ignore_memory": options.ignore_memory,

@@ -26,6 +26,7 @@ MAIN = {
         "traffic",
         "count",
         "framework",
+        "host",
         "memory",
         "set",
         "ignore_memory",

@@ -13,6 +13,7 @@ import pytest
 from simulator.catalog import read_yaml
 from simulator.device.device import Device, leaves, load_device
 from simulator.device.framework import FrameworkProfile
+from simulator.device.host import HostProfile
 from simulator.device.link import LinkProfile
 from simulator.device.profile import DeviceProfile, FamilyProfile, MemoryProfile
 from simulator.device.system import SystemProfile
@@ -23,7 +24,7 @@ from simulator.units import parse
 FOLDER = Path(__file__).parents[2] / "hardware_profiles"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 KINDS = {path: str(read_yaml(path)["kind"]) for path in FILES}
-NO_DEVICES = ("memory", "family", "framework", "engine", "certainty", "link", "system")
+NO_DEVICES = ("memory", "family", "framework", "engine", "certainty", "link", "system", "host")
 DEVICES = [path.stem for path in FILES if KINDS[path] not in NO_DEVICES]
 MEASURED_ROUNDING = 0.011
 
@@ -88,6 +89,7 @@ Profile = (
     | EngineProfile
     | FamilyProfile
     | FrameworkProfile
+    | HostProfile
     | MemoryProfile
 )
 
@@ -100,6 +102,7 @@ def _struct(path: Path) -> type[Profile]:
         "engine": EngineProfile,
         "certainty": CertaintyProfile,
         "link": LinkProfile,
+        "host": HostProfile,
         "system": SystemProfile,
     }
     return kinds.get(KINDS[path], DeviceProfile)
@@ -123,6 +126,7 @@ def test_decodes_strictly_under_its_own_name(path: Path) -> None:
         "engine": "engines",
         "certainty": "certainty",
         "link": "links",
+        "host": "hosts",
         "system": "systems",
         "memory": "memories",
     }.get(KINDS[path], "devices")

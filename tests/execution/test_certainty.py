@@ -40,7 +40,7 @@ def test_the_bounds_are_the_exponentials_of_the_widths() -> None:
         ({"device": load_device("titan-rtx")}, "none on titan-rtx"),
         ({"framework": load_framework("jax")}, "none of jax on the family volta"),
         ({"precision": "bf16"}, "no step in bf16 on the family volta was measured"),
-        ({"waiting": 0.6}, "much of it waits for the host, whose processor is not known"),
+        ({"waiting": 0.6}, "much of it waits for the host, whose processor is not known (--host)"),
     ],
 )
 def test_what_was_not_measured_is_said_and_never_narrows(change: dict[str, object], reason: str) -> None:
