@@ -272,6 +272,7 @@ def kernels_of(workload: Workload, options: Options) -> Kernels:
         fuse=path.fuses and calibrated,
         autocast=path.promotes and calibrated and precision.master_weights,
         eager_attention=framework.eager_attention and calibrated,
+        quantize=training and calibrated and precision.attention is not None,
     )
 
 

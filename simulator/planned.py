@@ -11,7 +11,9 @@ from simulator.device.device import Device
 from simulator.device.framework import load_framework
 from simulator.device.system import Cluster
 from simulator.errors import InputError, OutOfMemoryError
+from simulator.execution.certainty import Interval
 from simulator.execution.memory import Footprint
+from simulator.execution.plan_certainty import plan_interval
 from simulator.execution.plan_memory import Holding, stage_footprints
 from simulator.op.kernel import Engine
 from simulator.op.kernels import at_batch
@@ -54,6 +56,11 @@ class Planned:
     model_flops: float
     peak_flop_per_s: float
     command: str = ""
+
+    @property
+    def interval(self) -> Interval:
+        """How sure the time is."""
+        return plan_interval(self.workload)
 
     @property
     def samples_per_s(self) -> float:
@@ -161,7 +168,8 @@ class Shares:
         share = self.of(plan, size)
         optimizer = get_optimizer(self.options.optimizer)
         reserve = reserve_of(self.device, self.options)
-        holding = Holding(self.precision, optimizer, self.device.memory.capacity_bytes, reserve)
+        fused = load_framework(self.options.framework).path(self.precision).fuses
+        holding = Holding(self.precision, optimizer, self.device.memory.capacity_bytes, reserve, fused)
         pieces = pieces_of(share.workload, share.seconds, plan)
         return stage_footprints(share.workload, pieces, plan, (size, batch // size), holding)
 

@@ -49,6 +49,7 @@ class Precision:
     ----------
     widths : bytes of a value by `Role`.
     operand_bytes : width of a product's operands as its units take them.
+    attention : the precision that attention trains in, where its scores are not rounded so far; None for its own.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Precision:
     matrix_peaks: tuple[str, ...]
     vector_peaks: tuple[str, ...]
     inference_only: bool = False
+    attention: str | None = None
 
     @property
     def master_weights(self) -> bool:
@@ -101,11 +103,21 @@ PRECISIONS: dict[str, Precision] = {
         Precision("bf16", "bf16 kernels, fp32 master weights", _widths(2, 2, 4), 2, ("bf16_tensor", "bf16"), ("fp32",)),
         Precision(
             "fp8",
-            "products of 8-bit operands, which their producers round; bf16 between kernels, fp32 master weights",
+            "products of 8-bit operands, rounded before them; attention and the rest in bf16, fp32 master weights",
             _widths(1, 2, 4),
             1,
             ("fp8_tensor",),
             ("fp32",),
+            attention="bf16",
+        ),
+        Precision(
+            "nvfp4",
+            "training with products of 4-bit operands with a scale for each 16; else as fp8",
+            _widths(FP4_BYTES, 2, 4),
+            FP4_BYTES,
+            ("fp4_tensor",),
+            ("fp32",),
+            attention="bf16",
         ),
         Precision("fp64", "double precision throughout", _widths(8, 8, 8), 8, ("fp64_tensor", "fp64"), ("fp64",)),
         Precision(
@@ -119,7 +131,7 @@ PRECISIONS: dict[str, Precision] = {
         ),
         Precision(
             "fp4",
-            "4-bit weights and operands with a scale for each 16; bf16 between kernels",
+            "inference with 4-bit weights and operands with a scale for each 16; bf16 between kernels",
             _widths(FP4_BYTES, 2, FP4_BYTES),
             FP4_BYTES,
             ("fp4_tensor",),

@@ -37,16 +37,25 @@ def command(
 
     A table of collectives (op, link, devices, nodes, size_bytes, time_s) is predicted too, by link and operation.
 
+    A table of training plans (workload, profile, devices, precision, global_batch, micro_batch, tp, pp; sequence, cp,
+    ep, vp, zero_or_fsdp, recompute; step_s or tokens_per_s_per_gpu, memory_gib) is predicted as `--parallel` would.
+
     A table of served requests (workload, profile, quantisation, devices, tp, engine, batch_or_concurrency, input_len,
     output_len, metric, value) is predicted in each row's own metric.
     """
     from simulator.calibration.collectives import is_collectives
     from simulator.calibration.served import is_served
+    from simulator.calibration.trained import is_trained
 
-    if is_served(file) or is_collectives(file):
+    if is_served(file) or is_collectives(file) or is_trained(file):
         if by or held_out or against:
-            raise InputError(f"{file}: --by, --held-out and --against are for tables of step times")
-        (_served(file, out, as_json) if is_served(file) else _collectives(file, as_json))
+            raise InputError(f"{file}: --by, --held-out and --against are for tables of step times of one form")
+        if is_served(file):
+            _served(file, out, as_json)
+        elif is_trained(file):
+            _trained(file, out, as_json)
+        else:
+            _collectives(file, as_json)
     else:
         _steps(_validation(file, by, held_out, against), out, as_json)
 
@@ -113,3 +122,19 @@ def _served(file: Path, out: Path | None, as_json: bool) -> None:
         click.echo(json_text(served.served_summary(cases)))
     else:
         served.print_served(cases, out)
+
+
+def _trained(file: Path, out: Path | None, as_json: bool) -> None:
+    """A table of training plans: each step, and its memory where that was measured."""
+    from simulator.calibration.trained import predict_trained, read_trained
+    from simulator.report import trained
+
+    cases = [case for row in read_trained(file) for case in predict_trained(row)]
+    if out is not None:
+        trained.write_trained(cases, out)
+    if as_json:
+        from simulator.report.summary import json_text
+
+        click.echo(json_text(trained.trained_summary(cases)))
+    else:
+        trained.print_trained(cases, out)

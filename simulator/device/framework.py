@@ -35,6 +35,10 @@ class Path(Strict, frozen=True, kw_only=True):
 
     elementwise: Annotated[float, Meta(gt=0, description="element-wise traffic left after fusion")] = 1.0
     convolution: Annotated[float, Meta(gt=0, description="rate of its convolutions, of the device's")] = 1.0
+    attention: Annotated[float, Meta(gt=0, description="rate of its fused attention, of the device's")] = 1.0
+    hopper_attention: Annotated[
+        bool, Meta(description="has fused attention for Hopper's matrix instructions, not for those of Ampere alone")
+    ] = True
     transposes: Annotated[
         float, Meta(ge=0, description="times a tensor-core convolution's operands are copied into channels-last layout")
     ] = 0.0

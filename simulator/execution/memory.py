@@ -8,8 +8,12 @@ from functools import lru_cache
 
 from simulator.device.framework import Reserve
 from simulator.errors import OutOfMemoryError
+from simulator.op.activation import Activation
 from simulator.op.base import elements
+from simulator.op.elementwise import Multiply
+from simulator.op.experts import Experts
 from simulator.op.kernel import Role
+from simulator.op.linear import Linear
 from simulator.op.optimizer import Optimizer
 from simulator.precision import Precision
 from simulator.units import binary_bytes
@@ -137,27 +141,42 @@ def _roots(workload: Workload) -> list[int]:
 
 
 @lru_cache(maxsize=64)
-def saved_by_layer(workload: Workload, precision: Precision) -> tuple[float, ...]:
+def saved_by_layer(workload: Workload, precision: Precision, *, fused: bool = False) -> tuple[float, ...]:
     """What the forward pass keeps for the backward pass, one sample, by the first layer that needs it there. [byte]
 
     A tensor is kept once, whoever needs it: a convolution and a normalisation keep their input, a ReLU its output. A
-    ReLU's input is needed by nobody, so it is computed in place and costs nothing.
+    ReLU's input is needed by nobody, so it is computed in place and costs nothing. Operands of narrow products (8 and 4
+    bits) are kept as they were rounded, where nothing else needs them.
+
+    fused : activation functions that a compiler fuses with what reads them are computed again, and not kept for it.
     """
     roots = _roots(workload)
     kept: dict[int, int] = {}
+    wide: set[int] = set()
     saved = [0.0] * len(workload.layers)
     for position, layer in enumerate(workload.layers):
-        if layer.op.saves_input:
-            for source in layer.sources:
-                kept.setdefault(roots[source] if source >= 0 else source, position)
-        if layer.op.saves_output:
-            kept.setdefault(roots[position], position)
-        saved[position] += sum(
-            precision.widths[role] * count.per_sample for role, count in layer.op.saved(layer.site())
-        )
+        rounds = precision.attention is not None and isinstance(layer.op, (Linear, Experts))
+        for handle in _kept_handles(workload, position, roots, fused=fused):
+            kept.setdefault(handle, position)
+            if not rounds:
+                wide.add(handle)
+        saved[position] += sum(precision.widths[role] * n.per_sample for role, n in layer.op.saved(layer.site()))
     for handle, position in kept.items():
-        saved[position] += precision.widths[Role.ACTIVATION] * elements(_shape(workload, handle))
+        width = precision.widths[Role.ACTIVATION] if handle in wide else precision.operand_bytes
+        saved[position] += width * elements(_shape(workload, handle))
     return tuple(saved)
+
+
+def _kept_handles(workload: Workload, position: int, roots: list[int], *, fused: bool) -> Iterator[int]:
+    """The tensors that a layer's backward pass reads."""
+    layer = workload.layers[position]
+    if layer.op.saves_input:
+        for source in layer.sources:
+            again = fused and source >= 0 and isinstance(layer.op, Multiply)
+            if not (again and isinstance(workload.layers[source].op, Activation)):
+                yield roots[source] if source >= 0 else source
+    if layer.op.saves_output:
+        yield roots[position]
 
 
 def _widest_gradients(workload: Workload) -> int:

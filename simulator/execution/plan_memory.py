@@ -25,12 +25,16 @@ from simulator.workload.workload import Workload
 
 @dataclass(frozen=True)
 class Holding:
-    """What a stage's memory depends on beside the network: number format, optimizer, device, framework's share."""
+    """What a stage's memory depends on beside the network: number format, optimizer, device, framework.
+
+    fused : whether the framework fuses element-wise operations.
+    """
 
     precision: Precision
     optimizer: Optimizer
     capacity_bytes: float
     reserve: Reserve
+    fused: bool = False
 
 
 def stage_footprints(
@@ -44,7 +48,7 @@ def stage_footprints(
     workload : one rank's share.
     samples : of a micro-batch, and micro-batches of a replica.
     """
-    kept = _kept_by_layer(workload, plan.recompute, holding.precision)
+    kept = _kept_by_layer(workload, plan.recompute, holding.precision, fused=holding.fused)
     held = held_by_stage(plan, samples[1])
     return tuple(
         _footprint(workload, (pieces, plan, stage), (kept, held[stage], samples[0]), holding)
@@ -67,7 +71,7 @@ def _footprint(
         held.get(stage + place * plan.pipeline, 0) * sum(kept[piece.layers.start : piece.layers.stop])
         for place, piece in enumerate(here)
     )
-    passing = max(_transient(workload, piece, plan, holding.precision) for piece in here)
+    passing = max(_transient(workload, piece, plan, holding) for piece in here)
     master = widths[Role.STATE] if holding.precision.master_weights else 0
     gradient = widths[Role.STATE] if holding.precision.master_weights else widths[Role.WEIGHT_GRADIENT]
     optimizer = master + holding.optimizer.moments * widths[Role.STATE]
@@ -121,9 +125,9 @@ def _gathered(workload: Workload, here: Sequence[Piece], plan: Plan) -> float:
 
 
 @lru_cache(maxsize=256)
-def _kept_by_layer(workload: Workload, recompute: str, precision: Precision) -> tuple[float, ...]:
+def _kept_by_layer(workload: Workload, recompute: str, precision: Precision, *, fused: bool) -> tuple[float, ...]:
     """What each layer's forward pass keeps for one sample under a recomputation. [byte]"""
-    kept = list(saved_by_layer(workload, precision))
+    kept = list(saved_by_layer(workload, precision, fused=fused))
     if recompute == "selective":
         for place, layer in enumerate(workload.layers):
             if isinstance(layer.op, Attention):
@@ -137,10 +141,11 @@ def _kept_by_layer(workload: Workload, recompute: str, precision: Precision) -> 
     return tuple(kept)
 
 
-def _transient(workload: Workload, piece: Piece, plan: Plan, precision: Precision) -> float:
+def _transient(workload: Workload, piece: Piece, plan: Plan, holding: Holding) -> float:
     """What the backward pass holds beside: the widest pair of gradients, and the block computed again. [byte]"""
     pair = max(_gradient_pairs(workload)[piece.layers.start : piece.layers.stop])
-    again = _largest_block(workload, precision) if plan.recompute == "full" else 0.0
+    precision = holding.precision
+    again = _largest_block(workload, precision, fused=holding.fused) if plan.recompute == "full" else 0.0
     return precision.widths[Role.GRADIENT] * pair + again
 
 
@@ -150,7 +155,7 @@ def _gradient_pairs(workload: Workload) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=64)
-def _largest_block(workload: Workload, precision: Precision) -> float:
+def _largest_block(workload: Workload, precision: Precision, *, fused: bool) -> float:
     """What the block that keeps most keeps, of those that are computed again. [byte]"""
-    saved, stop = saved_by_layer(workload, precision), repeated(workload).stop
+    saved, stop = saved_by_layer(workload, precision, fused=fused), repeated(workload).stop
     return max(sum(saved[block.start : min(block.stop, stop)]) for block in blocks(workload))

@@ -74,6 +74,8 @@ def chunks_of(workload: Workload, count: int, seconds: FloatArray) -> tuple[rang
         If there are more pieces than blocks.
     """
     found = blocks(workload)
+    if count == len(found) + 2:
+        return _with_ends_apart(workload)
     if count > len(found):
         raise InputError(f"{workload.name} has {len(found)} blocks, too few for {count} pieces of a pipeline")
     times = [float(seconds[block.start : block.stop].sum()) for block in found]
@@ -82,6 +84,15 @@ def chunks_of(workload: Workload, count: int, seconds: FloatArray) -> tuple[rang
     sizes = counts_of(len(found), count) if alike else balanced(times, count)
     edges = [0, *accumulate(sizes)]
     return tuple(range(found[a].start, found[b - 1].stop) for a, b in pairwise(edges))
+
+
+def _with_ends_apart(workload: Workload) -> tuple[range, ...]:
+    """A piece for each block, one for the embedding before them and one for the head after."""
+    found, names = blocks(workload), [block_name(layer.name) for layer in workload.layers]
+    first = next((place for place in found[0] if names[place]), found[0].start + 1)
+    last = next((place for place in reversed(found[-1]) if names[place]), found[-1].stop - 2) + 1
+    inner = [range(max(block.start, first), min(block.stop, last)) for block in found]
+    return (range(first), *inner, range(last, found[-1].stop))
 
 
 def counts_of(depth: int, pieces: int) -> list[int]:

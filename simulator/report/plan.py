@@ -11,7 +11,7 @@ from simulator.parallel.plan import as_row
 from simulator.parallel.step import PARTS
 from simulator.planned import Planned
 from simulator.report.listing import Row, print_table
-from simulator.units import binary_bytes, duration
+from simulator.units import binary_bytes, duration, duration_range
 
 WORDS = {
     "compute": "computing",
@@ -39,7 +39,7 @@ def print_plan(answer: Planned, folder: Path | None) -> None:
     console.print()
     print_table("where the time goes, on the average over the stages", part_rows(answer))
     print_table("stages", stage_rows(answer), ("update", "optimizer", "gradients"))
-    console.print(Text("fidelity calibrated; a plan's interval is not known yet (docs/scaling.md has its errors)"))
+    console.print(Text("fidelity calibrated; docs/scaling.md has the errors of plans"))
     if folder is not None:
         console.print(Text(f"report: {folder}"), soft_wrap=True)
 
@@ -60,6 +60,7 @@ def lines(answer: Planned) -> Iterator[str]:
             f", {answer.samples_per_s * answer.tokens:,.0f} tokens/s, {answer.tokens_per_s_per_device:,.0f} a device"
         )
     yield rate
+    yield certainty(answer)
     share = "sequence parallel, " if plan.sequence else ""
     yield (
         f"{step.microbatches} micro-batches of {answer.microbatch}, schedule {plan.schedule_label}, {share}"
@@ -73,6 +74,14 @@ def lines(answer: Planned) -> Iterator[str]:
         f"memory {binary_bytes(memory.total_bytes)} of {binary_bytes(memory.capacity_bytes)}{which} (activations "
         f"{binary_bytes(memory.activations_bytes)}){'' if memory.fits else ': it does not fit'}"
     )
+
+
+def certainty(answer: Planned) -> str:
+    """How sure the step's time is, and why no surer."""
+    interval, time_s = answer.interval, answer.step.time_s
+    likely = duration_range(time_s * interval.low, time_s * interval.high)
+    sure = f"with {interval.coverage:.0%} probability {likely}" if interval.validated else f"unvalidated: {likely}"
+    return f"{sure} ({'; '.join(interval.reasons)})" if interval.reasons else sure
 
 
 def part_rows(answer: Planned) -> list[Row]:
@@ -127,6 +136,8 @@ def plan_summary(answer: Planned) -> dict[str, Any]:
         },
         "step": {
             "time_s": step.time_s,
+            "low_s": step.time_s * answer.interval.low,
+            "high_s": step.time_s * answer.interval.high,
             "parts_s": {name: step.parts[name] for name in PARTS},
             "samples_per_s": answer.samples_per_s,
             "tokens_per_s_per_device": answer.tokens_per_s_per_device if answer.tokens > 1 else None,

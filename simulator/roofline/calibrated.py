@@ -73,6 +73,7 @@ def calibrated_seconds(
         return compute_s, memory_s
     moving_s = memory_s[..., matrix]
     rate = np.where(part.op_class == OpClass.CONVOLUTION, path.convolution, 1.0)
+    rate = np.where(part.op_class == OpClass.ATTENTION, attention_rate(device, path), rate)
     direct_s = product_seconds(part, device, precision, batch, bandwidth, tensor=False)
     lanes_s = np.minimum(direct_s, winograd_seconds(part, device, precision, batch, bandwidth)) / rate
     compute_s[..., matrix] = lanes_s
@@ -91,6 +92,17 @@ def calibrated_seconds(
     compute_s[..., matrix] = np.where(slower, lanes_s, cores_s)
     memory_s[..., matrix] = np.where(slower, moving_s, moving_s + copies_s)
     return compute_s, memory_s
+
+
+AMPERES_ON_HOPPER = 0.62
+"""Rate of Hopper's matrix units under Ampere's instructions (mma) over that under its own (wgmma). Source: Luo et al.,
+"Benchmarking and Dissecting the Nvidia Hopper GPU Architecture", 2024, arXiv 2402.13499, table 8."""
+
+
+def attention_rate(device: Device, path: Path) -> float:
+    """Rate of a framework's fused attention over that of the kernels that the device was calibrated with."""
+    older = device.profile.family == "hopper" and not path.hopper_attention
+    return path.attention * (AMPERES_ON_HOPPER if older else 1.0)
 
 
 @lru_cache(maxsize=KEPT)

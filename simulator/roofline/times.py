@@ -9,9 +9,9 @@ import numpy as np
 
 from simulator.device.device import Device
 from simulator.device.framework import Framework, Path, ProcessorCalls
-from simulator.op.kernel import Engine, Phase
+from simulator.op.kernel import Engine, OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels, at_batch
-from simulator.precision import Precision
+from simulator.precision import Precision, get_precision
 from simulator.roofline import processor
 from simulator.roofline.calibrated import calibrated_seconds
 from simulator.roofline.layout import with_layout
@@ -89,7 +89,9 @@ def kernel_times(
         overhead_s = _overhead_seconds(kernels, device, batch, busy_s, framework)
     else:
         vector, matrix = engine_peaks(device, precision)
-        compute_s = flops / np.where(columns.engine == Engine.MATRIX, matrix, vector)
+        scores = engine_peaks(device, get_precision(precision.attention))[1] if precision.attention else matrix
+        of_products = np.where(columns.op_class == OpClass.ATTENTION, scores, matrix)
+        compute_s = flops / np.where(columns.engine == Engine.MATRIX, of_products, vector)
         memory_s = moved / device.memory.bandwidth_byte_per_s
         busy_s = np.maximum(compute_s, memory_s)[..., kernels.row]
         overhead_s = np.zeros_like(busy_s)
@@ -125,6 +127,9 @@ def _calibrated(
     """Seconds of computing, of moving data, and of both: the slower, and on a processor what overlaps with neither."""
     path, calls = software
     compute_s, memory_s = calibrated_seconds(columns, device, precision, batch, moved, path)
+    if precision.attention:
+        wider = calibrated_seconds(columns, device, get_precision(precision.attention), batch, moved, path)[0]
+        compute_s = np.where(columns.op_class == OpClass.ATTENTION, wider, compute_s)
     if device.kind != processor.KIND:
         return compute_s, memory_s, np.maximum(compute_s, memory_s)
     compute_s = processor.arithmetic_seconds(columns, device, compute_s)

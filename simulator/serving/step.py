@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -304,7 +304,7 @@ def _times(columns: Columns, device: Device, precision: Precision) -> Times:
     number = len(columns)
     every = np.arange(number, dtype=np.int64)
     kernels = Kernels(columns, every, np.zeros(number, dtype=np.int64), np.zeros(number, dtype=bool))
-    return kernel_times(kernels, device, 1.0, precision, Fidelity.CALIBRATED)
+    return kernel_times(kernels, device, 1.0, replace(precision, attention=None), Fidelity.CALIBRATED)
 
 
 def _with_rest(deployment: Deployment, load: Load, totals: _Totals) -> StepTimes:

@@ -17,6 +17,7 @@ from simulator.op.kernels import Kernels, pack
 from simulator.op.optimizer import Optimizer, cast_gradients, cast_weights
 from simulator.workload.autocast import cast_backward, cast_forward, wide_outputs
 from simulator.workload.fusion import Lowered, fuse_backward, fuse_forward, readers_of
+from simulator.workload.quantize import quantize_backward, quantize_forward
 from simulator.workload.workload import Layer, Workload
 
 
@@ -61,6 +62,7 @@ def lower(
     fuse: bool = False,
     autocast: bool = False,
     eager_attention: bool = False,
+    quantize: bool = False,
 ) -> Kernels:
     """Kernels of one step in launch order: forward, backward, update; kept, so that a second call costs nothing.
 
@@ -73,6 +75,7 @@ def lower(
     fuse : run element-wise kernels in a row as one, as compilers do.
     autocast : keep in full width what `autocast.py` says, with casts between.
     eager_attention : take fused attention apart, for frameworks that have none.
+    quantize : round what products read in kernels of their own (8 and 4 bits, in training).
 
     Returns
     -------
@@ -95,6 +98,8 @@ def lower(
     wide = wide_outputs(layers, products) if autocast else None
     if wide:
         forward = cast_forward(layers, forward, wide, fuse=fuse)
+    if quantize:
+        forward = quantize_forward(layers, forward)
     if fuse:
         forward = fuse_forward(layers, forward)
     for position, kernels in enumerate(forward):
@@ -102,7 +107,7 @@ def lower(
             launches.emit(position, (_cast_weights(layers[position].parameters),))
         launches.emit(position, kernels)
     if training:
-        _lower_backward(layers, launches, cast=cast, fuse=fuse, wide=wide)
+        _lower_backward(layers, launches, cast=cast, fuse=fuse, wide=wide, quantize=quantize)
     if training and optimizer:
         for position, layer in enumerate(layers):
             if layer.parameters and not layer.op.unused:
@@ -111,7 +116,13 @@ def lower(
 
 
 def _lower_backward(
-    layers: tuple[Layer, ...], launches: _Launches, *, cast: Sequence[bool], fuse: bool, wide: Sequence[bool] | None
+    layers: tuple[Layer, ...],
+    launches: _Launches,
+    *,
+    cast: Sequence[bool],
+    fuse: bool,
+    wide: Sequence[bool] | None,
+    quantize: bool,
 ) -> None:
     """Gradients, last layer first; where an output has several readers, their gradients are added before it is used.
 
@@ -127,6 +138,8 @@ def _lower_backward(
     ]
     if wide:
         backward = cast_backward(layers, backward, wide, fuse=fuse)
+    if quantize:
+        backward = quantize_backward(layers, backward)
     if fuse:
         backward = fuse_backward(layers, backward)
     for position in reversed(range(len(layers))):

@@ -72,7 +72,7 @@ def decoder(
     mixture: Mixture | None = None,
     norm: NormName = "rms",
     order: Order = "before",
-    positions: Size | None = None,
+    positions: Size | Literal["input"] | None = None,
     embedding_norm: bool = False,
     tied: bool = False,
     head_bias: bool = False,
@@ -84,15 +84,16 @@ def decoder(
 
     `order`: normalisation before each branch, before and after it ("both", Gemma 2), or before two branches side by
     side, once ("parallel", GPT-J) or each its own ("apart", GPT-NeoX). `embedding_norm`: after the embedding too
-    (BLOOM). `positions`: length of a trained table of positions. `full_heads`: heads of the layers that
-    `heads.full_every` names, where they differ. The loss is over the vocabulary at every position.
+    (BLOOM). `positions`: length of a trained table of positions, or as long as the input. `full_heads`: heads of the
+    layers that `heads.full_every` names, where they differ. The loss is over the vocabulary at every position.
     Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019; Touvron et al., "LLaMA", 2023,
     arXiv 2302.13971, section 2.2; Jiang et al., "Mixtral of Experts", 2024, arXiv 2401.04088.
     """
     block = Block(Style(hidden, norm, dropout, attention), heads, mlp, latent, mixture, order, full_heads)
     state = net.add(Embedding(vocabulary=vocabulary, features=hidden), INPUT, name="embedding")
     if positions is not None:
-        state = net.add(PositionEmbedding(positions=positions), state, name="positions")
+        length = None if positions == "input" else positions
+        state = net.add(PositionEmbedding(positions=length), state, name="positions")
     if embedding_norm:
         state = net.add(norm_op(norm), state, name="embedding_norm")
     state = dropped(net, state, dropout, "dropout")

@@ -1,0 +1,268 @@
+"""Measured training steps of many devices: rows of a table, each as a plan, predicted or counted with the reason."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from simulator.calibration.served import read_table
+from simulator.device.device import Device, load_device
+from simulator.device.system import Cluster, usual_cluster
+from simulator.errors import InputError, SimulatorError, UnsupportedError
+from simulator.parallel.plan import RECOMPUTE, Plan
+from simulator.pipeline import Options
+from simulator.planned import Planned, Shares
+from simulator.workload.importers import Request
+from simulator.workload.reading import load_workload
+from simulator.workload.workload import Workload
+
+COLUMNS = ("workload", "profile", "devices", "precision", "global_batch", "micro_batch", "tp", "pp")
+"""Columns by which a table of plans is known."""
+
+PRECISIONS = {
+    "bf16": "bf16", "fp16": "amp", "fp32": "fp32", "fp8": "fp8", "mxfp8": "fp8", "fp8-cs": "fp8", "fp8-mx": "fp8",
+    "fp8_full": "fp8", "fp8-linear+bf16": "fp8", "fp8 tensorwise": "fp8", "fp8 rowwise": "fp8", "nvfp4": "nvfp4",
+}  # fmt: skip
+
+FRAMEWORKS = (
+    (r"NeMo|Megatron|Primus", "megatron"),
+    (r"MaxText", "jax"),
+    (r"llm-foundry", "composer"),
+    (r"torchtitan|torch\.compile", "pytorch-compiled"),
+)
+"""Software as a table names it -> framework; PyTorch where none matches."""
+
+UNLIKE = (
+    (r"^lora;", "only adapters train (LoRA), and no gradients of frozen weights are computed"),
+    (r"TRUNCATED", "a network cut to fewer layers than its workload has"),
+    (r"CPU offload of|Full Offload|offload True", "states are moved to the host, which is not modelled"),
+)
+"""What a row's note, software or ZeRO column says -> why its step is not the workload's."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRow:
+    """One measured step; 0, "" and None where the table does not say.
+
+    Attributes
+    ----------
+    measured : metric -> value: `step_s` [s] or `tokens_per_s_per_gpu` [1/s], and `memory_gib` [GiB].
+    """
+
+    id: str
+    workload: str
+    device: str
+    devices: int
+    precision: str
+    global_batch: int
+    microbatch: int
+    sequence: int
+    degrees: tuple[int, int, int, int, int]
+    """tp, pp, cp, ep, pieces a stage; 0 where unsaid."""
+    zero: str
+    recompute: str
+    software: str
+    note: str
+    measured: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedCase:
+    """One metric of a row and its prediction with an 80 % interval, or the reason why there is none."""
+
+    row: TrainedRow
+    metric: str
+    measured: float
+    predicted: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    reason: str = ""
+    plan: str = ""
+
+    @property
+    def error(self) -> float:
+        """Of the time: predicted over measured, less one; of memory likewise."""
+        ratio = self.predicted / self.measured
+        return (1 / ratio if self.metric.startswith("tokens") else ratio) - 1
+
+
+def is_trained(path: Path) -> bool:
+    """Whether a table's heading is that of training plans."""
+    heading = read_table(path).partition("\n")[0].split(",")
+    return all(column in heading for column in ("global_batch", "tp", "pp"))
+
+
+def read_trained(path: Path) -> list[TrainedRow]:
+    """Rows of a table.
+
+    Raises
+    ------
+    InputError
+        Naming the file, the line and the column that is missing or malformed.
+    """
+    reader = csv.DictReader(io.StringIO(read_table(path)))
+    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(f"{path}: the column {missing[0]!r} is missing; a table has {', '.join(COLUMNS)}")
+    return [_row(row, f"{path}: line {reader.line_num}") for row in reader]
+
+
+METRICS = ("step_s", "tokens_per_s_per_gpu", "memory_gib")
+
+
+def _row(row: Mapping[str, str | None], where: str) -> TrainedRow:
+    def number(column: str) -> float:
+        text = (row.get(column) or "").strip()
+        try:
+            value = float(text) if text and text.lower() != "nan" else 0.0
+        except ValueError:
+            raise InputError(f"{where}: {column} {text!r} is no number") from None
+        if not 0 <= value < math.inf:
+            raise InputError(f"{where}: {column} must be positive, found {text}")
+        return value
+
+    def text(column: str) -> str:
+        return (row.get(column) or "").strip()
+
+    found = {metric: value for metric in METRICS if (value := number(metric))}
+    if "step_s" in found:
+        found.pop("tokens_per_s_per_gpu", None)
+    return TrainedRow(
+        id=text("id") or where.rpartition(" ")[2],
+        workload=text("workload"),
+        device=text("profile"),
+        devices=int(number("devices")),
+        precision=text("precision"),
+        global_batch=int(number("global_batch")),
+        microbatch=int(number("micro_batch")),
+        sequence=int(number("sequence")),
+        degrees=(int(number("tp")), int(number("pp")), int(number("cp")), int(number("ep")), int(number("vp"))),
+        zero=text("zero_or_fsdp"),
+        recompute=text("recompute"),
+        software=text("software"),
+        note=text("note"),
+        measured=found,
+    )
+
+
+def predict_trained(row: TrainedRow) -> list[TrainedCase]:
+    """A case for each metric of a row; one with the reason where the row has none, or cannot be predicted."""
+    try:
+        answer = _answer(row)
+    except SimulatorError as error:
+        metrics = row.measured or {"step_s": math.nan}
+        return [TrainedCase(row, metric, value, reason=str(error)) for metric, value in metrics.items()]
+    return [_case(row, metric, value, answer) for metric, value in row.measured.items()]
+
+
+def _case(row: TrainedRow, metric: str, value: float, answer: Planned) -> TrainedCase:
+    if metric == "memory_gib":
+        predicted = answer.memory.total_bytes / 2**30
+        low, high = (1 - MEMORY_WIDTH) * predicted, (1 + MEMORY_WIDTH) * predicted
+    else:
+        fast, slow = answer.interval.low, answer.interval.high
+        rate = metric.startswith("tokens")
+        predicted = answer.tokens_per_s_per_device if rate else answer.step.time_s
+        low, high = (predicted / slow, predicted / fast) if rate else (predicted * fast, predicted * slow)
+    return TrainedCase(row, metric, value, predicted, low, high, plan=answer.plan.label)
+
+
+MEMORY_WIDTH = 0.25
+"""Half width of memory's interval: what allocators and libraries hold beside the tensors is not known better."""
+
+
+def _answer(row: TrainedRow) -> Planned:
+    """The row's step, with the least recomputation that fits where the table does not say."""
+    _check(row)
+    device, workload = load_device(row.device), _workload(row.workload, row.sequence)
+    options = Options(
+        precision=PRECISIONS[row.precision], framework=framework_of(row.software), optimizer="adam", ignore_memory=True
+    )
+    cluster = usual_cluster(device, row.devices)
+    shares = _shares(workload, device, options, cluster)
+    plan = plan_of(row)
+    for recompute in (row.recompute,) if row.recompute in RECOMPUTE else RECOMPUTE:
+        chosen = replace(plan, recompute=recompute)
+        if all(stage.fits for stage in shares.footprints(chosen, row.global_batch)):
+            break
+    return shares.evaluate(chosen, row.global_batch)
+
+
+def _check(row: TrainedRow) -> None:
+    """Refuse rows that say too little, or time another step than the workload's."""
+    for name in ("workload", "device", "devices", "precision", "global_batch"):
+        if not getattr(row, name):
+            raise UnsupportedError(f"the table does not say the {'profile' if name == 'device' else name}")
+    if not row.measured:
+        raise UnsupportedError("neither a step's time nor tokens a second were measured")
+    if row.precision not in PRECISIONS:
+        raise UnsupportedError(f"precision {row.precision!r} is none of ours")
+    for pattern, reason in UNLIKE:
+        if re.search(pattern, f"{row.note}|{row.zero}|{row.software}"):
+            raise UnsupportedError(reason)
+
+
+def framework_of(software: str) -> str:
+    """The framework whose profile stands for a software."""
+    return next((name for pattern, name in FRAMEWORKS if re.search(pattern, software)), "pytorch")
+
+
+def plan_of(row: TrainedRow) -> Plan:
+    """The plan of a row. Megatron's families share out the optimizer's state, and positions among tensor ranks."""
+    tensor, stages, context, expert, pieces = (max(degree, 1) for degree in row.degrees)
+    share = tensor * stages * context
+    if row.devices % share:
+        raise InputError(f"tp x pp x cp = {share} does not divide {row.devices} devices")
+    pieces = pieces if stages > 1 else 1
+    return Plan(
+        data=row.devices // share,
+        tensor=tensor,
+        pipeline=stages,
+        context=context,
+        expert=expert,
+        zero=zero_of(row),
+        microbatch=row.microbatch or 1,
+        schedule="interleaved" if pieces > 1 else "1f1b",
+        virtual=pieces,
+        sequence=tensor > 1,
+    )
+
+
+def zero_of(row: TrainedRow) -> int:
+    """What data ranks share out: as the table says, else the optimizer's state where Megatron runs."""
+    text = row.zero.lower()
+    found = re.match(r"zero\s?(\d)", text)
+    if found:
+        return int(found[1])
+    if "shard_grad" in text:
+        return 2
+    if "fsdp" in text or "hsdp" in text:
+        return 3
+    return 1 if framework_of(row.software) == "megatron" else 0
+
+
+@lru_cache(maxsize=64)
+def _workload(name: str, sequence: int) -> Workload:
+    return load_workload(name, request=Request(attention="fused", sequence=sequence or None))
+
+
+_KNOWN: dict[tuple[Workload, Device, Options, str], Shares] = {}
+
+
+def _shares(workload: Workload, device: Device, options: Options, cluster: Cluster) -> Shares:
+    """Shares of rows that differ in their plans alone."""
+    key = (workload, device, options, cluster.label)
+    if key not in _KNOWN:
+        _KNOWN[key] = Shares(workload, device, options, cluster)
+    return _KNOWN[key]
+
+
+def judged(cases: list[TrainedCase]) -> Iterator[TrainedCase]:
+    """Cases of time that have a prediction."""
+    return (case for case in cases if not math.isnan(case.predicted) and case.metric != "memory_gib")

@@ -1,0 +1,128 @@
+"""Validation of training plans: errors by system, precision, network and software, and why rows have no prediction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.calibration.trained import TrainedCase, framework_of
+from simulator.report.listing import Row, print_table
+from simulator.report.tables import markdown_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GROUPS = ("device", "precision", "workload", "framework", "kind")
+KINDS = {"step_s": "step", "tokens_per_s_per_gpu": "step", "memory_gib": "memory"}
+"""Metric -> what is measured; times and tokens a second are judged alike, as errors of the time."""
+
+
+def trained_frame(cases: Sequence[TrainedCase]) -> pd.DataFrame:
+    """One row a case."""
+    import pandas as pd
+
+    rows = [
+        {
+            "id": case.row.id,
+            "metric": case.metric,
+            "kind": KINDS[case.metric],
+            "workload": case.row.workload,
+            "device": case.row.device,
+            "devices": case.row.devices,
+            "precision": case.row.precision,
+            "framework": framework_of(case.row.software),
+            "plan": case.plan,
+            "measured": case.measured,
+            "predicted": case.predicted,
+            "low": case.low,
+            "high": case.high,
+            "error": case.error,
+            "inside": case.low <= case.measured <= case.high,
+            "reason": case.reason,
+        }
+        for case in cases
+    ]
+    return pd.DataFrame(rows)
+
+
+def error_rows(frame: pd.DataFrame, key: str) -> list[Row]:
+    """One row a group: number, mean, median and bias of the errors, how often the interval held."""
+    rows = []
+    for name, group in frame[frame["predicted"].notna()].groupby(key, sort=True):
+        error = group["error"]
+        rows.append(
+            {
+                key: str(name),
+                "rows": len(group),
+                "mean": f"{error.abs().mean():.1%}",
+                "median": f"{error.abs().median():.1%}",
+                "bias": f"{error.mean():+.1%}",
+                "in interval": f"{group['inside'].mean():.0%}",
+            }
+        )
+    return rows
+
+
+def reason_rows(frame: pd.DataFrame) -> list[Row]:
+    """Why rows have no prediction, the most frequent first."""
+    counts = frame.loc[frame["predicted"].isna(), "reason"].value_counts()
+    return [{"rows": int(count), "not predicted because": str(reason)} for reason, count in counts.items()]
+
+
+def _tables(frame: pd.DataFrame) -> dict[str, list[Row]]:
+    times = frame[frame["kind"] == "step"]
+    number = int(frame["predicted"].notna().sum())
+    tables = {f"{number} of {len(frame)} figures predicted": error_rows(frame, "kind")}
+    tables |= {f"time, by {key}": error_rows(times, key) for key in GROUPS if key != "kind"}
+    return tables | {"rows without a prediction": reason_rows(frame)}
+
+
+def print_trained(cases: Sequence[TrainedCase], out: Path | None) -> None:
+    """All tables on stdout."""
+    for title, rows in _tables(trained_frame(cases)).items():
+        print_table(title, rows)
+    if out is not None:
+        print(f"cases and tables: {out}")
+
+
+def write_trained(cases: Sequence[TrainedCase], out: Path) -> None:
+    """`plans.md` and `plans.csv` in a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    frame = trained_frame(cases)
+    frame.to_csv(out / "plans.csv", index=False)
+    parts = ["# Predicted against measured training on many devices"]
+    for title, rows in _tables(frame).items():
+        if rows:
+            parts += [f"## {title}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
+    (out / "plans.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def trained_summary(cases: Sequence[TrainedCase]) -> dict[str, Any]:
+    """Statistics and every case; a case without a prediction has its reason."""
+    frame = trained_frame(cases)
+    times = frame[frame["kind"] == "step"]
+    return {
+        "rows": len(cases),
+        "not_predicted": int(frame["predicted"].isna().sum()),
+        "by": {key: error_rows(times if key != "kind" else frame, key) for key in GROUPS},
+        "reasons": reason_rows(frame),
+        "cases": [_case(case) for case in cases],
+    }
+
+
+def _case(case: TrainedCase) -> dict[str, Any]:
+    def number(value: float) -> float | None:
+        return None if math.isnan(value) else value
+
+    return {
+        "id": case.row.id,
+        "metric": case.metric,
+        "measured": number(case.measured),
+        "predicted": number(case.predicted),
+        "low": number(case.low),
+        "high": number(case.high),
+        "plan": case.plan or None,
+        "reason": case.reason or None,
+    }
