@@ -22,4 +22,9 @@ def test_the_page_gives_the_widths(name: str) -> None:
 
 
 def test_master_weights_are_those_of_mixed_precision() -> None:
-    assert {name for name, precision in PRECISIONS.items() if precision.master_weights} == {"amp", "bf16", "fp8"}
+    assert {name for name, precision in PRECISIONS.items() if precision.master_weights} == {
+        "amp",
+        "bf16",
+        "fp8",
+        "nvfp4",
+    }
