@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from simulator.pipeline import simulate as simulate
     from simulator.pipeline import step_seconds as step_seconds
     from simulator.planned import simulate_plan as simulate_plan
+    from simulator.planning.capacity import Needs as Needs
+    from simulator.planning.capacity import plan as plan
+    from simulator.planning.sweep import sweep as sweep
     from simulator.serving.answer import Service as Service
     from simulator.serving.answer import serve as serve
     from simulator.workload.reading import load_workload as load_workload
@@ -31,6 +34,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "Device": "device.device",
+    "Needs": "planning.capacity",
     "Options": "pipeline",
     "Plan": "parallel.plan",
     "Service": "serving.answer",
@@ -39,10 +43,12 @@ _PLACES = {
     "Workload": "workload.workload",
     "load_device": "device.device",
     "load_workload": "workload.reading",
+    "plan": "planning.capacity",
     "serve": "serving.answer",
     "simulate": "pipeline",
     "simulate_plan": "planned",
     "step_seconds": "pipeline",
+    "sweep": "planning.sweep",
 }
 
 __all__ = ["__version__", *sorted(_PLACES)]

@@ -174,18 +174,23 @@ def simulate(
         matrix_peak=matrix_peak,
         cluster=cluster,
         exchange=exchange,
-        interval=_interval(workload, device, chosen, step),
+        interval=interval_at(workload, device, chosen, step.batch, step.bound_shares[Bound.OVERHEAD]),
     )
 
 
 def _memory(workload: Workload, device: Device, options: Options) -> Footprint:
     """What a step holds; an `OutOfMemoryError` where it does not fit, unless that is to be ignored."""
-    precision, batch = get_precision(options.precision), options.batch or workload.batch
-    reserve = reserve_of(device, options)
-    memory = footprint(workload, batch, precision, device.memory.capacity_bytes, _optimizer(options), reserve)
+    memory = footprint_of(workload, device, options)
     if not options.ignore_memory:
-        check_fits(memory, workload, device.name, batch)
+        check_fits(memory, workload, device.name, options.batch or workload.batch)
     return memory
+
+
+def footprint_of(workload: Workload, device: Device, options: Options) -> Footprint:
+    """What a step holds, whether it fits or not."""
+    precision, batch = get_precision(options.precision), options.batch or workload.batch
+    capacity, reserve = device.memory.capacity_bytes, reserve_of(device, options)
+    return footprint(workload, batch, precision, capacity, _optimizer(options), reserve)
 
 
 def reserve_of(device: Device, options: Options) -> Reserve:
@@ -226,13 +231,16 @@ def _saved(step: Step, timed: Callable[[int], Times], batch: int) -> float:
     return step.time_s - step.communication_s - float(timed(batch).time_s.sum())
 
 
-def _interval(workload: Workload, device: Device, options: Options, step: Step) -> Interval | None:
-    """How sure a calibrated time is; the bounds, and traffic as without caches, have no interval."""
+def interval_at(workload: Workload, device: Device, options: Options, batch: int, waiting: float) -> Interval | None:
+    """How sure a calibrated time is; the bounds, and traffic as without caches, have no interval.
+
+    waiting : share of the step's time that waits for launches or the host.
+    """
     if options.fidelity != Fidelity.CALIBRATED or options.traffic != TrafficModel.IDEAL:
         return None
-    software, waiting = load_framework(options.framework), step.bound_shares[Bound.OVERHEAD]
+    software = load_framework(options.framework)
     host = "measured" if is_measured(options.host) else "named" if options.host else "unknown"
-    return interval_of(Question(workload.name, device, software, options.precision, step.batch, waiting, host))
+    return interval_of(Question(workload.name, device, software, options.precision, batch, waiting, host))
 
 
 def step_seconds(workload: Workload, device: Device, batches: FloatArray, options: Options | None = None) -> FloatArray:

@@ -1,99 +1,91 @@
-"""`simulate --parallel ...`: a training step that many devices share."""
+"""`simulate plan`: the cheapest, fastest and smallest machines that meet a deadline, a budget and a power limit."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from simulator.cli.options import chosen_workload, workload_options
 from simulator.errors import InputError
 
-if TYPE_CHECKING:
-    from simulator.parallel.plan import Plan
-    from simulator.planned import Planned
 
+@click.command("plan")
+@click.option("--workload", required=True, metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE.")
+@workload_options
+@click.option("--device", multiple=True, default=("*",), show_default=True, metavar="NAMES", help="Names or patterns.")
+@click.option("--devices", default="1:8", show_default=True, metavar="RANGE", help="How many: 1,8 or 1:64.")
+@click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, help="Passes over the dataset.")
+@click.option("--deadline", metavar="TIME", help="24h, 3d or 90min.")
+@click.option("--budget", metavar="USD", help="2000usd.")
+@click.option("--power", metavar="POWER", help="20kW, of the devices.")
+@click.option("--price", multiple=True, metavar="NAME=USD", help="A device's price an hour, instead of its profile's.")
+@click.option("--precision", default="fp32,amp", show_default=True, metavar="NAMES", help="To choose from.")
+@click.option("--batch", type=click.IntRange(1), help="Samples of each device; the fastest that fits if unsaid.")
+@click.option("--task", default="train", show_default=True, help="train or infer.")
+@click.option("--optimizer", default="sgd", show_default=True, help="sgd or adam.")
+@click.option("--framework", default="pytorch", show_default=True, help="Software that issues the kernels.")
+@click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
+def command(workload: str, as_json: bool, **options: Any) -> None:
+    """Which machines, and how many, finish in time, within a budget and a power limit, and how surely."""
+    from simulator.device.device import FOLDER
+    from simulator.pipeline import Options
+    from simulator.planning.capacity import plan
+    from simulator.planning.ranges import names, whole_numbers
+    from simulator.report import capacity as report
 
-def run_plan(options: dict[str, Any]) -> None:
-    """Simulate the step, print the answer, write the report and the trace."""
-    from pathlib import Path
-
-    from simulator.report import plan as report
-
-    answer = planned(options)
-    folder = None
-    if not options["no_report"]:
-        from simulator.report.plan_files import write_plan
-
-        folder = write_plan(answer, Path(options["out"]))
-    if options["timeline"]:
-        from simulator.report.plan_trace import write_trace
-
-        write_trace(answer, Path(options["timeline"]))
-    if options["as_json"]:
+    network = chosen_workload(workload, options)
+    asked = Options(**{name: options[name] for name in ("epochs", "batch", "task", "optimizer", "framework")})
+    found = plan(
+        network,
+        names(options["device"], FOLDER),
+        whole_numbers(options["devices"], "--devices"),
+        needs=needs_of(options),
+        options=asked,
+        precisions=options["precision"].split(","),
+        prices=prices_of(options["price"]),
+    )
+    if as_json:
         from simulator.report.summary import json_text
 
-        click.echo(json_text(report.plan_summary(answer)))
+        click.echo(json_text(report.capacity_summary(found, network, options["epochs"])))
     else:
-        report.print_plan(answer, folder)
+        report.print_capacity(found, network, options["epochs"])
 
 
-def planned(options: dict[str, Any]) -> Planned:
-    """The answer that the options ask for.
+def needs_of(options: dict[str, Any]) -> Any:
+    """Deadline, budget and power limit."""
+    from math import inf
 
-    Raises
-    ------
-    InputError
-        If more than one workload or device is named, or none.
-    """
-    from simulator.cli.options import chosen_workload
-    from simulator.cli.run import cluster_of, device_of_system, options_of
-    from simulator.device.device import load_device
-    from simulator.device.link import load_link
-    from simulator.device.system import cluster
-    from simulator.planned import simulate_plan
+    from simulator.planning.capacity import Needs
+    from simulator.planning.ranges import duration_s
+    from simulator.units import parse
 
-    devices = options["device"] or device_of_system(options["system"])
-    if len(options["workload"]) != 1 or len(devices) != 1:
-        raise InputError("a plan is for one --workload on one --device, or a --system")
-    device = load_device(devices[0], memory=options["memory"], overrides=options["overrides"])
-    joined = cluster_of(options) or cluster(1, load_link("pcie4"))
-    workload = chosen_workload(options["workload"][0], options)
-    plan = plan_from(options, joined.devices)
-    plan = _with_accumulation(plan, options, workload.batch)
-    answer = simulate_plan(workload, device, options_of(options), joined, plan, options["global_batch"])
-    return replace(answer, command=click.get_current_context().obj or "")
-
-
-def plan_from(options: dict[str, Any], devices: int) -> Plan:
-    """The plan of the options."""
-    from simulator.parallel.plan import parse_schedule, plan_of
-
-    if options["fsdp"] and options["zero"] not in (None, 3):
-        raise InputError(f"--fsdp is --zero 3, and --zero {options['zero']} stands beside it")
-    schedule, pieces = parse_schedule(options["schedule"] or "1f1b")
-    return plan_of(
-        options["degrees"] or "",
-        devices,
-        zero=3 if options["fsdp"] else options["zero"] or 0,
-        microbatch=options["microbatch"],
-        schedule=schedule,
-        virtual=pieces,
-        recompute=options["recompute"] or "none",
-        sequence=options["sequence_parallel"],
-        overlap=options["overlap"] != "off",
+    deadline, budget, power = options["deadline"], options["budget"], options["power"]
+    return Needs(
+        duration_s(deadline, "--deadline") if deadline else inf,
+        _dollars(budget, "--budget") if budget else inf,
+        parse(power, "W", "--power") if power else inf,
     )
 
 
-def _with_accumulation(plan: Plan, options: dict[str, Any], usual: int) -> Plan:
-    """`--accumulate` as the micro-batch that it means."""
-    steps = options["accumulate"]
-    if steps is None:
-        return plan
-    if plan.microbatch is not None:
-        raise InputError("--accumulate and --microbatch say the same; give one of them")
-    batch = (options["global_batch"] or (options["batch"] or usual) * plan.data) // plan.data
-    if batch % steps:
-        fit = max(n for n in range(1, steps + 1) if batch % n == 0)
-        raise InputError(f"--accumulate {steps} does not divide the {batch} samples of a replica; {fit} would")
-    return replace(plan, microbatch=batch // steps)
+def prices_of(texts: tuple[str, ...]) -> dict[str, float]:
+    """Device -> USD an hour of "v100=2.5"."""
+    found = {}
+    for text in texts:
+        name, equals, price = text.partition("=")
+        if not equals:
+            raise InputError(f"--price {text!r}: write NAME=USD, such as t4=0.35")
+        found[name.strip()] = _dollars(price, "--price")
+    return found
+
+
+def _dollars(text: str, option: str) -> float:
+    number = text.lower().replace("usd", "").replace("$", "").replace(",", "").strip()
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InputError(f"{option} {text!r}: write an amount in dollars, such as 2000usd")
+    return value

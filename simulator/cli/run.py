@@ -22,7 +22,7 @@ def run(options: dict[str, Any]) -> None:
         run_curve(options)
         return
     if any(options[name] for name in PLAN) or options["zero"] == 0:
-        from simulator.cli.plan import run_plan
+        from simulator.cli.planned import run_plan
 
         run_plan(options)
         return

@@ -1,0 +1,119 @@
+"""`simulate sweep` and `simulate plan`, from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+Simulate = Callable[..., Any]
+SWEEP = ("sweep", "--workload", "resnet50", "--device", "v100,t4", "--batch", "16:64:x2")
+
+
+def test_a_sweep_on_the_terminal(simulate: Simulate) -> None:
+    text = simulate(*SWEEP, "--sort", "-step.samples_per_s", "--top", "2").stdout
+    assert "workload: resnet50" in text
+    assert "2 of 6 configurations" in text
+
+
+def test_files_and_json_agree(simulate: Simulate, tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    rows = simulate(*SWEEP, "--out", str(out), "--json").json()
+    frame = pd.read_csv(out)
+    assert len(rows) == len(frame) == 6
+    assert frame["step.time_s"].tolist() == pytest.approx([row["step.time_s"] for row in rows])
+    simulate(*SWEEP, "--out", str(tmp_path / "rows.json"))
+    assert json.loads((tmp_path / "rows.json").read_text(encoding="utf-8")) == rows
+
+
+def test_an_interrupted_sweep_goes_on(simulate: Simulate, tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    simulate(*SWEEP, "--out", str(out))
+    whole = pd.read_csv(out)
+    whole.head(4).to_csv(out, index=False)
+    assert "6 of 6" in simulate(*SWEEP, "--out", str(out), "--resume").stdout
+    assert pd.read_csv(out)["step.time_s"].tolist() == pytest.approx(whole["step.time_s"].tolist())
+
+
+def test_filters_fronts_and_plots(simulate: Simulate, tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    words = ("--where", "memory.fits and batch >= 32", "--pareto", "step.time_s,device.power_w")
+    simulate(*SWEEP, *words, "--plot", "batch,step.time_s", "--out", str(out))
+    frame = pd.read_csv(out)
+    assert set(frame["batch"]) == {32}
+    assert (tmp_path / "rows.png").stat().st_size > 10_000
+    simulate(*SWEEP, "--plot", "device,batch,step.time_s", "--out", str(tmp_path / "map.csv"))
+    assert (tmp_path / "map.svg").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--device", "zz*"), "unknown device"),
+        (("--batch", "8:1:x2"), "--batch '8:1:x2'"),
+        (("--set", "memory.speed=1x:2x:3"), "memory.speed"),
+        (("--where", "time < 1"), "unknown column"),
+        (("--sort", "speed"), "unknown column"),
+        (("--plot", "batch"), "two columns"),
+        (("--out", "rows.txt"), "ends in"),
+        (("--precision", "fp23"), "fp23"),
+        (("--resume",), "--resume needs --out"),
+    ],
+)
+def test_mistakes_are_one_line(simulate: Simulate, words: tuple[str, ...], message: str) -> None:
+    answer = simulate("sweep", "--workload", "lenet5", "--device", "v100", *words)
+    assert answer.code == 2
+    assert message in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
+PLAN = (
+    "plan",
+    "--workload",
+    "resnet50",
+    "--epochs",
+    "90",
+    "--device",
+    "v100-sxm2-16gb,a100-sxm4-80gb",
+    "--devices",
+    "1:4",
+)
+
+
+def test_a_plan_on_the_terminal(simulate: Simulate) -> None:
+    text = simulate(*PLAN, "--deadline", "2d", "--budget", "500usd", "--power", "2kW").stdout
+    assert "resnet50, 90 epochs of imagenet: within 2.00 days, for 500 USD, with 2.00 kW" in text
+    assert "cheapest" in text
+    assert "prices of 2026-11-09" in text
+
+
+def test_a_plan_that_nothing_meets(simulate: Simulate) -> None:
+    text = simulate(*PLAN, "--deadline", "1min").stdout
+    assert "nothing meets it" in text
+    assert "times the deadline" in text
+
+
+def test_a_plan_as_json(simulate: Simulate) -> None:
+    answer = simulate(*PLAN, "--deadline", "2d", "--price", "v100-sxm2-16gb=2", "--json").json()
+    assert answer["needs"] == {"deadline_s": 172800.0, "budget_usd": None, "power_w": None}
+    assert answer["meeting"] <= answer["considered"] == 12
+    assert 0 <= answer["fastest"]["probability_in_time"] <= 1
+    assert answer["cheapest"]["cost_usd"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--budget", "lots"), "--budget 'lots'"),
+        (("--deadline", "soon"), "--deadline"),
+        (("--price", "v100"), "NAME=USD"),
+    ],
+)
+def test_mistakes_of_a_plan(simulate: Simulate, words: tuple[str, ...], message: str) -> None:
+    answer = simulate(*PLAN, *words)
+    assert answer.code == 2
+    assert message in answer.stderr
