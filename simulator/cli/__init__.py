@@ -24,6 +24,8 @@ COMMANDS = {
     "precisions": "The number formats and their widths.",
     "datasets": "What an epoch runs over.",
     "calibrate": "This machine, measured, as a device of its own.",
+    "compare": "Workloads, devices or option sets side by side: which layers gained, which bound moved.",
+    "explain": "Why a step or a layer takes as long as it does, cause by cause, and what would help most.",
     "sweep": "Every configuration of some options as a table: filtered, sorted, its Pareto front, plotted.",
     "plan": "Which machines, and how many, meet a deadline, a budget and a power limit; how surely.",
     "parallel": "The fastest ways to share a network over many devices, and why the next one loses.",

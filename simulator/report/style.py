@@ -184,6 +184,20 @@ def clean(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
+def decades(axes: Axes, *sides: str) -> None:
+    """Numbers with SI prefixes along logarithmic axes ("x", "y"): "1", "10", "1 k", "100 T"."""
+    from simulator.units import si
+
+    def short(value: float, _: object) -> str:
+        number, _, prefix = si(value, "", 3).strip().partition(" ")
+        return f"{float(number):g} {prefix}".strip()
+
+    for side in sides:
+        axis = axes.xaxis if side == "x" else axes.yaxis
+        axis.set_major_formatter(short)
+        axis.set_minor_formatter(lambda *_: "")
+
+
 def version() -> str:
     """The program's version."""
     return str(sys.modules["simulator"].__version__)

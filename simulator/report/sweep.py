@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError
 from simulator.report.listing import print_table
-from simulator.report.style import BLUE, GREY, INK, ORANGE, draw_key, new_figure, save, styled, version
+from simulator.report.style import BLUE, GREY, INK, ORANGE, decades, new_figure, save, styled, version
 from simulator.units import binary_bytes, duration
 
 if TYPE_CHECKING:
@@ -136,11 +136,12 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
 
 def _scale(axes: Axes, frame: pd.DataFrame, names: list[str]) -> None:
     """Logarithms where values span more than twenty times."""
-    for name, side in zip(names, (axes.set_xscale, axes.set_yscale), strict=True):
+    for name, side, which in zip(names, (axes.set_xscale, axes.set_yscale), "xy", strict=True):
         values = _plain(frame[name])
         numbers = [value for value in values if isinstance(value, float) and value > 0]
         if len(numbers) == len(values) and max(numbers) > 20 * min(numbers):
             side("log")
+            decades(axes, which)
 
 
 def _heat_map(frame: pd.DataFrame, names: list[str]) -> Figure:
@@ -158,5 +159,4 @@ def _heat_map(frame: pd.DataFrame, names: list[str]) -> Figure:
         axes.set(xlabel=names[0], ylabel=names[1])
         bar = figure.colorbar(picture, cax=figure.add_axes((0.85, 0.16, 0.02, 0.7)))
         bar.set_label(names[2])
-        draw_key(figure, 0.12, 0.9, [])
         return figure

@@ -117,3 +117,41 @@ def test_mistakes_of_a_plan(simulate: Simulate, words: tuple[str, ...], message:
     answer = simulate(*PLAN, *words)
     assert answer.code == 2
     assert message in answer.stderr
+
+
+def test_an_explanation(simulate: Simulate) -> None:
+    text = simulate("explain", "--workload", "senet", "--device", "v100").stdout
+    assert "what would help most: precision amp" in text
+    assert "narrow groups" in text
+    answer = simulate(
+        "explain", "--workload", "senet", "--device", "v100", "--layer", "layer1.0.conv2", "--json"
+    ).json()
+    assert answer["layer"] == "layer1.0.conv2"
+    assert sum(share["seconds"] for share in answer["shares"]) == pytest.approx(answer["time_s"] - answer["roofline_s"])
+    assert simulate("explain", "--workload", "senet", "--device", "v100", "--layer", "conv").code == 2
+
+
+def test_a_comparison(simulate: Simulate, tmp_path: Path) -> None:
+    words = ("compare", "--workload", "alexnet", "--device", "v100", "--device", "t4", "--precision", "fp32,amp")
+    text = simulate(*words, "--out", str(tmp_path)).stdout
+    assert "t4, amp against v100-pcie-16gb, fp32:" in text
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(f"roofline-{number}.{ending}" for number in (1, 2, 3) for ending in ("png", "svg")), "comparison.json",
+    }  # fmt: skip
+    answer = simulate(*words, "--json").json()
+    assert len(answer["sides"]) == 4
+    assert len(answer["differences"]) == 3
+
+
+def test_a_comparison_of_files(simulate: Simulate, tmp_path: Path) -> None:
+    for device in ("v100", "t4"):
+        path = tmp_path / f"{device}.json"
+        path.write_text(
+            simulate("--workload", "lenet5", "--device", device, "--json", "--no-report").stdout, encoding="utf-8"
+        )
+    text = simulate("compare", str(tmp_path / "v100.json"), str(tmp_path / "t4.json")).stdout
+    assert "times slower" in text
+    answer = simulate("compare", str(tmp_path / "v100.json"))
+    assert answer.code == 2
+    assert "two sides" in answer.stderr
+    assert "both --workload and --device" in simulate("compare", "--workload", "lenet5").stderr
