@@ -40,20 +40,25 @@ def command(
     A table of training plans (workload, profile, devices, precision, global_batch, micro_batch, tp, pp; sequence, cp,
     ep, vp, zero_or_fsdp, recompute; step_s or tokens_per_s_per_gpu, memory_gib) is predicted as `--parallel` would.
 
+    A table of single operations (device, op, dtype, dims, time_s) is predicted kernel by kernel.
+
     A table of served requests (workload, profile, quantisation, devices, tp, engine, batch_or_concurrency, input_len,
     output_len, metric, value) is predicted in each row's own metric.
     """
     from simulator.calibration.collectives import is_collectives
+    from simulator.calibration.ops import is_ops
     from simulator.calibration.served import is_served
     from simulator.calibration.trained import is_trained
 
-    if is_served(file) or is_collectives(file) or is_trained(file):
+    if is_served(file) or is_collectives(file) or is_trained(file) or is_ops(file):
         if by or held_out or against:
             raise InputError(f"{file}: --by, --held-out and --against are for tables of step times of one form")
         if is_served(file):
             _served(file, out, as_json)
         elif is_trained(file):
             _trained(file, out, as_json)
+        elif is_ops(file):
+            _ops(file, as_json)
         else:
             _collectives(file, as_json)
     else:
@@ -138,3 +143,17 @@ def _trained(file: Path, out: Path | None, as_json: bool) -> None:
         click.echo(json_text(trained.trained_summary(cases)))
     else:
         trained.print_trained(cases, out)
+
+
+def _ops(file: Path, as_json: bool) -> None:
+    """A table of single operations."""
+    from simulator.calibration.ops import predict_ops
+    from simulator.report.ops import ops_summary, print_ops
+
+    cases = predict_ops(file)
+    if as_json:
+        from simulator.report.summary import json_text
+
+        click.echo(json_text(ops_summary(cases)))
+    else:
+        print_ops(cases)

@@ -76,7 +76,7 @@ def product_seconds(
         m, n, k = _aligned(columns, device, m, n, k)
     if channels_last:
         n = np.where(_is_grouped(columns) & (n < GROUP_COLUMNS), GROUP_COLUMNS, n)
-    rate = matrix * device.sustained["matrix"] if tensor else lanes
+    rate = matrix * _matrix_share(device, precision) if tensor else lanes
     rates = MatrixRates(
         flop_per_s=rate * convolution_efficiency(columns, device, tensor=tensor),
         units=device.unit_count,
@@ -117,6 +117,12 @@ def _softmax_seconds(columns: Columns, device: Device, flop_per_s: float, batch:
 
 
 @lru_cache(maxsize=KEPT)
+def _matrix_share(device: Device, precision: Precision) -> float:
+    """Fraction of a tensor peak that large products sustain; of 4-bit operands its own, where it is known."""
+    usual = device.sustained["matrix"]
+    return device.sustained.get("matrix_fp4", usual) if precision.operand_bytes < 1 else usual
+
+
 def _matrix_tile(device: Device, precision: Precision) -> float:
     """Tile overhead on tensor cores: the more bytes of operands they take at a clock, the more they wait for them.
 
