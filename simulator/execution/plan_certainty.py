@@ -12,7 +12,7 @@ from simulator.op.experts import Experts
 from simulator.workload.workload import Workload
 
 COVERAGE = 0.8
-DENSE = (0.88, 1.25)
+DENSE = (0.85, 1.21)
 EXPERTS = (0.71, 1.85)
 """Bounds of the true time, as factors of the predicted one."""
 
