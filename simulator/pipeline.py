@@ -13,6 +13,7 @@ from simulator.device.framework import Reserve, load_framework
 from simulator.device.host import hosted, is_measured, load_host
 from simulator.device.system import Cluster
 from simulator.errors import InputError, UnknownNameError
+from simulator.execution.bill import Bill, Circumstances, bill_of
 from simulator.execution.certainty import Interval, Question, interval_of
 from simulator.execution.memory import Footprint, check_fits, footprint
 from simulator.execution.run import Run, run_of
@@ -107,6 +108,8 @@ class Simulation:
     cluster: Cluster | None = None
     exchange: Exchange | None = field(default=None, repr=False)
     """What several devices exchange in a training step."""
+    bill: Bill | None = None
+    """What the run costs, where that is asked for."""
 
     @property
     def batch(self) -> int:
@@ -176,6 +179,12 @@ def simulate(
         exchange=exchange,
         interval=interval_at(workload, device, chosen, step.batch, step.bound_shares[Bound.OVERHEAD]),
     )
+
+
+def billed(simulation: Simulation, given: Circumstances) -> Simulation:
+    """The same answer with its run's money, energy and failures."""
+    bill = bill_of(simulation.run.total_s, simulation.device, simulation.step.devices, given)
+    return replace(simulation, bill=bill)
 
 
 def _memory(workload: Workload, device: Device, options: Options) -> Footprint:

@@ -96,6 +96,20 @@ _RUN_OPTIONS = [
 ]
 
 
+_BILL_OPTIONS = [
+    click.option("--price", type=float, metavar="USD", help="Of one device an hour, instead of its profile's."),
+    click.option("--pue", type=float, metavar="RATIO", help="Power of the data centre over its computers'."),
+    click.option("--carbon", type=float, metavar="G/KWH", help="Carbon dioxide of the electricity."),
+    click.option("--mtbf", metavar="TIME", help="Mean time between failures of one device, such as 50000h."),
+    click.option("--checkpoint", metavar="TIME", help="To write the run's state.  [default: 60 s]"),
+    click.option("--checkpoint-every", metavar="TIME", help="Work between two checkpoints; the best if unsaid."),
+    click.option("--restart", metavar="TIME", help="From a failure to the next step.  [default: 5 min]"),
+]
+"""Options of a run's bill: any of them asks for money, energy and failures."""
+
+BILL = ("price", "pue", "carbon", "mtbf", "checkpoint", "checkpoint_every", "restart")
+"""Their names among all options."""
+
 _PLAN_OPTIONS = [
     click.option(
         "--parallel", "degrees", metavar="DEGREES", help="dp=16,tp=4,pp=2,ep=8,cp=2: how devices share a network."
@@ -142,7 +156,7 @@ def workload_options(function: Function) -> Function:
 
 def run_options(function: Function) -> Function:
     """Options of the main job."""
-    return _apply(_RUN_OPTIONS, _apply(_PLAN_OPTIONS, workload_options(function)))
+    return _apply(_RUN_OPTIONS, _apply([*_BILL_OPTIONS, *_PLAN_OPTIONS], workload_options(function)))
 
 
 def chosen_workload(name: str, options: dict[str, Any]) -> Workload:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli.options import PLAN, chosen_workload
+from simulator.cli.options import BILL, PLAN, chosen_workload
 from simulator.errors import InputError, SimulatorError
 
 if TYPE_CHECKING:
     from simulator.device.system import Cluster
+    from simulator.execution.bill import Circumstances
     from simulator.pipeline import Options, Simulation
     from simulator.workload.workload import Workload
 
@@ -27,6 +28,11 @@ def run(options: dict[str, Any]) -> None:
         run_plan(options)
         return
     simulation, others = _answers(options)
+    given = circumstances(options)
+    if given is not None:
+        from simulator.pipeline import billed
+
+        simulation = billed(simulation, given)
     folder = None
     if not options["no_report"]:
         from pathlib import Path
@@ -89,6 +95,28 @@ def _answers(options: dict[str, Any]) -> tuple[Simulation, list[Simulation | tup
     if not ran:
         raise next(answer[1] for answer in answers if isinstance(answer, tuple))
     return ran[0], [answer for answer in answers if answer is not ran[0]]
+
+
+def circumstances(options: dict[str, Any]) -> Circumstances | None:
+    """Where and how the run takes place; None where nothing of it is said.
+
+    Raises
+    ------
+    InputError
+        If checkpoints are spoken of, and no failures.
+    """
+    if all(options[name] is None for name in BILL):
+        return None
+    from simulator.execution.bill import Circumstances
+    from simulator.execution.failures import Failures
+    from simulator.planning.ranges import duration_s
+
+    times = {name: duration_s(options[name], f"--{name.replace('_', '-')}") for name in BILL[3:] if options[name]}
+    if times and "mtbf" not in times:
+        raise InputError("--checkpoint, --checkpoint-every and --restart matter with failures: give --mtbf")
+    names = {"mtbf": "mtbf_s", "checkpoint": "checkpoint_s", "checkpoint_every": "interval_s", "restart": "restart_s"}
+    failures = Failures(**{names[name]: value for name, value in times.items()}) if times else None
+    return Circumstances(options["price"], options["pue"] or 1.0, options["carbon"], failures)
 
 
 def options_of(options: dict[str, Any]) -> Options:

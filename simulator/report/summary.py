@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,12 +36,17 @@ def summary(simulation: Simulation, others: Sequence[Other] = ()) -> dict[str, A
         "memory": _memory(simulation),
         "exchange": _exchange(simulation),
         "interval": _interval(simulation),
+        "bill": _bill(simulation),
         "busy_batch": busy_batch(simulation),
         "layers": _layers(simulation),
         "coverage": simulation.workload.coverage,
         "unknown": list(simulation.workload.unknown),
         "others": [_other(other) for other in others],
     }
+
+
+def _bill(simulation: Simulation) -> dict[str, Any] | None:
+    return None if simulation.bill is None else asdict(simulation.bill)
 
 
 def json_text(content: Any) -> str:

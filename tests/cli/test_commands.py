@@ -133,3 +133,17 @@ def test_the_help_page_shows_its_examples_a_line_each(simulate: Simulate) -> Non
     assert not [line for line in lines if "\\b" in line]
     for example in EXAMPLES:
         assert f"  {example}" in lines
+
+
+def test_a_runs_bill_is_asked_for(simulate: Simulate) -> None:
+    words = ("--workload", "resnet50", "--device", "a100-sxm4-80gb", "--epochs", "90", "--no-report")
+    assert simulate(*words, "--json").json()["bill"] is None
+    text = " ".join(simulate(*words, "--mtbf", "50000h", "--pue", "1.2", "--carbon", "350").stdout.split())
+    assert "failures expected" in text
+    assert "(price of 2026-11-09); energy at most" in text
+    assert "kg of carbon dioxide" in text
+    bill = simulate(*words, "--price", "2", "--json").json()["bill"]
+    assert bill["cost_usd"] == pytest.approx(2 * bill["time_s"] / 3600)
+    assert bill["interrupted"] is None
+    assert "give --mtbf" in simulate(*words, "--checkpoint", "30s").stderr
+    assert "--pue" in simulate(*words, "--pue", "0.5").stderr

@@ -80,6 +80,7 @@ MAIN_TOP = {
     "memory",
     "exchange",
     "interval",
+    "bill",
     "busy_batch",
     "layers",
     "coverage",
