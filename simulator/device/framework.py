@@ -52,6 +52,9 @@ class Path(Strict, frozen=True, kw_only=True):
         bool,
         Meta(description="has tensor-core kernels for channels-last groups of any width, not of powers of two alone"),
     ] = True
+    poor_groups: Annotated[
+        tuple[str, ...], Meta(description="families for whose grouped convolutions its library has poor kernels alone")
+    ] = ()
     tf32_groups: Annotated[bool, Meta(description="has tensor-core kernels for groups at tf32")] = True
     folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
     fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False

@@ -18,6 +18,7 @@ from simulator.roofline.products import (
     matrix_part,
     off_tensor_cores_seconds,
     on_tensor_cores,
+    poor_groups_seconds,
     product_seconds,
 )
 from simulator.roofline.rates import engine_peaks
@@ -78,6 +79,8 @@ def calibrated_seconds(
     lanes_s = np.minimum(direct_s, winograd_seconds(part, device, precision, batch, bandwidth)) / rate
     compute_s[..., matrix] = lanes_s
     if not on_tensor_cores(device, precision):
+        poor_s = poor_groups_seconds(part, device, batch, path)
+        compute_s[..., matrix] = np.where(np.isnan(poor_s), lanes_s, poor_s / rate)
         return compute_s, memory_s
     last = path.layout == "channels last"
     copies_s = 0.0 if last else path.transposes * _transposes(part, batch) / bandwidth

@@ -33,6 +33,10 @@ ODD_GROUPS = 0.35
 """Rate, of the lanes', in groups of other widths where channels are last under cuDNN 8, which has tensor-core kernels
 for powers of two alone: timm's RegNets leave them 6 to 16 TFLOP/s on an RTX 3090 under PyTorch 1.13 and 2.1."""
 
+POOR_GROUPS = 0.08
+"""Rate of narrow groups whose kernels are poor, of fp32 lanes: with it ResNeXt-101 at batch 16 and more on a T4 under
+TensorFlow 1.15 at fp32, in mixed precision and with XLA is off by less than 18, 10 and 4 %, without it by 24 to 52."""
+
 GROUP_COLUMNS = 128
 """Least columns of a tile for groups of other widths where channels are last. Inferred: timm's compiled RegNets reach
 14, 23 and 33 TFLOP/s with 24, 40 and 56 channels on an RTX 4090, in proportion, and 76 to 80 from 112 on."""
@@ -318,6 +322,21 @@ def off_tensor_cores_seconds(
         odd = _is_grouped(columns) & ~_in_groups_of(columns, (1, *OWN_GROUPS, *WIDE_GROUPS))
         lanes = engine_peaks(device, precision)[0] * device.sustained["vector"]
         seconds = np.where(odd, at_batch(columns.flops, batch) / (ODD_GROUPS * lanes), seconds)
+    return np.where(np.isnan(poor_s := poor_groups_seconds(columns, device, batch, path)), seconds, poor_s)
+
+
+def poor_groups_seconds(columns: Columns, device: Device, batch: FloatArray | float, path: Path) -> FloatArray:
+    """Seconds of grouped convolutions that a release's library runs by poor kernels on this family; others nan.
+
+    Whatever the format, they take the same time: under TensorFlow 1.15 and cuDNN 8.0 a T4 infers ResNeXt-101 32x4d
+    in 9.1 ms an image at fp32 and 4.4 in mixed precision, where PyTorch takes 5.8 and 1.7; a V100 takes 2.0 and 0.74.
+    """
+    flops = at_batch(columns.flops, batch)
+    if device.profile.family not in path.poor_groups:
+        return np.full_like(flops, np.nan)
+    lanes = device.peak["fp32"] * device.sustained["vector"] * POOR_GROUPS
+    narrow = shares_channels(columns) & (np.maximum(*channels(columns)) <= max(OWN_GROUPS))
+    seconds: FloatArray = np.where(narrow, flops / lanes, np.nan)
     return seconds
 
 

@@ -23,7 +23,7 @@ from simulator.pipeline import Options, simulate, step_seconds
 from simulator.precision import get_precision
 from simulator.roofline.calibrated import CACHE_SPEEDUP, calibrated_seconds, class_efficiency
 from simulator.roofline.gemm import LARGEST_TILE, LEAST_DEPTH, MatrixRates, Tiling, gemm_seconds
-from simulator.roofline.products import ODD_GROUPS, convolution_efficiency, is_depthwise
+from simulator.roofline.products import ODD_GROUPS, POOR_GROUPS, convolution_efficiency, is_depthwise
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.times import kernel_times
@@ -764,3 +764,20 @@ def test_matrix_units_of_full_precision_serve_fp32() -> None:
     mi210 = load_device("mi210")
     assert mi210.peak["fp32_tensor"] == pytest.approx(2 * mi210.peak["fp32"], rel=0.01)
     assert "fp32_tensor" not in load_device("h100").peak
+
+
+def test_narrow_groups_of_a_family_without_kernels_take_as_long_in_every_format() -> None:
+    board = replace(device(), profile=msgspec.structs.replace(device().profile, family="volta"))
+    poor = Path(poor_groups=("volta",))
+    narrow = columns_of(convolution(groups=8, channels=8 * 4), (8 * 4, 32, 32))
+    # 1024 positions x 32 columns x 9 x 4, at 0.08 of the lanes' 1 TFLOP/s.
+    expected = 2 * 1024 * 32 * 9 * 4 / (POOR_GROUPS * 1e12)
+    for precision in ("fp32", "amp"):
+        assert seconds(narrow, board, precision, poor)[0] == pytest.approx(expected)
+        assert seconds(narrow, board, precision)[0] < expected
+    # Other families, wide groups and plain convolutions have their kernels.
+    other = replace(board, profile=msgspec.structs.replace(board.profile, family="turing"))
+    assert seconds(narrow, other, "amp", poor) == seconds(narrow, other, "amp")
+    for groups, channels in ((2, 128), (32, 32), (1, 48)):
+        columns = columns_of(convolution(groups=groups, channels=channels), (channels, 32, 32))
+        assert seconds(columns, board, "amp", poor) == seconds(columns, board, "amp")
