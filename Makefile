@@ -8,7 +8,7 @@
 #   make test PYTHON=python3.13     with that interpreter (after `make clean`)
 
 .DEFAULT_GOAL := help
-.PHONY: run gallery accuracy held-out calibrate-profiles test test-oldest test-newest lock lint format bench clean help
+.PHONY: run gallery accuracy held-out certainty calibrate-profiles test test-oldest test-newest lock lint format bench clean help
 
 ARGS ?=
 PYTHON ?=
@@ -76,8 +76,12 @@ gallery: $(RUN_STAMP) ## make the reports in reports/gallery/ again
 accuracy: $(RUN_STAMP) ## validate against the published measurements and draw docs/accuracy/ again
 	$(SIMULATE) validate tests/validation/networks.csv --held-out --out docs/accuracy
 
-held-out: $(RUN_STAMP) ## errors with workloads and devices held out of the fit; half an hour
-	.venv/bin/python -m simulator.calibration.held_out tests/validation docs/accuracy/held_out.md
+held-out: $(RUN_STAMP) ## predictions with measurers, frameworks, devices and workloads held out of the fit; an hour
+	.venv/bin/python -m simulator.calibration.held_out tests/validation
+
+certainty: $(RUN_STAMP) ## fit the stated interval to them, and write docs/accuracy/held_out.md and coverage.md
+	.venv/bin/python -m simulator.calibration.certainty tests/validation
+	.venv/bin/python -m simulator.calibration.expectation tests/validation docs/accuracy
 
 calibrate-profiles: $(RUN_STAMP) ## fit the coefficients in hardware_profiles/ to the published measurements again
 	.venv/bin/python -m simulator.calibration.profiles tests/validation

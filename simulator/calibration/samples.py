@@ -19,13 +19,23 @@ from simulator import catalog
 from simulator.calibration.measurements import Measurement, device_of
 from simulator.calibration.validation import Case
 from simulator.errors import InputError
-from simulator.execution.certainty import EAGER, NARROW, SMALL_BATCH, Widths, certainty, family_of
+from simulator.execution.certainty import (
+    EAGER,
+    NARROW,
+    PROCESSOR,
+    SMALL_BATCH,
+    Widths,
+    certainty,
+    family_of,
+)
 
 HELD_OUT = "held_out.csv"
 FOLDS = 4
-KEYS = ("base", "waiting", "small_batch", "narrow", "graph", "workload", "device", "software")
-SEEN = "seen"
-"""Of rows whose measurer the coefficients have seen: narrower; a reader's measurer is never one of them."""
+KEYS = (
+    *("base", "waiting", "small_batch", "narrow", "graph", "small_graph", "processor"),
+    *("workload", "device", "framework", "software", "seen"),
+)
+"""What widens or narrows an interval; `seen` is of rows whose measurer the coefficients have seen: never a reader's."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class Sample:
     split : what was held out of the fit: "measurer", "framework", "device", "workload", or "" for nothing.
     error : logarithm of measured over predicted.
     waiting : share of the step that waits for the host.
-    unseen : which of its measurer, workload, device and software no row of the fit shared.
+    unseen : which of its measurer, workload, device, framework and software no row of the fit shared.
     """
 
     measured: Measurement
@@ -56,6 +66,7 @@ ASPECTS: Mapping[str, Callable[[Measurement], Any]] = {
     "measurer": lambda row: row.source,
     "workload": lambda row: row.workload,
     "device": lambda row: row.device,
+    "framework": lambda row: row.framework,
     "software": _software,
 }
 GROUPS: Mapping[str, Callable[[Measurement], str]] = {
@@ -118,22 +129,25 @@ def unseen_of(rows: Sequence[Measurement], group: Callable[[Measurement], str]) 
 
 
 def features(sample: Sample) -> dict[str, float]:
-    """Key of `Widths`, or `SEEN`, -> how much of it applies to a sample."""
+    """Key of `Widths` -> how much of it applies to a sample."""
     row = sample.measured
+    small, graph = row.batch < SMALL_BATCH, not row.framework.startswith(EAGER)
     return {
         "base": 1.0,
         "waiting": sample.waiting,
-        "small_batch": float(row.batch < SMALL_BATCH),
+        "small_batch": float(small),
         "narrow": float(row.precision in NARROW),
-        "graph": float(not row.framework.startswith(EAGER)),
-        **{aspect: float(aspect in sample.unseen) for aspect in ("workload", "device", "software")},
-        SEEN: float("measurer" not in sample.unseen),
+        "graph": float(graph),
+        "small_graph": float(small and graph),
+        "processor": float(device_of(row.device).kind == PROCESSOR),
+        **{aspect: float(aspect in sample.unseen) for aspect in ("workload", "device", "framework", "software")},
+        "seen": float("measurer" not in sample.unseen),
     }
 
 
 def distance(sample: Sample, widths: Widths) -> float:
-    """Logarithm of how far a bound lies from the prediction, for a measurer whom no fit has seen."""
-    return exp(sum(getattr(widths, key) * amount for key, amount in features(sample).items() if key != SEEN))
+    """Logarithm of how far a bound lies from the prediction."""
+    return exp(sum(getattr(widths, key) * amount for key, amount in features(sample).items()))
 
 
 def held_out_cases(folder: Path, cases: Sequence[Case]) -> dict[str, list[Case]]:

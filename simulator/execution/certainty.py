@@ -28,8 +28,10 @@ SMALL_BATCH = 16
 """Batches below this leave more to the host, and to kernels that no fit saw."""
 
 NARROW = ("amp", "fp16", "bf16", "fp8", "fp4", "int8")
-EAGER = "pytorch"
-"""Frameworks of this family call one kernel after another; the others compile or schedule graphs."""
+EAGER = ("pytorch", "torch7")
+"""Frameworks whose names begin so call one kernel after another; the others compile or schedule graphs."""
+
+PROCESSOR = "cpu"
 
 WAITING = 0.25
 """Share of overhead from which on a reader is told that the host decides."""
@@ -43,11 +45,18 @@ class Widths(Strict, frozen=True, kw_only=True):
     host: Annotated[float, Meta(description="times the same share, where the host's own time of a call is given")] = 0.0
     small_batch: float = 0.0
     narrow: Annotated[float, Meta(description="number formats of two bytes and less")] = 0.0
+    widened: Annotated[
+        float, Meta(description="half width on a device without lanes for it, whose values are widened")
+    ] = 0.0
     graph: Annotated[float, Meta(description="frameworks that compile or schedule graphs")] = 0.0
+    small_graph: Annotated[float, Meta(description="small batches in such frameworks, further")] = 0.0
+    processor: Annotated[float, Meta(description="processors, whose threads and pages are their system's")] = 0.0
     workload: Annotated[float, Meta(description="a network of which no step was measured")] = 0.0
     device: Annotated[float, Meta(description="a device of which no step was measured")] = 0.0
+    framework: Annotated[float, Meta(description="a framework of which no step was measured")] = 0.0
     software: Annotated[float, Meta(description="a framework not measured on the device's family")] = 0.0
     family: Annotated[float, Meta(description="a family, or a number format on it, that nobody measured")] = 0.0
+    seen: Annotated[float, Meta(description="a row whose measurer the fit has seen; a question's never is")] = 0.0
 
 
 class Measured(Strict, frozen=True, kw_only=True):
@@ -138,13 +147,26 @@ def features(question: Question) -> Iterator[tuple[str, float]]:
     yield "base", 1.0
     yield "waiting", question.waiting
     yield "host", question.waiting * (question.host == "measured")
-    yield "small_batch", float(question.batch < SMALL_BATCH)
+    small, graph = question.batch < SMALL_BATCH, not question.framework.name.startswith(EAGER)
+    yield "small_batch", float(small)
     yield "narrow", float(question.precision in NARROW)
-    yield "graph", float(not question.framework.name.startswith(EAGER))
+    yield "widened", float(is_widened(question.device, question.precision))
+    yield "graph", float(graph)
+    yield "small_graph", float(small and graph)
+    yield "processor", float(question.device.kind == PROCESSOR)
     yield "workload", float(question.workload not in measured.workloads)
     yield "device", float(question.device.name not in measured.devices)
+    everywhere = {name for names in measured.frameworks.values() for name in names}
+    yield "framework", float(question.framework.name not in everywhere)
     yield "software", float(question.framework.name not in measured.frameworks.get(family, ()))
     yield "family", float(question.precision not in measured.precisions.get(family, ()))
+
+
+def is_widened(device: Device, precision: str) -> bool:
+    """Whether a device has no fast lanes for half-width values, so that libraries compute with full: GeForce 10."""
+    full = device.peak.get("fp32", 0.0)
+    has_tensor = any(name.endswith("_tensor") for name in device.peak)
+    return precision in NARROW and not has_tensor and device.peak.get("fp16", 0.0) < full
 
 
 def family_of(device: Device) -> str:
@@ -163,10 +185,16 @@ def _reasons(question: Question, found: Mapping[str, float]) -> Iterator[str]:
         yield f"no step in {question.precision} on the family {family} was measured"
     if found["device"]:
         yield f"none on {question.device.name}"
-    if found["software"]:
+        if question.device.limits.keys() & {"vector", "matrix"}:
+            yield f"the clock that its {question.device.profile.power} hold is estimated"
+    if found["framework"]:
+        yield f"none of {question.framework.name}"
+    elif found["software"]:
         yield f"none of {question.framework.name} on the family {family}"
     if found["workload"]:
         yield f"none of the network {question.workload}"
+    if found["widened"]:
+        yield f"{question.device.name} has no lanes for {question.precision}"
     if found["waiting"] > WAITING and question.host != "measured":
         known = "whose class alone is known" if question.host == "named" else "whose processor is not known (--host)"
         yield f"much of it waits for the host, {known}"

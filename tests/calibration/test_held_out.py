@@ -8,9 +8,8 @@ import pytest
 
 from simulator.calibration import held_out as module
 from simulator.calibration.fit import Parameter, Problem, rows_of
-from simulator.calibration.held_out import held_out, is_transformer, table
+from simulator.calibration.held_out import held_out
 from simulator.calibration.measurements import Measurement
-from simulator.calibration.validation import Case
 
 PLAIN = Measurement("x", "lenet5", "v100-pcie-16gb", "train", "fp32", 64, 1, 1.0, True, "pytorch", "")
 ELEMENTWISE = Parameter("families/gpu", "kernel.elementwise", 1.0, 1.0)
@@ -32,24 +31,3 @@ def test_each_row_is_predicted_without_its_own_workload(monkeypatch: pytest.Monk
     cases = held_out(Problem(rows, [], [ELEMENTWISE]), lambda row: row.workload)
     assert sorted(case.measured.workload for case in cases) == sorted(2 * names)
     assert [set(names) - used for used in fitted_with] == [{"alexnet", "vgg11"}, {"lenet5"}, {"resnet18"}, {"resnet34"}]
-
-
-def test_transformers_are_language_models() -> None:
-    assert [is_transformer(Case(measured(name))) for name in ("bert_large", "gpt2_large", "opt_1.3b", "vit_b_16")] == [
-        True,
-        True,
-        True,
-        False,
-    ]
-
-
-def test_the_table_keeps_networks_and_batches_apart() -> None:
-    # A tenth too slow, and half: each is one setting.
-    by_workload = [Case(measured("resnet18", batch=64), 1.1), Case(measured("vgg11", batch=8), 1.5)]
-    by_device = [Case(measured("bert_large", batch=8), 0.8)]
-    lines = table(by_workload, by_device).splitlines()[2:]
-    assert lines == [
-        "| workloads | convolutional | >= 16 | 1 | 10.0% | 10.0% | 10.0% | 10.0% | 100.0% |",
-        "| workloads | convolutional | < 16 | 1 | 50.0% | 50.0% | 50.0% | 50.0% | 0.0% |",
-        "| devices | transformers | < 16 | 1 | 20.0% | 20.0% | -20.0% | 20.0% | 100.0% |",
-    ]

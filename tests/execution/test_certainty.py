@@ -38,7 +38,9 @@ def test_the_bounds_are_the_exponentials_of_the_widths() -> None:
     [
         ({"workload": "mine"}, "none of the network mine"),
         ({"device": load_device("titan-rtx")}, "none on titan-rtx"),
-        ({"framework": load_framework("jax")}, "none of jax on the family volta"),
+        ({"framework": load_framework("jax")}, "none of jax"),
+        ({"framework": load_framework("torch7")}, "none of torch7 on the family volta"),
+        ({"device": load_device("l4")}, "the clock that its 72 W hold is estimated"),
         ({"precision": "bf16"}, "no step in bf16 on the family volta was measured"),
         ({"waiting": 0.6}, "much of it waits for the host, whose processor is not known (--host)"),
     ],
@@ -77,3 +79,14 @@ def test_kinds_that_nobody_measured_and_bounds_have_none() -> None:
     for options in (Options(fidelity="roofline"), Options(traffic="naive")):
         assert simulate(workload, load_device("v100"), options).interval is None
     assert simulate(workload, load_device("v100"), Options()).interval is not None
+
+
+def test_half_width_without_lanes_for_it_is_later_and_said() -> None:
+    pascal = replace(KNOWN, device=load_device("titan-xp"))
+    full, half = found(pascal), found(replace(pascal, precision="fp16"))
+    assert half.high > 1.2 * full.high
+    assert "titan-xp has no lanes for fp16" in half.reasons
+    # A P100 has them, a V100 has tensor cores.
+    for name in ("p100-sxm2-16gb", "v100-sxm2-16gb"):
+        other = found(replace(KNOWN, device=load_device(name), precision="fp16"))
+        assert not any("no lanes" in reason for reason in other.reasons)

@@ -1,0 +1,86 @@
+"""What to expect where nobody measured: tables of held-out errors and of how often the stated interval held.
+
+`python -m simulator.calibration.expectation tests/validation docs/accuracy` writes `held_out.md` and `coverage.md`,
+from the stored predictions of fits that held groups out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from simulator.calibration.certainty import LEAST, coverage
+from simulator.calibration.measurements import device_of, read_measurements
+from simulator.calibration.samples import held_out_cases, samples
+from simulator.calibration.validation import Case, Errors, by_batch, errors, predict
+from simulator.execution.certainty import EAGER, PROCESSOR
+
+SPLITS = {"workload": "network", "device": "device", "measurer": "measurer", "framework": "framework"}
+"""What was held out, in the words of the table, in its order."""
+
+KINDS = ("eager frameworks and compiled PyTorch", "TensorFlow, XLA, MXNet", "transformers", "processors")
+
+
+def kind_of(case: Case) -> str:
+    """One of `KINDS`; transformers are NeuSight's language models."""
+    row = case.measured
+    if any(word in row.workload for word in ("bert", "gpt", "opt")):
+        return KINDS[2]
+    if device_of(row.device).kind == PROCESSOR:
+        return KINDS[3]
+    return KINDS[0] if row.framework.startswith(EAGER) else KINDS[1]
+
+
+def held_out_page(held_out: Mapping[str, Sequence[Case]]) -> str:
+    """Markdown: errors by what was held out, kind of software and batch, each (device, workload) weighing the same."""
+    lines = [
+        "# Errors where nothing was fitted",
+        "",
+        "Each row predicted by coefficients that were fitted without its network, device, measurer or framework.",
+        "",
+        "| held out | of | batch | rows | mean | median | bias | 90th pct | within 20 % | in interval |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for split, word in SPLITS.items():
+        for kind in KINDS:
+            chosen = by_batch(case for case in held_out.get(split, ()) if kind_of(case) == kind)
+            for batch, group in zip((">= 16", "< 16"), chosen, strict=True):
+                found = errors(group, by_setting=True)
+                if found is not None:
+                    lines.append(f"| {word} | {kind} | {batch} | {_cells(found)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(found: Errors) -> str:
+    sizes = (found.mean, found.median, found.bias, found.percentile_90)
+    shares = (found.within_20, found.covered)
+    return " | ".join([str(found.cases), *(f"{size:.1%}" for size in sizes), *(f"{share:.0%}" for share in shares)])
+
+
+def coverage_page(found: Mapping[tuple[str, str], tuple[int, float, float]]) -> str:
+    """Markdown: what was held out, rows, shares in the interval."""
+    lines = [
+        "# Measured times inside the stated interval, group by group",
+        "",
+        f"Of each group of more than {LEAST} rows, predicted by coefficients that were fitted without it: the share in",
+        "intervals whose widths were fitted without it too, and in those that ship, as a question states them.",
+        "",
+        "| held out | group | rows | fitted without it | as shipped |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for (split, name), (count, without, shipped) in found.items():
+        lines.append(f"| {SPLITS[split]} | {name} | {count} | {without:.0%} | {shipped:.0%} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write both pages."""
+    folder, pages = Path(sys.argv[1]), Path(sys.argv[2])
+    cases = [predict(row) for row in read_measurements(folder / "networks.csv")]
+    (pages / "held_out.md").write_text(held_out_page(held_out_cases(folder, cases)), encoding="utf-8")
+    (pages / "coverage.md").write_text(coverage_page(coverage(samples(folder, cases))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

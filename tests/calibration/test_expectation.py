@@ -1,0 +1,52 @@
+"""The tables of what to expect where nobody measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from simulator.calibration.expectation import KINDS, coverage_page, held_out_page, kind_of
+from simulator.calibration.measurements import Measurement
+from simulator.calibration.validation import Case
+
+PLAIN = Measurement("x", "lenet5", "v100-pcie-16gb", "train", "fp32", 64, 1, 1.0, True, "pytorch", "")
+
+
+def measured(workload: str, **changes: object) -> Measurement:
+    return replace(PLAIN, workload=workload, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("workload", "changes", "kind"),
+    [
+        ("vgg11", {}, KINDS[0]),
+        ("vgg11", {"framework": "torch7"}, KINDS[0]),
+        ("vgg11", {"framework": "tensorflow-xla"}, KINDS[1]),
+        ("bert_large", {"framework": "tensorflow"}, KINDS[2]),
+        ("opt_1.3b", {}, KINDS[2]),
+        ("vit_b_16", {}, KINDS[0]),
+        ("vgg11", {"device": "core-i7-12700h"}, KINDS[3]),
+    ],
+)
+def test_kinds(workload: str, changes: dict[str, object], kind: str) -> None:
+    assert kind_of(Case(measured(workload, **changes))) == kind
+
+
+def test_the_table_keeps_networks_and_batches_apart() -> None:
+    # A tenth too slow, and half: each is one setting; the first lies in its interval.
+    by_workload = [
+        Case(measured("resnet18", batch=64), 1.1, low_s=0.9, high_s=1.3),
+        Case(measured("vgg11", batch=8), 1.5, low_s=1.2, high_s=1.8),
+    ]
+    by_device = [Case(measured("bert_large", batch=8), 0.8)]
+    lines = held_out_page({"device": by_device, "workload": by_workload}).splitlines()[6:]
+    assert lines == [
+        f"| network | {KINDS[0]} | >= 16 | 1 | 10.0% | 10.0% | 10.0% | 10.0% | 100% | 100% |",
+        f"| network | {KINDS[0]} | < 16 | 1 | 50.0% | 50.0% | 50.0% | 50.0% | 0% | 0% |",
+        "| device | transformers | < 16 | 1 | 20.0% | 20.0% | -20.0% | 20.0% | 100% | 0% |",
+    ]
+
+
+def test_the_page_of_coverage() -> None:
+    assert coverage_page({("device", "t4"): (102, 0.756, 0.82)}).endswith("| device | t4 | 102 | 76% | 82% |\n")
