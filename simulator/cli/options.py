@@ -54,6 +54,9 @@ _WORKLOAD_OPTIONS = [
     ),
     click.option("--classes", type=int, help="Classes of the classifier, instead of the workload's."),
     click.option("--attention", type=click.Choice(["eager", "fused"]), help="How attention is computed."),
+    click.option(
+        "--apply", multiple=True, metavar="REWRITE", help="lowrank:fc6=256, channels:conv*=0.5, quantize:int8 ..."
+    ),
     click.option("--allow-unknown", is_flag=True, help="Keep operations without a cost rule, listed and uncounted."),
 ]
 
@@ -163,7 +166,14 @@ def chosen_workload(name: str, options: dict[str, Any]) -> Workload:
     """The workload that the options ask for."""
     from simulator.workload.reading import load_workload
 
-    return load_workload(name, dataset=options["dataset"], samples=options["samples"], request=chosen_request(options))
+    workload = load_workload(
+        name, dataset=options["dataset"], samples=options["samples"], request=chosen_request(options)
+    )
+    if not options["apply"]:
+        return workload
+    from simulator.workload.rewrites import apply
+
+    return apply(workload, options["apply"]).workload
 
 
 def chosen_request(options: dict[str, Any]) -> Request:

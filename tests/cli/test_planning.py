@@ -155,3 +155,14 @@ def test_a_comparison_of_files(simulate: Simulate, tmp_path: Path) -> None:
     assert answer.code == 2
     assert "two sides" in answer.stderr
     assert "both --workload and --device" in simulate("compare", "--workload", "lenet5").stderr
+
+
+def test_a_rewritten_network(simulate: Simulate) -> None:
+    text = simulate("rewrite", "alexnet", "--apply", "lowrank:fc6=256", "--apply", "quantize:int8").stdout
+    assert "37,752,832 to 3,411,968" in text
+    answer = simulate("rewrite", "alexnet", "--apply", "prune:fc6=0.9", "--json").json()
+    assert answer["after"]["disk_bytes"] < answer["before"]["disk_bytes"]
+    assert "give --apply" in simulate("rewrite", "alexnet").stderr
+    step = ("--workload", "alexnet", "--device", "v100", "--no-report", "--json")
+    thin = simulate(*step, "--apply", "lowrank:fc*=256").json()
+    assert thin["workload"]["parameters"] < simulate(*step).json()["workload"]["parameters"] / 2
