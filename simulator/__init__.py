@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from simulator.planned import simulate_plan as simulate_plan
     from simulator.planning.capacity import Needs as Needs
     from simulator.planning.capacity import plan as plan
+    from simulator.planning.compare import compare as compare
+    from simulator.planning.compare import side_of as side_of
+    from simulator.planning.explain import explain as explain
     from simulator.planning.sweep import sweep as sweep
     from simulator.serving.answer import Service as Service
     from simulator.serving.answer import serve as serve
@@ -41,10 +44,13 @@ _PLACES = {
     "Simulation": "pipeline",
     "SimulatorError": "errors",
     "Workload": "workload.workload",
+    "compare": "planning.compare",
+    "explain": "planning.explain",
     "load_device": "device.device",
     "load_workload": "workload.reading",
     "plan": "planning.capacity",
     "serve": "serving.answer",
+    "side_of": "planning.compare",
     "simulate": "pipeline",
     "simulate_plan": "planned",
     "step_seconds": "pipeline",
@@ -57,4 +63,6 @@ __all__ = ["__version__", *sorted(_PLACES)]
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _PLACES[name] == "pipeline":  # in a program or a notebook, answers have plots
+        import_module("simulator.report.plotting").attach()
     return getattr(import_module(f"simulator.{_PLACES[name]}"), name)

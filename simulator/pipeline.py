@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from simulator.roofline.used import Used, used_numbers, weakest_grade
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.lowering import lower
 from simulator.workload.workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TASKS = ("train", "infer")
 COUNTS = ("exact", "articles")
@@ -110,6 +114,8 @@ class Simulation:
     """What several devices exchange in a training step."""
     bill: Bill | None = None
     """What the run costs, where that is asked for."""
+    plot: ClassVar[Any]
+    """Plots on axes, `plot.roofline(ax=...)`; `report.plotting` adds it where the package hands out `simulate`."""
 
     @property
     def batch(self) -> int:
@@ -121,6 +127,24 @@ class Simulation:
         """Whether the answer is a time of epochs: a dataset is known and, at inference, epochs were asked for."""
         asked = self.options.task == "train" or self.options.epochs is not None
         return asked and self.workload.dataset != NO_DATASET
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a layer, by name: `op`, `parameters`, `flops`, `traffic_bytes`, `time_s` and its parts, `bound`."""
+        import pandas as pd
+
+        layers, times = self.workload.layers, self.layers
+        columns = {
+            "op": [layer.op.kind for layer in layers],
+            "parameters": [layer.parameters for layer in layers],
+            "flops": times.flops,
+            "traffic_bytes": times.traffic_bytes,
+            "compute_s": times.compute_s,
+            "memory_s": times.memory_s,
+            "overhead_s": times.overhead_s,
+            "time_s": times.time_s,
+            "bound": [Bound(bound).name.lower() for bound in times.bound.tolist()],
+        }
+        return pd.DataFrame(columns, index=pd.Index([layer.name for layer in layers], name="layer"))
 
     @property
     def left_out(self) -> float:

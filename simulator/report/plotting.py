@@ -1,0 +1,87 @@
+"""An answer's plots on axes of your own: `simulation.plot.roofline(ax=...)`, `.layers(...)`, `.phases(...)`."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulator.pipeline import Simulation
+from simulator.report.roofs import draw_roofs, roofs_of
+from simulator.report.style import BOUNDS, PHASES, decades
+from simulator.roofline.times import Bound
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SHOWN = 15
+"""Layers of a bar chart, and of the table in a notebook: the slowest."""
+
+
+class Plots:
+    """The plots of one answer; each draws on `ax`, or on axes of a new figure, and returns them."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def roofline(self, ax: Axes | None = None) -> Axes:
+        """Each layer between the roofs: intensity [FLOP/byte] and performance [FLOP/s], coloured by what binds it."""
+        axes, times = _axes(ax), self._simulation.layers
+        known = (times.flops > 0) & (times.traffic_bytes > 0) & (times.time_s > 0)
+        x, y = times.flops[known] / times.traffic_bytes[known], times.flops[known] / times.time_s[known]
+        roofs = roofs_of(self._simulation)
+        ridges = [ridge for ridge, _ in roofs.ridges]
+        axes.set(xscale="log", yscale="log", xlabel="operational intensity [FLOP/byte]", ylabel="performance [FLOP/s]")
+        axes.set_xlim(min([*x, *ridges]) / 3, max([*x, *ridges]) * 3)
+        axes.set_ylim(min(y) / 3, 2 * roofs.compute[0].datasheet)
+        decades(axes, "x", "y")
+        draw_roofs(axes, roofs)
+        for bound, (word, colour, marker) in BOUNDS.items():
+            mine = times.bound[known] == bound
+            if mine.any():
+                axes.scatter(x[mine], y[mine], s=28, color=colour, marker=marker, label=word, zorder=4)
+        axes.legend(loc="lower right", frameon=False)
+        return axes
+
+    def layers(self, ax: Axes | None = None) -> Axes:
+        """Time of the slowest layers. [s]"""
+        axes, simulation = _axes(ax), self._simulation
+        order = np.argsort(-simulation.layers.time_s, kind="stable")[:SHOWN][::-1]
+        names = [simulation.workload.layers[place].name for place in order]
+        colours = [BOUNDS[Bound(int(simulation.layers.bound[place]))][1] for place in order]
+        axes.barh(names, simulation.layers.time_s[order], color=colours)
+        axes.set(xlabel="time [s]")
+        return axes
+
+    def phases(self, ax: Axes | None = None) -> Axes:
+        """Time of forward pass, backward pass and update. [s]"""
+        axes, step = _axes(ax), self._simulation.step
+        seconds = (step.forward_s, step.backward_s, step.update_s)
+        axes.bar([word for word, _ in PHASES], seconds, color=[colour for _, colour in PHASES])
+        axes.set(ylabel="time [s]")
+        return axes
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(9.6, 5.4), layout="constrained").add_subplot()
+
+
+def html(simulation: Simulation) -> str:
+    """The answer in a notebook: its first lines, and the slowest layers."""
+    from simulator.report.scorecard import bound_line, headline, steps_line
+
+    lines = [f"<strong>{escape(headline(simulation))}</strong>", escape(steps_line(simulation))]
+    lines.append(escape(bound_line(simulation)))
+    slowest = simulation.to_frame().nlargest(SHOWN, "time_s")[["op", "time_s", "bound", "flops", "traffic_bytes"]]
+    return "<br>".join(lines) + str(slowest.to_html(float_format=lambda value: f"{value:.3g}"))
+
+
+def attach() -> None:
+    """Give answers their plots, and what a notebook shows of them."""
+    Simulation.plot = property(Plots)
+    Simulation._repr_html_ = html  # type: ignore[attr-defined]
