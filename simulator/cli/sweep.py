@@ -50,6 +50,9 @@ def command(**options: Any) -> None:
     from simulator.report import sweep as report
 
     axes = axes_of(options)
+    if len(axes) > LARGEST:
+        _write_grid(axes, options)
+        return
     frame = _run(axes, options["out"], resume=options["resume"])
     frame = chosen(frame, options)
     if options["out"] is not None:
@@ -60,6 +63,40 @@ def command(**options: Any) -> None:
         click.echo(report.as_json(frame))
     else:
         report.print_sweep(frame, len(axes))
+
+
+LARGEST = 1_000_000
+"""Rows that a sweep keeps in memory; a larger one is the roofline's closed form, written as it comes."""
+
+
+def _write_grid(axes: Axes, options: dict[str, Any]) -> None:
+    """A sweep of the roofline over bandwidth and peak, of any size, as Parquet.
+
+    Raises
+    ------
+    InputError
+        If the sweep is another one, or goes to no Parquet file.
+    """
+    from simulator.device.device import load_device
+    from simulator.pipeline import Options
+    from simulator.planning.grid import closed_form, grid_axes, write_grid
+    from simulator.workload.reading import load_workload
+
+    out, kinds = options["out"], axes.options
+    single = all(len(each) == 1 for each in (axes.workloads, axes.devices, axes.devices_each, *kinds.values()))
+    if not single or len(axes.batches) > 1 or axes.requests or out is None or out.suffix != ".parquet":
+        raise InputError(
+            f"{len(axes):,} configurations are more than {LARGEST:,}; larger sweeps are of --fidelity roofline over "
+            "--set memory.bandwidth and --set peak.NAME, of one workload, device and batch, --out a .parquet file"
+        )
+    asked: dict[str, Any] = {name: values[0] for name, values in kinds.items()}
+    chosen = Options(**asked, batch=axes.batches[0] if axes.batches else None)
+    device = load_device(axes.devices[0])
+    form = closed_form(load_workload(axes.workloads[0]), device, chosen)
+    bandwidth, peaks = grid_axes(device, chosen, axes.overrides)
+    names = ("memory.bandwidth", next(key for key in axes.overrides if key != "memory.bandwidth"))
+    rows = write_grid(out, form, bandwidth, peaks, names)
+    click.echo(f"{rows:,} configurations: {out}")
 
 
 def axes_of(options: dict[str, Any]) -> Axes:

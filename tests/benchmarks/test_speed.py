@@ -158,3 +158,29 @@ def test_a_hundred_batch_sizes_at_once(benchmark: Benchmark) -> None:
     fast, slow = medians(rounds(benchmark), together, one_by_one)
     benchmark.pedantic(together, rounds=1, iterations=1)
     record(benchmark, "broadcast", slow / max(fast, 1e-6), higher_is_better=True)
+
+
+def test_the_closed_form_beats_the_best_plain_kernel(benchmark: Benchmark) -> None:
+    """Bandwidth times peak of ResNet-50: prefix sums against max(FLOPs / peak, bytes / bandwidth), in cache."""
+    from simulator.planning.grid import ClosedForm, closed_form, grid
+
+    form = closed_form(load_workload("resnet50"), load_device("v100"), Options(fidelity="roofline", batch=32))
+    side = 600 if benchmark.enabled else 60
+    bandwidth, peak = np.linspace(2e11, 4e12, side), np.linspace(5e12, 1e14, side)
+
+    def plain() -> float:
+        parts = [form.matrix, form.vector]
+        flops = np.concatenate([-np.diff(part.flops_above) for part in parts])
+        moved = np.concatenate([np.diff(part.bytes_below) for part in parts])
+        return sum(float(np.maximum(flops / peak[:, None], moved / one).sum()) for one in bandwidth.tolist())
+
+    def closed(made: ClosedForm = form) -> float:
+        return sum(float(row.sum()) for row in grid(made, bandwidth, (peak, peak)))
+
+    assert closed() == pytest.approx(plain(), rel=1e-9)
+    ours, theirs = medians(3 if benchmark.enabled else 1, closed, plain)
+    benchmark.extra_info |= {"configurations_per_s": side * side / ours, "times_plain": theirs / ours}
+    print(f"{side * side / ours / 1e6:.1f} million configurations a second, {theirs / ours:.1f} times the plain kernel")
+    benchmark(closed)
+    if benchmark.enabled:
+        assert theirs / ours > 5
