@@ -311,6 +311,7 @@ def kernels_of(workload: Workload, options: Options) -> Kernels:
         master_weights=precision.master_weights and (training or (calibrated and path.casts)),
         fold=path.folds or not calibrated,
         fuse=path.fuses and calibrated,
+        join=path.joins and calibrated,
         autocast=path.promotes and calibrated and precision.master_weights,
         eager_attention=framework.eager_attention and calibrated,
         quantize=training and calibrated and precision.attention is not None,

@@ -58,6 +58,9 @@ class Path(Strict, frozen=True, kw_only=True):
     tf32_groups: Annotated[bool, Meta(description="has tensor-core kernels for groups at tf32")] = True
     folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
     fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False
+    joins: Annotated[
+        bool, Meta(description="trains with normalisation, the addition and the activation after it in one kernel")
+    ] = False
     promotes: Annotated[
         bool, Meta(description="keeps softmax, layer norms and what they are added to in full width in mixed precision")
     ] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from simulator.op.base import elements
@@ -16,11 +16,32 @@ FUSED = (OpClass.ELEMENTWISE, OpClass.NORMALIZATION, OpClass.COPY)
 LAST = (*FUSED, OpClass.POOLING, OpClass.REDUCTION, OpClass.SOFTMAX)
 """Classes that can take in what comes before them, but read more than one element for each that they write."""
 
+Pairs = tuple[Sequence[OpClass], Sequence[OpClass]]
+"""Classes whose kernels run in those of the other classes after them."""
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """What runs in what, forward and backward."""
+
+    forward: Pairs
+    backward: Pairs
+
+
+COMPILED = Fusion((FUSED, LAST), (FUSED, LAST))
+"""What compilers fuse."""
+
+JOINED = Fusion(
+    ((OpClass.NORMALIZATION, OpClass.ELEMENTWISE), (OpClass.ELEMENTWISE,)),
+    ((OpClass.ELEMENTWISE,), (OpClass.ELEMENTWISE, OpClass.NORMALIZATION)),
+)
+"""What cuDNN's batch normalisation takes in: the addition and the activation after it, and their gradients."""
+
 Lowered = Sequence[tuple[Kernel, ...]]
 """Kernels of each layer, in the order of the layers."""
 
 
-def fuse_forward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kernel, ...]]:
+def fuse_forward(layers: Sequence[Layer], lowered: Lowered, fusion: Fusion = COMPILED) -> list[tuple[Kernel, ...]]:
     """Each layer's forward kernels, where the last one of a source runs in the first one of its first reader.
 
     Worked example: convolution, batch normalisation, ReLU at inference: the normalisation reads and writes, the ReLU
@@ -30,7 +51,11 @@ def fuse_forward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kernel
     readers = readers_of(layers)
     for position, layer in enumerate(layers):
         for source in set(layer.sources):
-            if source < 0 or readers[source][0] != position or not _both(fused[source][-1:], fused[position][:1]):
+            if (
+                source < 0
+                or readers[source][0] != position
+                or not _both(fused[source][-1:], fused[position][:1], fusion.forward)
+            ):
                 continue
             between = _between(fused[source][-1], Role.ACTIVATION, elements(layers[source].output))
             first = _joined(fused[source][-1], fused[position][0], between, readers[source] != [position])
@@ -39,7 +64,7 @@ def fuse_forward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kernel
     return fused
 
 
-def fuse_backward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kernel, ...]]:
+def fuse_backward(layers: Sequence[Layer], lowered: Lowered, fusion: Fusion = COMPILED) -> list[tuple[Kernel, ...]]:
     """The same for gradients: a layer's last kernel runs in the first one of its only source.
 
     The gradient between the two is still written where another kernel of the source reads it, as batch normalisation's
@@ -51,7 +76,7 @@ def fuse_backward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kerne
         layer = layers[position]
         source = layer.sources[0]
         alone = len(layer.sources) == 1 and source >= 0 and readers[source] == [position]
-        if not alone or not _both(fused[position][-1:], fused[source][:1]):
+        if not alone or not _both(fused[position][-1:], fused[source][:1], fusion.backward):
             continue
         between = _between(fused[position][-1], Role.GRADIENT, elements(layers[source].output))
         kept = any(role is between[0] for kernel in fused[source][1:] for role, _ in kernel.read)
@@ -71,8 +96,8 @@ def readers_of(layers: Sequence[Layer]) -> list[list[int]]:
     return readers
 
 
-def _both(last: tuple[Kernel, ...], first: tuple[Kernel, ...]) -> bool:
-    return bool(last and first) and last[0].op_class in FUSED and first[0].op_class in LAST
+def _both(last: tuple[Kernel, ...], first: tuple[Kernel, ...], pairs: Pairs) -> bool:
+    return bool(last and first) and last[0].op_class in pairs[0] and first[0].op_class in pairs[1]
 
 
 def _between(producer: Kernel, narrow: Role, size: int) -> tuple[Role, int]:

@@ -16,7 +16,7 @@ from simulator.op.kernel import Engine, Kernel, Phase, Role
 from simulator.op.kernels import Kernels, pack
 from simulator.op.optimizer import Optimizer, cast_gradients, cast_weights
 from simulator.workload.autocast import cast_backward, cast_forward, wide_outputs
-from simulator.workload.fusion import Lowered, fuse_backward, fuse_forward, readers_of
+from simulator.workload.fusion import COMPILED, JOINED, Fusion, Lowered, fuse_backward, fuse_forward, readers_of
 from simulator.workload.quantize import quantize_backward, quantize_forward
 from simulator.workload.workload import Layer, Workload
 
@@ -60,6 +60,7 @@ def lower(
     master_weights: bool = False,
     fold: bool = True,
     fuse: bool = False,
+    join: bool = False,
     autocast: bool = False,
     eager_attention: bool = False,
     quantize: bool = False,
@@ -73,6 +74,7 @@ def lower(
     master_weights : whether the optimizer's weights are wider than the kernels' (mixed precision), which adds casts.
     fold : fold scale-and-shift into the layer before, at inference.
     fuse : run element-wise kernels in a row as one, as compilers do.
+    join : run batch normalisation, the addition and the activation after it as one, as cuDNN can, in training.
     autocast : keep in full width what `autocast.py` says, with casts between.
     eager_attention : take fused attention apart, for frameworks that have none.
     quantize : round what products read in kernels of their own (8 and 4 bits, in training).
@@ -100,14 +102,15 @@ def lower(
         forward = cast_forward(layers, forward, wide, fuse=fuse)
     if quantize:
         forward = quantize_forward(layers, forward)
-    if fuse:
-        forward = fuse_forward(layers, forward)
+    fusion = COMPILED if fuse else JOINED if join and training else None
+    if fusion:
+        forward = fuse_forward(layers, forward, fusion)
     for position, kernels in enumerate(forward):
         if cast[position]:
             launches.emit(position, (_cast_weights(layers[position].parameters),))
         launches.emit(position, kernels)
     if training:
-        _lower_backward(layers, launches, cast=cast, fuse=fuse, wide=wide, quantize=quantize)
+        _lower_backward(layers, launches, cast=cast, fusion=fusion, wide=wide, quantize=quantize)
     if training and optimizer:
         for position, layer in enumerate(layers):
             if layer.parameters and not layer.op.unused:
@@ -120,7 +123,7 @@ def _lower_backward(
     launches: _Launches,
     *,
     cast: Sequence[bool],
-    fuse: bool,
+    fusion: Fusion | None,
     wide: Sequence[bool] | None,
     quantize: bool,
 ) -> None:
@@ -137,11 +140,11 @@ def _lower_backward(
         for position, layer in enumerate(layers)
     ]
     if wide:
-        backward = cast_backward(layers, backward, wide, fuse=fuse)
+        backward = cast_backward(layers, backward, wide, fuse=fusion is COMPILED)
     if quantize:
         backward = quantize_backward(layers, backward)
-    if fuse:
-        backward = fuse_backward(layers, backward)
+    if fusion:
+        backward = fuse_backward(layers, backward, fusion)
     for position in reversed(range(len(layers))):
         if not trained[position]:
             continue

@@ -106,3 +106,31 @@ def test_frameworks_that_compile_move_less() -> None:
         for framework in ("pytorch", "pytorch-compiled")
     ]
     assert bounds[0] is bounds[1]
+
+
+def test_a_library_joins_normalisation_with_what_follows_it_and_no_more() -> None:
+    joined, plain = (lower(net(*BLOCK), join=join) for join in (True, False))
+    assert moved(joined, Role.ACTIVATION, Phase.FORWARD) == [("normalization", SIZE, 0), ("elementwise", SIZE, SIZE)]
+    assert moved(plain, Role.ACTIVATION, Phase.FORWARD)[-1] == ("elementwise", SIZE, SIZE)
+    assert len(joined) == len(plain) - 2  # the ReLU's kernel, and its gradient's
+    # At inference nothing is joined, nor what stands before a normalisation or around pooling.
+    before = (
+        conv("c"),
+        {"relu": {"name": "r"}},
+        {"batch_norm": {"name": "n"}},
+        {"max_pool": {"name": "p", "kernel": 2}},
+    )
+    assert len(lower(net(*BLOCK), training=False, fold=False, join=True)) == len(
+        lower(net(*BLOCK), training=False, fold=False)
+    )
+    forward = [moved(lower(net(*before), join=join), Role.ACTIVATION, Phase.FORWARD) for join in (True, False)]
+    assert forward[0] == forward[1]
+
+
+def test_nvidias_mxnet_joins_in_mixed_precision_alone() -> None:
+    network = load_workload("resnet50")
+    for precision, fewer in (("amp", True), ("fp32", False)):
+        counts = [
+            len(kernels_of(network, Options(precision=precision, framework=name))) for name in ("mxnet-2020", "mxnet")
+        ]
+        assert (counts[0] < counts[1]) is fewer
