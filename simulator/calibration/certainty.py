@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from simulator.execution.certainty import FOLDER, CertaintyProfile, Widths, fami
 from simulator.op.kernels import FloatArray
 
 COVERAGE = 0.8
-TAIL = 0.93
+TAIL = 0.92
 """Quantile that is fitted on each side: wider than the claim, since groups differ and each should be covered."""
 
 BEYOND = 0.15
@@ -84,11 +85,24 @@ def fit_widths(found: Sequence[Sample], side: int) -> Widths:
 
 
 def _weights(found: Sequence[Sample]) -> FloatArray:
-    """Each way of holding out weighs as it should, and in it each (device, workload), however many rows it has."""
-    counts = Counter((sample.split, sample.measured.setting) for sample in found)
-    settings = Counter(split for split, _ in counts)
-    of_split = {split: (MEASURERS if split == "measurer" else 1.0) / settings[split] for split in settings}
-    weights = np.array([of_split[s.split] / counts[s.split, s.measured.setting] for s in found])
+    """Weight of each sample: each way of holding out as it should weigh, in it each group as the root of its settings.
+
+    Groups differ more than their (device, workload) settings do, so that a small one must not be lost in a large one;
+    in a group each setting weighs the same, however many rows it has.
+    """
+    keys = [(sample.split, GROUPS[sample.split](sample.measured) if sample.split else "") for sample in found]
+    rows = Counter((key, sample.measured.setting) for key, sample in zip(keys, found, strict=True))
+    settings = Counter(key for key, _ in rows)
+    whole: dict[str, float] = {}
+    for (split, _), count in settings.items():
+        whole[split] = whole.get(split, 0.0) + sqrt(count)
+    weights = np.array(
+        [
+            1 / sqrt(settings[key]) / rows[key, sample.measured.setting] / whole[key[0]]
+            for key, sample in zip(keys, found, strict=True)
+        ]
+    )
+    weights *= np.array([MEASURERS if sample.split == "measurer" else 1.0 for sample in found])
     return np.asarray(weights / weights.sum())
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from simulator.calibration.certainty import share_inside
+from simulator.calibration.certainty import LEAST, share_inside
 from simulator.calibration.fit import predict_kernels
 from simulator.calibration.kernels import read_kernels
 from simulator.calibration.measurements import read_measurements
-from simulator.calibration.samples import samples
+from simulator.calibration.samples import GROUPS, samples
 from simulator.calibration.validation import Case, by_batch, errors, grouped, predict
 from simulator.execution.certainty import certainty
 
@@ -73,3 +74,13 @@ def test_the_stated_interval_covers_what_it_says_where_a_measurer_was_held_out(c
         group = [sample for sample in found if sample.measured.source == name]
         if len(group) > 50:
             assert share_inside(group, widths.low, widths.high) >= 0.75, name
+
+
+def test_what_a_question_is_told_holds_in_every_group_that_was_held_out(cases: list[Case]) -> None:
+    widths = certainty()
+    asked = [replace(one, unseen=one.unseen | {"measurer"}) for one in samples(HERE, cases) if one.split]
+    for split, group in GROUPS.items():
+        for name in {group(one.measured) for one in asked}:
+            rows = [one for one in asked if one.split == split and group(one.measured) == name]
+            if len(rows) > LEAST:
+                assert share_inside(rows, widths.low, widths.high) >= 0.8, (split, name)
