@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,23 +45,25 @@ def command(
 
     A table of served requests (workload, profile, quantisation, devices, tp, engine, batch_or_concurrency, input_len,
     output_len, metric, value) is predicted in each row's own metric.
+
+    A table of an engine's kernels (device, op, dtype, dims, time_s; kernel) is predicted by its library's calls.
     """
     from simulator.calibration.collectives import is_collectives
-    from simulator.calibration.ops import is_ops
+    from simulator.calibration.llm_ops import is_ops
     from simulator.calibration.served import is_served
     from simulator.calibration.trained import is_trained
 
-    if is_served(file) or is_collectives(file) or is_trained(file) or is_ops(file):
+    others: dict[Callable[[Path], bool], Callable[[], None]] = {
+        is_served: lambda: _served(file, out, as_json),
+        is_collectives: lambda: _collectives(file, as_json),
+        is_trained: lambda: _trained(file, out, as_json),
+        is_ops: lambda: _ops(file, out, as_json),
+    }
+    found = next((show for is_one, show in others.items() if is_one(file)), None)
+    if found is not None:
         if by or held_out or against:
             raise InputError(f"{file}: --by, --held-out and --against are for tables of step times of one form")
-        if is_served(file):
-            _served(file, out, as_json)
-        elif is_trained(file):
-            _trained(file, out, as_json)
-        elif is_ops(file):
-            _ops(file, as_json)
-        else:
-            _collectives(file, as_json)
+        found()
     else:
         _steps(_validation(file, by, held_out, against), out, as_json)
 
@@ -145,15 +148,17 @@ def _trained(file: Path, out: Path | None, as_json: bool) -> None:
         trained.print_trained(cases, out)
 
 
-def _ops(file: Path, as_json: bool) -> None:
-    """A table of single operations."""
-    from simulator.calibration.ops import predict_ops
-    from simulator.report.ops import ops_summary, print_ops
+def _ops(file: Path, out: Path | None, as_json: bool) -> None:
+    """A table of an engine's kernels."""
+    from simulator.calibration.llm_ops import predict_ops, read_ops
+    from simulator.report import llm_ops
 
-    cases = predict_ops(file)
+    cases = predict_ops(read_ops(file))
+    if out is not None:
+        llm_ops.write_ops(cases, out)
     if as_json:
         from simulator.report.summary import json_text
 
-        click.echo(json_text(ops_summary(cases)))
+        click.echo(json_text(llm_ops.ops_summary(cases)))
     else:
-        print_ops(cases)
+        llm_ops.print_ops(cases, out)

@@ -112,8 +112,15 @@ def kernel_times(
 
 def busy_seconds(columns: Columns, device: Device, batch: FloatArray | float, precision: Precision) -> FloatArray:
     """Calibrated time of kernels run one by one, without any waiting, shape (kernels,). [s]"""
+    return parts_seconds(columns, device, batch, precision)[2]
+
+
+def parts_seconds(
+    columns: Columns, device: Device, batch: FloatArray | float, precision: Precision
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The same by what it is made of: computing, moving data, and both. [s]"""
     moved = traffic_bytes(columns, device, batch, precision, TrafficModel.IDEAL)
-    return _calibrated(columns, device, precision, batch, moved, (Path(), ProcessorCalls()))[2]
+    return _calibrated(columns, device, precision, batch, moved, (Path(), ProcessorCalls()))
 
 
 def _calibrated(

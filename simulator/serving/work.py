@@ -253,7 +253,7 @@ def expert_columns(group: ExpertGroup, tokens: FloatArray) -> Columns:
         sides = (np.maximum(rows / touched, 1.0), np.full_like(rows, columns), np.full_like(rows, depth))
         written = {Role.ACTIVATION: rows * columns}
         parts.append((OpClass.GEMM, FLOPS_PER_MAC * rows * depth * columns, moved, written, sides, touched))
-    return _joined([_columns(*part) for part in parts])
+    return _joined([kernel_columns(*part) for part in parts])
 
 
 def decode_columns(attending: Attending, requests: FloatArray, context: FloatArray) -> Columns:
@@ -270,7 +270,7 @@ def decode_columns(attending: Attending, requests: FloatArray, context: FloatArr
     read = {Role.ACTIVATION: requests * (attending.heads * attending.key_size + attending.kv_heads * kept * seen)}
     written = {Role.ACTIVATION: requests * attending.heads * attending.value_size}
     flops = (FLOPS_PER_MAC * depth + SOFTMAX_FLOPS) * scores
-    return _columns(OpClass.ATTENTION, flops, read, written, sides, groups)
+    return kernel_columns(OpClass.ATTENTION, flops, read, written, sides, groups)
 
 
 def prefill_columns(attending: Attending, requests: FloatArray, new: FloatArray, past: FloatArray) -> Columns:
@@ -283,7 +283,7 @@ def prefill_columns(attending: Attending, requests: FloatArray, new: FloatArray,
     read = {Role.ACTIVATION: requests * own}
     written = {Role.ACTIVATION: requests * new * attending.heads * attending.prefill_value}
     flops = (FLOPS_PER_MAC * depth + SOFTMAX_FLOPS) * requests * new * seen * attending.heads
-    return _columns(OpClass.ATTENTION, flops, read, written, sides, np.full_like(new, attending.heads))
+    return kernel_columns(OpClass.ATTENTION, flops, read, written, sides, np.full_like(new, attending.heads))
 
 
 def _seen(attending: Attending, new: FloatArray, past: FloatArray) -> FloatArray:
@@ -295,7 +295,7 @@ def _seen(attending: Attending, new: FloatArray, past: FloatArray) -> FloatArray
     return total / np.maximum(new, 1)
 
 
-def _columns(
+def kernel_columns(
     op_class: OpClass,
     flops: FloatArray,
     read: dict[Role, FloatArray],
@@ -329,4 +329,13 @@ def _joined(parts: Sequence[Columns]) -> Columns:
     return Columns(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in fields))
 
 
-__all__ = ["Launches", "Work", "at_points", "decode_columns", "expert_columns", "prefill_columns", "work_of"]
+__all__ = [
+    "Launches",
+    "Work",
+    "at_points",
+    "decode_columns",
+    "expert_columns",
+    "kernel_columns",
+    "prefill_columns",
+    "work_of",
+]

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from simulator.calibration.llm_calls import CallsProfile
 from simulator.catalog import read_yaml
 from simulator.device.device import Device, leaves, load_device
 from simulator.device.framework import FrameworkProfile
@@ -24,7 +25,7 @@ from simulator.units import parse
 FOLDER = Path(__file__).parents[2] / "hardware_profiles"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 KINDS = {path: str(read_yaml(path)["kind"]) for path in FILES}
-NO_DEVICES = ("memory", "family", "framework", "engine", "certainty", "link", "system", "host")
+NO_DEVICES = ("memory", "family", "framework", "engine", "certainty", "link", "system", "host", "calls")
 DEVICES = [path.stem for path in FILES if KINDS[path] not in NO_DEVICES]
 MEASURED_ROUNDING = 0.011
 
@@ -85,6 +86,7 @@ MATRIX_UNCHECKED = {
 Profile = (
     LinkProfile
     | SystemProfile
+    | CallsProfile
     | CertaintyProfile
     | DeviceProfile
     | EngineProfile
@@ -102,6 +104,7 @@ def _struct(path: Path) -> type[Profile]:
         "framework": FrameworkProfile,
         "engine": EngineProfile,
         "certainty": CertaintyProfile,
+        "calls": CallsProfile,
         "link": LinkProfile,
         "host": HostProfile,
         "system": SystemProfile,
@@ -126,6 +129,7 @@ def test_decodes_strictly_under_its_own_name(path: Path) -> None:
         "framework": "frameworks",
         "engine": "engines",
         "certainty": "certainty",
+        "calls": "calls",
         "link": "links",
         "host": "hosts",
         "system": "systems",
@@ -157,7 +161,9 @@ def test_every_number_has_one_source(path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if KINDS[path] != "certainty"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if KINDS[path] not in ("certainty", "calls")], ids=lambda path: path.stem
+)
 def test_reads_like_a_datasheet(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith(f"name: {path.stem}\n")

@@ -1,0 +1,92 @@
+"""What calls of an engine's libraries cost beside the roofline of their kernels, by kind of kernels and format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from simulator import catalog
+from simulator.device.device import Device
+from simulator.device.profile import Source, Strict
+from simulator.units import parse
+
+FOLDER = "hardware_profiles/calls"
+NAME = "tensorrt-llm"
+
+
+class CallSection(Strict, frozen=True, kw_only=True):
+    """One library's call on one family of devices; `Call` says what each number does."""
+
+    start: str
+    compute: Annotated[float, Meta(gt=0)]
+    stream: Annotated[float, Meta(gt=0)]
+    depth: str
+    block: str = "0 s"
+
+
+class CallsProfile(Strict, frozen=True, kw_only=True):
+    """`hardware_profiles/calls/<name>.yaml`: kind of kernels ("hopper") -> operation and format -> call."""
+
+    name: str
+    kind: Literal["calls"]
+    description: str
+    families: dict[str, dict[str, CallSection]]
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a library's call costs beside the roofline of its kernel.
+
+    Attributes
+    ----------
+    start_s : of the kernels of a call whose work is nothing. [s]
+    compute : rate of its products over that of the family's.
+    stream : share of the memory's bandwidth that operands, results and cache pass at.
+    depth_s : of each 1,024 steps of a product's sum, or tokens that a query sees: pieces are read one after the other,
+        however few there are. [s]
+    block_s : of each wave of `BLOCK` queries of a head over the device's units: attention's blocks start, read their
+        queries and write their results however few keys these see. [s]
+    """
+
+    start_s: float
+    compute: float
+    stream: float
+    depth_s: float
+    block_s: float = 0.0
+
+
+@lru_cache
+def load_calls() -> Mapping[str, Mapping[str, Call]]:
+    """The costs of the shipped profile: kind of kernels -> call -> costs."""
+    path = catalog.find(FOLDER, NAME)
+    profile: CallsProfile = catalog.convert(catalog.read_yaml(path), CallsProfile, str(path))
+
+    def seconds(text: str) -> float:
+        return parse(text, "s", str(path), positive=False)
+
+    return {
+        family: {
+            name: Call(seconds(call.start), call.compute, call.stream, seconds(call.depth), seconds(call.block))
+            for name, call in calls.items()
+        }
+        for family, calls in profile.families.items()
+    }
+
+
+def kernels_of(device: Device) -> str:
+    """Which kind of kernels a device runs: its family's.
+
+    Blackwell's boards with GDDR memory have others than its modules (compute capability 12 and 10).
+    """
+    board = device.profile.family == "blackwell" and "gddr" in str(device.profile.memory.technology)
+    return "blackwell-board" if board else str(device.profile.family)
+
+
+def usual_call(device: Device) -> Call:
+    """The costs that a device's own profile says, where no call of its kind was measured."""
+    return Call(device.launch_s, 1.0, min(device.sustained["bandwidth"] * device.kernel["operand"], 1.0), 0.0)

@@ -1,0 +1,115 @@
+"""Validation of an engine's kernels: errors by device, operation and format, and why rows have no prediction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulator.calibration.llm_ops import OpCase
+from simulator.report.listing import Row, print_table
+from simulator.report.tables import markdown_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _all(case: OpCase) -> str:
+    """One group of the cases that are predicted."""
+    return "all" if not math.isnan(case.predicted_s) else ""
+
+
+_KEYS: dict[str, Callable[[OpCase], str]] = {
+    "device": lambda case: case.row.device,
+    "operation": lambda case: case.row.op,
+    "call": lambda case: case.row.call,
+    "device and call": lambda case: f"{case.row.device}: {case.row.call}",
+}
+
+
+def error_rows(cases: Sequence[OpCase], key: Callable[[OpCase], str]) -> list[Row]:
+    """One row a group: number, mean, median and bias of the errors of times."""
+    groups: dict[str, list[float]] = {}
+    for case in cases:
+        if not math.isnan(case.predicted_s):
+            groups.setdefault(key(case), []).append(case.error)
+    return [_statistics(name, np.array(errors)) for name, errors in sorted(groups.items())]
+
+
+def _statistics(name: str, error: Any) -> Row:
+    return {
+        "group": name,
+        "rows": len(error),
+        "median": f"{np.median(np.abs(error)):.1%}",
+        "mean": f"{np.abs(error).mean():.1%}",
+        "bias": f"{error.mean():+.1%}",
+        "90th pct": f"{np.quantile(np.abs(error), 0.9):.1%}",
+    }
+
+
+def _tables(cases: Sequence[OpCase]) -> dict[str, list[Row]]:
+    predicted = sum(not math.isnan(case.predicted_s) for case in cases)
+    tables = {f"{predicted} of {len(cases)} kernels predicted": error_rows(cases, _all)}
+    tables |= {f"by {title}": error_rows(cases, key) for title, key in _KEYS.items()}
+    return tables | {"rows without a prediction": _reasons(cases)}
+
+
+def _reasons(cases: Sequence[OpCase]) -> list[Row]:
+    reasons = [case.reason for case in cases if case.reason]
+    return [{"rows": reasons.count(why), "not predicted because": why} for why in sorted(set(reasons))]
+
+
+def print_ops(cases: Sequence[OpCase], out: Path | None) -> None:
+    """All tables on stdout."""
+    for title, rows in _tables(cases).items():
+        print_table(title, rows)
+    if out is not None:
+        print(f"cases and tables: {out}")
+
+
+def ops_frame(cases: Sequence[OpCase]) -> pd.DataFrame:
+    """One row a case."""
+    import pandas as pd
+
+    return pd.DataFrame(_entries(cases))
+
+
+def _entries(cases: Sequence[OpCase]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": case.row.id,
+            "metric": "time_s",
+            "device": case.row.device,
+            "call": case.row.call,
+            "dims": ";".join(f"{key}={value}" for key, value in case.row.dims.items()),
+            "measured": case.row.time_s,
+            "predicted": None if math.isnan(case.predicted_s) else case.predicted_s,
+            "reason": case.reason or None,
+        }
+        for case in cases
+    ]
+
+
+def write_ops(cases: Sequence[OpCase], out: Path) -> None:
+    """`tables.md` and `cases.csv` in a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    ops_frame(cases).to_csv(out / "cases.csv", index=False)
+    parts = ["# Predicted against measured kernels of a served model"]
+    for title, rows in _tables(cases).items():
+        if rows:
+            parts += [f"## {title}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
+    (out / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def ops_summary(cases: Sequence[OpCase]) -> dict[str, Any]:
+    """Statistics and every case; a case without a prediction has its reason. [s]"""
+    return {
+        "rows": len(cases),
+        "not_predicted": sum(math.isnan(case.predicted_s) for case in cases),
+        "by": {title: error_rows(cases, key) for title, key in _KEYS.items()},
+        "reasons": _reasons(cases),
+        "cases": _entries(cases),
+    }
