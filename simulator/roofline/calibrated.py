@@ -75,6 +75,10 @@ def calibrated_seconds(
     moving_s = memory_s[..., matrix]
     rate = np.where(part.op_class == OpClass.CONVOLUTION, path.convolution, 1.0)
     rate = np.where(part.op_class == OpClass.ATTENTION, attention_rate(device, path), rate)
+    if on_tensor_cores(device, precision) and not (part.op_class == OpClass.CONVOLUTION).any():
+        # Convolutions alone have an algorithm or a library that leaves the tensor cores.
+        compute_s[..., matrix] = product_seconds(part, device, precision, batch, bandwidth, tensor=True) / rate
+        return compute_s, memory_s
     direct_s = product_seconds(part, device, precision, batch, bandwidth, tensor=False)
     lanes_s = np.minimum(direct_s, winograd_seconds(part, device, precision, batch, bandwidth)) / rate
     compute_s[..., matrix] = lanes_s

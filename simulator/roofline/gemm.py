@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 
 import numpy as np
@@ -54,6 +54,9 @@ LEAST_DEPTH = 64
 LARGEST_TILE = (256 + 128) / (256 * 128)
 """Operands moved for each product in the largest tile, which sustains the device's rate."""
 
+TOGETHER = 1024
+"""Products that are worked out at once: 90 candidates of each in doubles are 0.7 MB, which a core's cache holds."""
+
 _CANDIDATES = [(tile, parts) for tile in dict.fromkeys(sum(TILINGS.values(), ())) for parts in SPLITS]
 
 _ROWS, _COLUMNS, _PARTS = (
@@ -88,6 +91,11 @@ class MatrixRates:
     most_parts: IntArray | int = SPLITS[-1]
     tiling: IntArray | int = Tiling.PRODUCT
 
+    def part(self, at: slice) -> MatrixRates:
+        """Those of some of the products."""
+        several = {field.name: value for field in fields(self) if np.ndim(value := getattr(self, field.name))}
+        return replace(self, **{name: value[at] for name, value in several.items()})
+
 
 def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray, rates: MatrixRates) -> FloatArray:
     """Time of `groups` products (m x k)(k x n), each of shape (...,); the same shape. [s]
@@ -101,6 +109,16 @@ def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray
     ----------
     NVIDIA, "Matrix Multiplication Background", sections on tile and wave quantization.
     """
+    number = len(m) if np.ndim(m) == 1 else 0
+    if number <= TOGETHER:
+        return _gemm_seconds(m, n, k, groups, rates)
+    each = np.broadcast_to(groups, m.shape)
+    pieces = [slice(start, start + TOGETHER) for start in range(0, number, TOGETHER)]
+    return np.concatenate([_gemm_seconds(m[at], n[at], k[at], each[at], rates.part(at)) for at in pieces])
+
+
+def _gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray, rates: MatrixRates) -> FloatArray:
+    """The same for as many products as stay in a processor's cache with all their candidates."""
     shape = (-1, *([1] * np.ndim(m)))
     tiling = np.atleast_1d(rates.tiling)
     worth_trying = (np.max(rates.most_parts) >= _PARTS) & _HAS[:, tiling].any(axis=1)

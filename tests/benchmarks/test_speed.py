@@ -21,6 +21,9 @@ import pytest
 from simulator.device.device import load_device
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.pipeline import Options, kernels_of, step_seconds
+from simulator.serving.engine import load_engine
+from simulator.serving.formats import get_format
+from simulator.serving.step import Deployment, decoding, step_times
 from simulator.workload import lowering
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
@@ -34,6 +37,7 @@ TARGETS = {
     "senet154": 0.030,  # built and lowered [s]
     "resnet50": 0.010,
     "steps": 1000.0,  # evaluations a second of SENet-154's step, lowered before
+    "points": 1e5,  # steps of serving a second, each of so many requests with so many cached tokens
     "broadcast": 2.0,  # times faster: a hundred batch sizes at once against one by one
 }
 
@@ -141,6 +145,18 @@ def test_steps_a_second(benchmark: Benchmark) -> None:
     (found,) = medians(rounds(benchmark), evaluate)
     benchmark.pedantic(evaluate, rounds=1, iterations=1)
     record(benchmark, "steps", count / max(found, 1e-6), higher_is_better=True)
+
+
+def test_points_of_serving_a_second(benchmark: Benchmark) -> None:
+    device = load_device("h100")
+    engine = load_engine("vllm", device.profile.family)
+    deployment = Deployment(load_workload("llama3_70b"), device, engine, get_format("fp8"), 4)
+    requests, cached = np.meshgrid(np.arange(1.0, 129.0), 100.0 * np.arange(1, 392))
+    load = decoding(requests.ravel(), cached.ravel())
+    step_times(deployment, decoding(1, 1))
+    found = load.requests.size / medians(rounds(benchmark), lambda: step_times(deployment, load))[0]
+    record(benchmark, "points", found, higher_is_better=True)
+    benchmark.pedantic(lambda: step_times(deployment, load), rounds=rounds(benchmark))
 
 
 def test_a_hundred_batch_sizes_at_once(benchmark: Benchmark) -> None:
