@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -55,16 +56,10 @@ LARGEST_TILE = (256 + 128) / (256 * 128)
 """Operands moved for each product in the largest tile, which sustains the device's rate."""
 
 TOGETHER = 1024
-"""Products that are worked out at once: 90 candidates of each in doubles are 0.7 MB, which a core's cache holds."""
+"""Products that are worked out at once: 60 candidates of each in doubles are 0.5 MB, which a core's cache holds."""
 
-_CANDIDATES = [(tile, parts) for tile in dict.fromkeys(sum(TILINGS.values(), ())) for parts in SPLITS]
-
-_ROWS, _COLUMNS, _PARTS = (
-    np.array(axis, dtype=float) for axis in zip(*((*tile, parts) for tile, parts in _CANDIDATES), strict=True)
-)
-
-_HAS = np.array([[tile in TILINGS[tiling] for tiling in Tiling] for tile, _ in _CANDIDATES])
-"""Whether a family has a candidate's tile, (candidates, families)."""
+SEVERAL = 64
+"""More than the most parts: a family and a number of parts make one whole number."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +86,11 @@ class MatrixRates:
     most_parts: IntArray | int = SPLITS[-1]
     tiling: IntArray | int = Tiling.PRODUCT
 
-    def part(self, at: slice) -> MatrixRates:
+    def part(self, at: slice | IntArray) -> MatrixRates:
         """Those of some of the products."""
-        several = {field.name: value for field in fields(self) if np.ndim(value := getattr(self, field.name))}
-        return replace(self, **{name: value[at] for name, value in several.items()})
+        several = {field.name: value for field in fields(self) if np.size(value := getattr(self, field.name)) > 1}
+        own = {name: value[..., at] for name, value in several.items() if value.shape[-1] > 1}
+        return replace(self, **own)
 
 
 def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray, rates: MatrixRates) -> FloatArray:
@@ -118,18 +114,57 @@ def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray
 
 
 def _gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray, rates: MatrixRates) -> FloatArray:
-    """The same for as many products as stay in a processor's cache with all their candidates."""
-    shape = (-1, *([1] * np.ndim(m)))
-    tiling = np.atleast_1d(rates.tiling)
-    worth_trying = (np.max(rates.most_parts) >= _PARTS) & _HAS[:, tiling].any(axis=1)
-    rows, columns, parts = (axis[worth_trying].reshape(shape) for axis in (_ROWS, _COLUMNS, _PARTS))
-    has = _HAS[worth_trying][:, tiling].reshape(-1, *([1] * (np.ndim(m) - 1)), len(tiling))
-    depth = np.ceil(k / parts)
-    waves = np.ceil(np.ceil(m / rows) * np.ceil(n / columns) * groups * parts / rates.units)
-    operands = np.maximum((rows + columns) / (rows * columns) - LARGEST_TILE, 0.0)
-    tile_rate = rates.flop_per_s / rates.units / (1 + rates.tile_overhead * operands)
-    seconds = waves * (2 * rows * columns) * (depth + rates.depth_overhead) / tile_rate
-    partial_sums = np.where(parts > 1, parts * m * n * groups * (2 * 4) / rates.bandwidth_byte_per_s, 0.0)
-    allowed = ((parts == 1) | ((depth >= LEAST_DEPTH) & (parts <= rates.most_parts))) & has
-    best: FloatArray = np.where(allowed, seconds + partial_sums, np.inf).min(axis=0)
+    """The same for as many products as stay in a processor's cache with all their candidates.
+
+    Products of one family and one most number of parts share their candidates, and are worked out together.
+    """
+    kind = np.atleast_1d(np.asarray(rates.tiling) * SEVERAL + rates.most_parts)
+    kinds = np.unique(kind)
+    if len(kinds) == 1:
+        return _alike_seconds((m, n, k, groups), rates, divmod(int(kinds[0]), SEVERAL))
+    best = np.empty(np.broadcast_shapes(*(np.shape(each) for each in (m, n, k, rates.units, rates.flop_per_s))))
+    groups = np.broadcast_to(groups, best.shape[-1:])
+    for one in kinds.tolist():
+        at = np.flatnonzero(kind == one)
+        sides = (m[..., at], n[..., at], k[..., at], groups[at])
+        best[..., at] = _alike_seconds(sides, rates.part(at), divmod(one, SEVERAL))
     return best
+
+
+def _alike_seconds(
+    sides: tuple[FloatArray, FloatArray, FloatArray, FloatArray], rates: MatrixRates, kind: tuple[int, int]
+) -> FloatArray:
+    """Products of one family of kernels, the best of its tiles and parts; axes of tiles and of parts come first."""
+    m, n, k = map(_steady, sides[:3])
+    ones = [1] * max(np.ndim(each) for each in (m, n, k, rates.flop_per_s, rates.units, rates.bandwidth_byte_per_s))
+    rows, columns, parts = _candidates(*kind, tuple(ones))
+    operands = np.maximum((rows + columns) / (rows * columns) - LARGEST_TILE, 0.0)
+    tile_s = 2 * rows * columns / (rates.flop_per_s / rates.units / (1 + rates.tile_overhead * operands))
+    waves = np.ceil(m / rows) * (np.ceil(n / columns) * (sides[3] * parts)) / rates.units
+    depth = np.ceil(k / parts)
+    seconds = _product(np.ceil(waves), tile_s, depth + rates.depth_overhead)
+    if parts.size > 1:
+        partial_sums = np.where(parts > 1, parts * m * n * sides[3] * (2 * 4) / rates.bandwidth_byte_per_s, 0.0)
+        seconds = seconds + np.where((parts == 1) | (depth >= LEAST_DEPTH), partial_sums, np.inf)
+    best: FloatArray = seconds.reshape(-1, *seconds.shape[2:]).min(axis=0)
+    return best
+
+
+@lru_cache
+def _candidates(tiling: int, most_parts: int, ones: tuple[int, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Rows and columns of a family's tiles, shape (tiles, 1, ...), and numbers of parts, (1, parts, ...)."""
+    rows, columns = (
+        np.array(side, dtype=float).reshape(-1, 1, *ones) for side in zip(*TILINGS[Tiling(tiling)], strict=True)
+    )
+    return rows, columns, np.array([each for each in SPLITS if each <= most_parts], dtype=float).reshape(1, -1, *ones)
+
+
+def _steady(side: FloatArray) -> FloatArray:
+    """A side with one row where all its rows are alike, so that what does not change is worked out once."""
+    alike = np.ndim(side) > 1 and bool((side[-1] == side[0]).all() and (side == side[0]).all())
+    return side[:1] if alike else side
+
+
+def _product(waves: FloatArray, tile_s: FloatArray, depth: FloatArray) -> FloatArray:
+    """Waves x time of a step in a tile x steps, with the fewest passes over what is large."""
+    return waves * (tile_s * depth) if waves.size > depth.size else waves * tile_s * depth

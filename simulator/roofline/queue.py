@@ -17,10 +17,12 @@ def waiting_seconds(busy_s: FloatArray, dispatch_s: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    busy_s, dispatch_s : in launch order along the last axis. [s]
+    busy_s, dispatch_s : in launch order along the last axis, shapes that broadcast to that of `busy_s`. [s]
     """
-    running = np.cumsum(busy_s, axis=-1)
-    lead = np.cumsum(dispatch_s, axis=-1) - (running - busy_s)
-    delay = np.maximum.accumulate(np.maximum(lead, 0.0), axis=-1)
-    result: FloatArray = np.diff(delay, axis=-1, prepend=0.0)
+    delay = busy_s - np.cumsum(busy_s, axis=-1)
+    delay += np.cumsum(dispatch_s, axis=-1)
+    np.maximum(delay, 0.0, out=delay)
+    np.maximum.accumulate(delay, axis=-1, out=delay)
+    result: FloatArray = delay.copy()
+    result[..., 1:] -= delay[..., :-1]
     return result

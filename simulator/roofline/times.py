@@ -158,7 +158,7 @@ def _overhead_seconds(
         dispatch_s[:1] += framework.step_s
     dispatch_s *= device.host_scale
     gap_s = processor.start_seconds(device) + np.where(kernels.dispatch, framework.helpers_s, 0.0)
-    return gap_s + waiting_seconds(busy_s + gap_s, np.broadcast_to(dispatch_s, busy_s.shape))
+    return gap_s + waiting_seconds(busy_s + gap_s, dispatch_s)
 
 
 def napkin_times(
