@@ -15,7 +15,7 @@ from simulator.device.host import hosted, is_measured, load_host
 from simulator.device.system import Cluster
 from simulator.errors import InputError, UnknownNameError
 from simulator.execution.bill import Bill, Circumstances, bill_of
-from simulator.execution.certainty import Interval, Question, interval_of
+from simulator.execution.certainty import Interval, Question, factors_of, interval_of
 from simulator.execution.memory import Footprint, check_fits, footprint
 from simulator.execution.run import Run, run_of
 from simulator.execution.step import LayerTimes, Step, layer_times, step_of, with_communication
@@ -251,10 +251,15 @@ def _exchange(
     """The sums of gradients over several devices; None on one, and at inference."""
     if cluster is None or cluster.devices == 1 or options.task != "train":
         return None
-    precision, software = get_precision(options.precision), load_framework(options.framework)
+    software = load_framework(options.framework)
+    return exchange_gradients(kernels, times, gradient_bytes_of(workload, options), cluster, software.bucket_bytes)
+
+
+def gradient_bytes_of(workload: Workload, options: Options) -> FloatArray:
+    """What each layer exchanges in a training step on several devices, shape (layers,). [byte]"""
+    precision = get_precision(options.precision)
     width = precision.widths[Role.STATE if precision.master_weights else Role.WEIGHT_GRADIENT]
-    gradients = width * np.array([layer.parameters for layer in workload.layers], dtype=float)
-    return exchange_gradients(kernels, times, gradients, cluster, software.bucket_bytes)
+    return width * np.array([layer.parameters for layer in workload.layers], dtype=float)
 
 
 def _saved(step: Step, timed: Callable[[int], Times], batch: int) -> float:
@@ -271,9 +276,22 @@ def interval_at(workload: Workload, device: Device, options: Options, batch: int
     """
     if options.fidelity != Fidelity.CALIBRATED or options.traffic != TrafficModel.IDEAL:
         return None
+    return interval_of(_question(workload, device, options, batch, waiting))
+
+
+def _question(workload: Workload, device: Device, options: Options, batch: int, waiting: float) -> Question:
     software = load_framework(options.framework)
     host = "measured" if is_measured(options.host) else "named" if options.host else "unknown"
-    return interval_of(Question(workload.name, device, software, options.precision, batch, waiting, host))
+    return Question(workload.name, device, software, options.precision, batch, waiting, host)
+
+
+def interval_factors(
+    workload: Workload, device: Device, options: Options, batch: int, waiting: FloatArray
+) -> tuple[FloatArray, FloatArray] | None:
+    """Both bounds of many steps of one batch over their predicted times, each the shape of `waiting`."""
+    if options.fidelity != Fidelity.CALIBRATED or options.traffic != TrafficModel.IDEAL:
+        return None
+    return factors_of(_question(workload, device, options, batch, 0.0), waiting)
 
 
 def step_seconds(workload: Workload, device: Device, batches: FloatArray, options: Options | None = None) -> FloatArray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from simulator.planning.sweep import Axes
-
-MANY = 20
-"""Rows that are kept together when a sweep is written as it goes."""
 
 
 @click.command("sweep")
@@ -33,7 +31,8 @@ MANY = 20
 @click.option("--sequence", metavar="RANGE", help="Lengths of the input sequence.")
 @click.option("--image-size", metavar="RANGE", help="Height and width of the images.")
 @click.option("--attention", metavar="NAMES", help="eager,fused.")
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the dataset.")
+@click.option("--epochs", metavar="RANGE", help="Passes over the dataset.")
+@click.option("--price", metavar="USD,...", help="Of a device an hour, instead of its profile's.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=RANGE", help="memory.bandwidth=0.5x:4x:20, or values.")
 @click.option("--where", metavar="CONDITION", help="memory.fits and step.time_s < 0.2")
 @click.option("--sort", metavar="COLUMN", help="Sort by a column; -COLUMN from the largest.")
@@ -43,15 +42,19 @@ MANY = 20
     "--plot", metavar="X,Y[,VALUE]", help="Lines, or a heat map of three columns, beside --out or in reports/."
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="A .csv, .json or .parquet file.")
-@click.option("--resume", is_flag=True, help="Go on with the .csv file of an interrupted sweep.")
+@click.option("--resume", is_flag=True, help="Go on with the .csv file, or the folder, of an interrupted sweep.")
+@click.option("--scheduler", metavar="ADDRESS", help="tcp://HOST:PORT of a Dask cluster, or 'local'; --out a folder.")
 @click.option("--json", "as_json", is_flag=True, help="The rows as JSON on stdout.")
 def command(**options: Any) -> None:
     """Every configuration of some options, a row each; those that cannot run have their reason."""
     from simulator.report import sweep as report
 
     axes = axes_of(options)
+    if options["scheduler"]:
+        _distribute(axes, options)
+        return
     if len(axes) > LARGEST:
-        _write_grid(axes, options)
+        _write_large(axes, options["out"])
         return
     frame = _run(axes, options["out"], resume=options["resume"])
     frame = chosen(frame, options)
@@ -66,43 +69,78 @@ def command(**options: Any) -> None:
 
 
 LARGEST = 1_000_000
-"""Rows that a sweep keeps in memory; a larger one is the roofline's closed form, written as it comes."""
+"""Rows that a sweep keeps in memory; a larger one is written as it comes."""
 
 
-def _write_grid(axes: Axes, options: dict[str, Any]) -> None:
-    """A sweep of the roofline over bandwidth and peak, of any size, as Parquet.
+def _write_large(axes: Axes, out: Path | None) -> None:
+    """A sweep of any size as Parquet; of the roofline over bandwidth and peak alone, by its closed form.
 
     Raises
     ------
     InputError
-        If the sweep is another one, or goes to no Parquet file.
+        If it goes to no Parquet file.
     """
+    from simulator.planning.storage import write_parts
+
+    if out is None or out.suffix != ".parquet":
+        raise InputError(f"{len(axes):,} configurations are more than {LARGEST:,}; --out a .parquet file")
+    if _is_grid(axes):
+        _write_grid(axes, out)
+    else:
+        with _progress(len(axes)) as advance:
+            write_parts(axes, out, advance)
+    click.echo(f"{len(axes):,} configurations: {out}")
+
+
+def _is_grid(axes: Axes) -> bool:
+    """Whether it is the roofline of one step over bandwidth and a peak, whose time alone is asked for."""
+    kinds = axes.options
+    single = all(len(each) == 1 for each in (axes.workloads, axes.devices, axes.devices_each, *kinds.values()))
+    plain = single and len(axes.batches) <= 1 and not (axes.requests or axes.epochs or axes.prices)
+    keys = sorted(axes.overrides)
+    two = len(keys) == 2 and keys[0] == "memory.bandwidth" and keys[1].startswith("peak.")
+    return plain and two and kinds.get("fidelity") == ["roofline"]
+
+
+def _write_grid(axes: Axes, out: Path) -> None:
     from simulator.device.device import load_device
     from simulator.pipeline import Options
     from simulator.planning.grid import closed_form, grid_axes, write_grid
     from simulator.workload.reading import load_workload
 
-    out, kinds = options["out"], axes.options
-    single = all(len(each) == 1 for each in (axes.workloads, axes.devices, axes.devices_each, *kinds.values()))
-    if not single or len(axes.batches) > 1 or axes.requests or out is None or out.suffix != ".parquet":
-        raise InputError(
-            f"{len(axes):,} configurations are more than {LARGEST:,}; larger sweeps are of --fidelity roofline over "
-            "--set memory.bandwidth and --set peak.NAME, of one workload, device and batch, --out a .parquet file"
-        )
-    asked: dict[str, Any] = {name: values[0] for name, values in kinds.items()}
-    chosen = Options(**asked, batch=axes.batches[0] if axes.batches else None)
+    asked: dict[str, Any] = {name: values[0] for name, values in axes.options.items()}
+    options = Options(**asked, batch=axes.batches[0] if axes.batches else None)
     device = load_device(axes.devices[0])
-    form = closed_form(load_workload(axes.workloads[0]), device, chosen)
-    bandwidth, peaks = grid_axes(device, chosen, axes.overrides)
+    form = closed_form(load_workload(axes.workloads[0]), device, options)
+    bandwidth, peaks = grid_axes(device, options, axes.overrides)
     names = ("memory.bandwidth", next(key for key in axes.overrides if key != "memory.bandwidth"))
-    rows = write_grid(out, form, bandwidth, peaks, names)
+    write_grid(out, form, bandwidth, peaks, names)
+
+
+def _distribute(axes: Axes, options: dict[str, Any]) -> None:
+    """The sweep on a Dask cluster, to a folder of Parquet files.
+
+    Raises
+    ------
+    InputError
+        If `--out` is no folder, or holds something without `--resume`.
+    """
+    from simulator.planning.distributed import connect, sweep_to_folder
+
+    out = options["out"]
+    if out is None or out.suffix:
+        raise InputError("--scheduler writes a data set: --out FOLDER, which all workers see")
+    if out.is_dir() and any(out.iterdir()) and not options["resume"]:
+        raise InputError(f"--out {out}: the folder is not empty; --resume goes on with the sweep that it holds")
+    with connect(options["scheduler"]) as client, _progress(len(axes)) as advance:
+        rows = sweep_to_folder(axes, client, out.resolve(), advance)
     click.echo(f"{rows:,} configurations: {out}")
 
 
 def axes_of(options: dict[str, Any]) -> Axes:
     """The axes that the options write; every name and number is looked at before any work."""
     from simulator.device.device import FOLDER, load_device
-    from simulator.planning.ranges import names, values, whole_numbers
+    from simulator.planning.ranges import names, numbers, values, whole_numbers
     from simulator.planning.sweep import OPTIONS, Axes
     from simulator.workload.reading import FOLDER as WORKLOADS
 
@@ -126,7 +164,8 @@ def axes_of(options: dict[str, Any]) -> Axes:
         options=named,
         requests=requests,
         overrides=overrides,
-        epochs=options["epochs"],
+        epochs=whole_numbers(options["epochs"], "--epochs") if options["epochs"] else (),
+        prices=numbers(options["price"], "--price") if options["price"] else (),
     )
 
 
@@ -152,42 +191,68 @@ def _run(axes: Axes, out: Path | None, *, resume: bool) -> pd.DataFrame:
     """All rows; interrupted, those that are done, which a .csv file keeps as they come."""
     import pandas as pd
 
-    from simulator.planning.sweep import rows
+    from simulator.planning.sweep import parts, table
 
-    kept = _kept(out, resume=resume)
-    done: list[Any] = list(kept.to_dict("records")) if kept is not None else []
+    kept = _kept(out, axes, resume=resume)
+    found, begun = ([kept], len(kept)) if kept is not None else ([], 0)
+    written = out if out is not None and out.suffix == ".csv" else None
+    place = 0
     try:
-        for place, row in enumerate(_watched(rows(axes), len(axes), len(done))):
-            if place >= len(done):
-                done.append(row)
-                if out is not None and out.suffix == ".csv" and len(done) % MANY == 0:
-                    pd.DataFrame(done).to_csv(out, index=False)
+        with _progress(len(axes)) as advance:
+            for part in parts(axes):
+                place += len(part)
+                if place > begun:
+                    found.append(table(part))
+                    if written is not None:
+                        _append(found, written)
+                advance(len(part))
     except KeyboardInterrupt:
-        click.echo(f"simulate: interrupted after {len(done)} of {len(axes)} configurations, which are kept", err=True)
-    return pd.DataFrame(done)
+        done = sum(map(len, found))
+        click.echo(f"simulate: interrupted after {done} of {len(axes)} configurations, which are kept", err=True)
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
-def _kept(out: Path | None, *, resume: bool) -> pd.DataFrame | None:
+def _append(found: Sequence[pd.DataFrame], path: Path) -> None:
+    """The newest part to the file, which holds the others."""
+    first = len(found) == 1
+    try:
+        found[-1].to_csv(path, index=False, header=first, mode="w" if first else "a")
+    except OSError as error:
+        raise InputError(f"--out {path}: cannot be written: {error.strerror or error}") from error
+
+
+def _kept(out: Path | None, axes: Axes, *, resume: bool) -> pd.DataFrame | None:
+    """The whole parts that a .csv file holds."""
     if not resume:
         return None
     if out is None or out.suffix != ".csv" or not out.is_file():
         raise InputError("--resume needs --out with the .csv file of the sweep that was interrupted")
     import pandas as pd
 
-    return pd.read_csv(out)
+    from simulator.planning.sweep import parts
+
+    kept, whole = pd.read_csv(out), 0
+    for part in parts(axes):
+        if whole + len(part) > len(kept):
+            break
+        whole += len(part)
+    return kept.iloc[:whole]
 
 
-def _watched(rows: Iterator[dict[str, Any]], total: int, done: int) -> Iterator[dict[str, Any]]:
-    """The rows, with a progress bar on stderr where somebody looks and the sweep is long."""
-    if not sys.stderr.isatty() or total < 100:
-        yield from rows
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], object]]:
+    """A progress bar on stderr where somebody looks and the sweep is long; what it yields is told of rows done."""
+    if not sys.stderr.isatty() or total < WATCHED:
+        yield lambda _: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.speed:,.0f}/s"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total, completed=done)
-        for row in rows:
-            progress.advance(task)
-            yield row
+        task = progress.add_task("", total=total)
+        yield lambda rows: progress.advance(task, rows)
+
+
+WATCHED = 2000
+"""Rows from which on a sweep may take long enough to be watched."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -58,6 +59,8 @@ class Device:
     step_s : processors: cost of a step beside its calls. [s]
     cache_speedup : processors: measured bandwidth of the last-level cache over the main memory's; None where unknown.
     utilisation : fraction of peak that the napkin estimate assumes.
+    unit_count : parallel units that work is dealt to; one where their number is unknown.
+    clock_hz : of its units; None where unknown. [1/s]
     limits : what its power and its error correction leave of its family's sustained fractions, where they do; these
         are in `sustained` already.
     provenance : key path -> source and grade.
@@ -79,6 +82,8 @@ class Device:
     step_s: float
     cache_speedup: float | None
     utilisation: float
+    unit_count: int
+    clock_hz: float | None
     provenance: Mapping[str, Provenance]
     profile: DeviceProfile
     limits: Mapping[str, float] = field(default_factory=dict)
@@ -93,12 +98,6 @@ class Device:
         changes = [f"memory {self.swapped_memory}"] if self.swapped_memory else []
         changes += [spaced(text.replace("=", " ", 1)) for text in self.overrides]
         return f"{self.name} with {', '.join(changes)}" if changes else self.name
-
-    @property
-    def unit_count(self) -> int:
-        """Parallel units that work is dealt to; one where their number is unknown."""
-        units = self.profile.units
-        return (units.count if units else None) or 1
 
     @property
     def host_scale(self) -> float:
@@ -168,9 +167,12 @@ def _stock_value(name: str, path: str) -> float | None:
     mappings = {"sustained": device.sustained, "kernel": device.kernel}
     if section in mappings:
         return mappings[section].get(key)
-    return {"launch": device.launch_s, "start": device.start_s, "utilisation": device.utilisation}.get(path)
+    plain = {"launch": device.launch_s, "start": device.start_s, "utilisation": device.utilisation}
+    plain |= {"memory.bandwidth": device.memory.bandwidth_byte_per_s, "memory.capacity": device.memory.capacity_bytes}
+    return plain.get(path)
 
 
+@lru_cache
 def load_memory(name: str) -> MemoryProfile:
     """A memory technology by name."""
     if not is_memory(name):
@@ -232,10 +234,17 @@ def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Devi
         step_s=values.get("calls.step", 0.0),
         cache_speedup=_cache_speedup(profile, memory, where),
         utilisation=values["utilisation"],
+        unit_count=(profile.units.count if profile.units else None) or 1,
+        clock_hz=_clock_hz(profile, where),
         provenance=spread(provenance, profile),
         profile=profile,
         limits=held,
     )
+
+
+def _clock_hz(profile: DeviceProfile, where: str) -> float | None:
+    clock = profile.units.clock if profile.units else None
+    return parse(clock, "Hz", f"{where}: units.clock") if clock else None
 
 
 def _calls(values: Mapping[str, float]) -> tuple[float, float, float, float] | None:
@@ -262,12 +271,12 @@ def _rungs(profile: DeviceProfile, where: str) -> list[tuple[FamilyProfile, str]
     """Where a device's missing coefficients come from, the most general first: its kind, its family."""
     rungs = []
     for name in (profile.kind, profile.family):
-        if name is None:
-            continue
-        rungs.append((load_family(name, where), str(catalog.shipped(FAMILIES, name))))
+        if name is not None:
+            rungs.append((load_family(name, where), name))
     return rungs
 
 
+@lru_cache
 def load_family(name: str, where: str = "") -> FamilyProfile:
     """What the devices of a family, or of a kind, have in common; an `UnknownNameError` with the nearest name."""
     path = catalog.shipped(FAMILIES, name)

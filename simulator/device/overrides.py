@@ -10,6 +10,7 @@ import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -72,12 +73,18 @@ def read_override(text: str) -> Override:
     path, value = path.strip(), value.strip()
     if not equals or not path or not value:
         raise InputError(f"--set {text!r}: write KEY=VALUE, for example peak.fp32=20TFLOP/s")
-    known = list(key_paths())
+    known = known_paths()
     if path not in known:
         ends = [key for key in known if key.rpartition(".")[2] == path.rpartition(".")[2]]
         hint = f"; did you mean {' or '.join(map(repr, ends[:3]))}?" if ends else suggestion(path, known)
         raise InputError(f"--set {text!r}: a device has no value {path!r}{hint}")
     return Override(path, value)
+
+
+@cache
+def known_paths() -> tuple[str, ...]:
+    """All key paths of a device."""
+    return tuple(key_paths())
 
 
 def key_paths(struct: type = DeviceProfile, prefix: str = "") -> Iterator[str]:
@@ -143,19 +150,24 @@ def _absolute(change: Override, before: Any, inherited: Inherited) -> Any:
     if present is None or not _amount(present):
         raise InputError(f"--set {change.path}={change.value}: the device does not say {change.path}; give a value")
     factor = float(relative[1]) if relative[1] else 1 + float(relative[2]) / 100
-    return _scaled(
-        present, factor, seconds=before is None and change.path.split(".")[0] in {"launch", "start", "calls"}
-    )
+    return _scaled(present, factor, "" if before is not None else _unit(change.path))
 
 
-def _scaled(present: Any, factor: float, *, seconds: bool = False) -> Any:
+def _unit(path: str) -> str:
+    """The SI unit of an inherited value that a profile writes with one."""
+    if path.startswith("memory."):
+        return "B/s" if path == "memory.bandwidth" else "B"
+    return "s" if path.split(".")[0] in {"launch", "start", "calls"} else ""
+
+
+def _scaled(present: Any, factor: float, unit: str = "") -> Any:
     """A number, or text with a unit, times a factor; a count stays one."""
     if isinstance(present, str):
         number, unit = _amount(present) or (0.0, "")
         return f"{number * factor:.12g} {unit}".strip()
     result = present * factor
-    if seconds:
-        return f"{result:.12g} s"
+    if unit:
+        return f"{result:.12g} {unit}"
     return max(round(result), 1) if isinstance(present, int) else result
 
 

@@ -10,10 +10,10 @@ Reference: quantile regression, Koenker, Bassett, "Regression quantiles", Econom
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import exp
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
@@ -21,6 +21,9 @@ from simulator import catalog
 from simulator.device.device import Device
 from simulator.device.framework import Framework
 from simulator.device.profile import Source, Strict
+
+if TYPE_CHECKING:
+    from simulator.op.kernels import FloatArray
 
 FOLDER = "hardware_profiles/certainty"
 
@@ -134,6 +137,23 @@ def interval_of(question: Question) -> Interval | None:
     reasons = tuple(_reasons(question, found))
     low, high = (exp(-exp(_sum(widths, found))) for widths in (profile.low, profile.high))
     return Interval(low, 1 / high, profile.coverage, not found["family"], reasons)
+
+
+def factors_of(question: Question, waiting: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+    """Both bounds over the predicted time where many steps wait for so much of their time, each the shape of `waiting`.
+
+    A width's logarithm is linear in that share.
+    """
+    import numpy as np
+
+    if question.device.kind not in certainty().measured.kinds:
+        return None
+    profile, none, all_of_it = certainty(), *(dict(features(replace(question, waiting=share))) for share in (0.0, 1.0))
+    low, high = (
+        np.exp(-np.exp(_sum(widths, none) + (_sum(widths, all_of_it) - _sum(widths, none)) * waiting))
+        for widths in (profile.low, profile.high)
+    )
+    return low, 1 / high
 
 
 def why_none(device: Device) -> str:

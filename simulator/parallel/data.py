@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf, log, sqrt
+from math import log, sqrt
 
 import numpy as np
 
 from simulator.device.system import Cluster
 from simulator.op.kernel import Phase
-from simulator.op.kernels import FloatArray, Kernels
+from simulator.op.kernels import FloatArray, IntArray, Kernels
 from simulator.roofline.collectives import Collective, Group, collective_seconds
 from simulator.roofline.times import Times
 
@@ -29,9 +29,10 @@ SPREAD_AT_S = 0.2
 do, so that its relative spread falls with the root of its length. [s]"""
 
 
-def late_seconds(devices: int, seconds: float) -> float:
+def late_seconds(devices: int, seconds: FloatArray) -> FloatArray:
     """How much later than the average device the slowest one is done with work of some length. [s]"""
-    return SPREAD * sqrt(2 * log(devices)) * sqrt(seconds * min(seconds, SPREAD_AT_S))
+    late: FloatArray = SPREAD * sqrt(2 * log(devices)) * np.sqrt(seconds * np.minimum(seconds, SPREAD_AT_S))
+    return late
 
 
 @dataclass(frozen=True)
@@ -67,65 +68,90 @@ def exchange_gradients(
     gradient_bytes : of each layer, shape (layers,). [byte]
     bucket_bytes : gradients that are summed together; infinite where all of them wait for the end. [byte]
     """
-    ends = np.cumsum(times.time_s)
-    backward_end = float(ends[kernels.phase != Phase.UPDATE][-1])
-    size, when = gradient_buckets(kernels, ends, gradient_bytes, bucket_bytes)
+    size, last, seconds = buckets_on(kernels, gradient_bytes, cluster, bucket_bytes)
+    when, end, exposed = _played(kernels, times.time_s, (seconds, last), cluster)
+    return Exchange(size, when, end - seconds, end, float(exposed))
+
+
+def buckets_on(
+    kernels: Kernels, gradient_bytes: FloatArray, cluster: Cluster, bucket_bytes: float
+) -> tuple[FloatArray, IntArray, FloatArray]:
+    """Size of each bucket, the launch that it waits for, and how long its sum takes, (buckets,) each. [byte], [s]"""
+    size, last = gradient_buckets(kernels, gradient_bytes, bucket_bytes)
     group = Group(cluster.devices, cluster.per_node)
-    seconds = collective_seconds(Collective.ALL_REDUCE, size, group, cluster)
+    return size, last, collective_seconds(Collective.ALL_REDUCE, size, group, cluster)
+
+
+def exposed_seconds(
+    kernels: Kernels, time_s: FloatArray, buckets: tuple[FloatArray, IntArray, FloatArray], cluster: Cluster
+) -> FloatArray:
+    """What of the same exchange hides behind nothing, for many steps at once: (..., launches) -> (...,). [s]"""
+    _, last, seconds = buckets
+    return _played(kernels, time_s, (seconds, last), cluster)[2]
+
+
+def _played(
+    kernels: Kernels, time_s: FloatArray, buckets: tuple[FloatArray, IntArray], cluster: Cluster
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """When buckets are ready and summed, and what of it is exposed, (..., buckets) twice and (...,). [s]"""
+    seconds, last = buckets
+    ends = np.cumsum(time_s, axis=-1)
+    backward_end = ends[..., backward_launches(kernels)[-1]]
+    when = ends[..., last]
     end = one_after_another(when, seconds)
     late = late_seconds(cluster.devices, backward_end)
-    exposed = late + (max(float(end[-1]) - backward_end, 0.0) if len(end) else 0.0)
-    return Exchange(size, when, end - seconds, end, exposed)
+    return when, end, late + (np.maximum(end[..., -1] - backward_end, 0.0) if len(last) else 0.0)
 
 
-def gradient_buckets(
-    kernels: Kernels, ends: FloatArray, gradient_bytes: FloatArray, bucket_bytes: float
-) -> tuple[FloatArray, FloatArray]:
-    """Size of each bucket and when its last gradient is computed, shapes (buckets,). [byte], [s]
+def backward_launches(kernels: Kernels) -> IntArray:
+    """Launches before the update, in order."""
+    return np.flatnonzero(kernels.phase != Phase.UPDATE)
+
+
+def gradient_buckets(kernels: Kernels, gradient_bytes: FloatArray, bucket_bytes: float) -> tuple[FloatArray, IntArray]:
+    """Size of each bucket and the launch that computes its last gradient, shapes (buckets,). [byte]
+
+    Buckets are filled in the order in which gradients are ready. With infinite buckets all wait for the last launch.
 
     Parameters
     ----------
-    ends : when each launch ends, shape (launches,). [s]
     gradient_bytes : of each layer, zero for those that are not exchanged, shape (layers,). [byte]
     """
-    ready = ready_seconds(kernels, ends, len(gradient_bytes))
-    found = list(_buckets(gradient_bytes, ready, bucket_bytes))
-    size, when = np.array([bucket[0] for bucket in found]), np.array([bucket[1] for bucket in found])
+    found = list(_buckets(gradient_bytes, gradient_launches(kernels, len(gradient_bytes)), bucket_bytes))
+    size, last = np.array([bucket[0] for bucket in found]), np.array([bucket[1] for bucket in found], dtype=int)
     if np.isinf(bucket_bytes):
-        when = np.full_like(when, float(ends[kernels.phase != Phase.UPDATE][-1]))
-    return size, when
+        last = np.full_like(last, backward_launches(kernels)[-1])
+    return size, last
 
 
-def ready_seconds(kernels: Kernels, ends: FloatArray, layers: int) -> FloatArray:
-    """When each layer's gradient is computed: with its last kernel of weights, else with its last of all. [s]"""
-    ready = np.zeros(layers)
-    backward = np.flatnonzero(kernels.phase != Phase.UPDATE)
-    np.maximum.at(ready, kernels.layer[backward], ends[backward])
-    gradients = np.flatnonzero(kernels.phase == Phase.WEIGHT_GRADIENT)
-    ready[kernels.layer[gradients]] = 0.0
-    np.maximum.at(ready, kernels.layer[gradients], ends[gradients])
-    return ready
+def gradient_launches(kernels: Kernels, layers: int) -> IntArray:
+    """The launch that computes each layer's gradient: its last one of weights, else its last of all."""
+    last = np.zeros(layers, dtype=int)
+    for which in (backward_launches(kernels), np.flatnonzero(kernels.phase == Phase.WEIGHT_GRADIENT)):
+        last[kernels.layer[which]] = which  # launches go up, so that the last one stays
+    return last
 
 
-def _buckets(gradient_bytes: FloatArray, ready: FloatArray, bucket_bytes: float) -> Iterator[tuple[float, float]]:
-    """(size, ready) of each bucket, filled in the order in which gradients are ready."""
-    size = when = 0.0
-    for layer in np.argsort(ready, kind="stable"):
+def _buckets(gradient_bytes: FloatArray, launch: IntArray, bucket_bytes: float) -> Iterator[tuple[float, int]]:
+    """(size, last launch) of each bucket."""
+    size, last = 0.0, 0
+    for layer in np.argsort(launch, kind="stable"):
         if not gradient_bytes[layer]:
             continue
         size += float(gradient_bytes[layer])
-        when = max(when, float(ready[layer]))
+        last = int(launch[layer])
         if size >= bucket_bytes:
-            yield size, when
-            size = when = 0.0
+            yield size, last
+            size = 0.0
     if size:
-        yield size, when
+        yield size, last
 
 
 def one_after_another(ready: FloatArray, seconds: FloatArray) -> FloatArray:
-    """End of each of a row of tasks, each starting when it is ready and the one before it has ended."""
-    ends = np.empty_like(seconds)
-    last = -inf
-    for place, (when, length) in enumerate(zip(ready.tolist(), seconds.tolist(), strict=True)):
-        last = ends[place] = max(last, when) + length
+    """End of each of a row of tasks, each starting when it is ready and the one before it has ended; (..., tasks). [s]
+
+    With S the running sum of `seconds`, task i ends at S_i + max over j <= i of (ready_j - S_{j-1}).
+    """
+    total = np.cumsum(seconds, axis=-1)
+    ends: FloatArray = np.maximum.accumulate(ready - (total - seconds), axis=-1) + total
     return ends

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from numpy import asarray
+
 from simulator.device.system import Cluster
 from simulator.op.kernels import Kernels
 from simulator.parallel.data import late_seconds
@@ -88,7 +90,7 @@ def plan_step(
     hop_s = hop_seconds(share.workload, pieces, exchange, (precision, size))
     timeline, played_s = played_seconds(plan, _durations(pieces, waits, hop_s), microbatches)
     ends = _stage_ends(timeline, played_s - timeline.end_s)
-    late_s = late_seconds(plan.devices, played_s)
+    late_s = float(late_seconds(plan.devices, asarray(played_s)))
     buckets = tuple(_buckets(share, pieces[stage :: plan.pipeline], sharing) for stage in range(plan.pipeline))
     tails = [_tail(share, pieces[s :: plan.pipeline], sharing, sent) for s, sent in enumerate(buckets)]
     time_s = late_s + max(end + sum(tail) for end, tail in zip(ends, tails, strict=True))

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import erf, inf, log, sqrt
+from math import erf, inf, isnan, log, sqrt
 
 import msgspec
 
+from simulator.device.columns import DeviceColumns
 from simulator.device.device import Device, load_device
 from simulator.device.profile import Price
-from simulator.device.system import usual_cluster
 from simulator.errors import InputError, SimulatorError
 from simulator.pipeline import Options, footprint_of
-from simulator.planning.sweep import one_device, several_devices
+from simulator.planning.answers import Asked, Column, answers
 from simulator.units import parse
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
@@ -188,18 +188,12 @@ def _least(found: Sequence[SetUp], key: Callable[[SetUp], tuple[float, ...]]) ->
 def _set_ups(workload: Workload, device: Device, options: Options, counts: Sequence[int]) -> list[SetUp]:
     """Each number of a device, at the batch of those that fit that has the highest throughput."""
     batch = options.batch or _best_batch(workload, device, options)
-    found = []
-    for count in counts:
-        if count == 1:
-            (answer,) = one_device(workload, device, options, [batch])
-        else:
-            try:
-                joined = usual_cluster(device, count)
-            except SimulatorError:
-                continue
-            (answer,) = several_devices(workload, device, options, [batch], joined)
-        found.append(_set_up(device, count, options, batch, answer))
-    return found
+    asked = Asked(workload, [batch], counts, [options.epochs or 1])
+    known = {name: column[0, :, 0, 0, 0] for name, column in answers(DeviceColumns(device, {}), options, asked).items()}
+    able = [place for place in range(len(counts)) if known["reason"][place] is None]
+    if not able:
+        raise InputError(str(known["reason"][0]))
+    return [_set_up(device, counts[place], options, batch, (known, place)) for place in able]
 
 
 def _best_batch(workload: Workload, device: Device, options: Options) -> int:
@@ -207,15 +201,15 @@ def _best_batch(workload: Workload, device: Device, options: Options) -> int:
     if not largest:
         raise InputError(f"{workload.name} does not fit the {device.name}'s memory, not even one sample")
     batches = [size for size in (2**power for power in range(11)) if size <= min(largest, LARGEST_BATCH)]
-    answers = one_device(workload, device, options, batches)
-    rates = [float(answer["step.samples_per_s"]) for answer in answers]
-    best: int = batches[rates.index(max(rates))]
+    known = answers(DeviceColumns(device, {}), options, Asked(workload, batches))
+    best: int = batches[int(known["step.samples_per_s"][0, 0, :, 0, 0].argmax())]
     return best
 
 
-def _set_up(device: Device, count: int, options: Options, batch: int, answer: dict[str, float]) -> SetUp:
-    total, step = answer["run.total_s"], answer["step.time_s"]
-    low, high = (answer[f"interval.{end}_s"] or step for end in ("low", "high"))
+def _set_up(device: Device, count: int, options: Options, batch: int, answer: tuple[dict[str, Column], int]) -> SetUp:
+    names = ("run.total_s", "step.time_s", "interval.low_s", "interval.high_s")
+    total, step, *ends = (float(answer[0][name][answer[1]]) for name in names)
+    low, high = (step if isnan(end) else end for end in ends)
     price, power = device.profile.price, device.profile.power
     return SetUp(
         device=device,

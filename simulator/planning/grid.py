@@ -21,6 +21,7 @@ from simulator.device.device import Device
 from simulator.errors import InputError
 from simulator.op.kernels import FloatArray, at_batch
 from simulator.pipeline import Options, kernels_of
+from simulator.planning.storage import check_disk
 from simulator.precision import Engine, get_precision
 from simulator.roofline.rates import peak_name
 from simulator.roofline.traffic import TrafficModel, traffic_bytes
@@ -149,7 +150,7 @@ def write_grid(
         from pyarrow import parquet
     except ImportError:
         raise InputError("Parquet needs pyarrow: pip install '.[parquet]'") from None
-    _check_disk(path, bandwidth.size * peaks[0].size)
+    check_disk(path, bandwidth.size * peaks[0].size, BYTES_A_ROW)
     changed = peaks[0] if np.ptp(peaks[0]) else peaks[1]
     schema = arrow.schema([(name, arrow.float64()) for name in (*names, "step.time_s")])
     try:
@@ -164,13 +165,3 @@ def write_grid(
 
 BYTES_A_ROW = 19.0
 """Of a row of three numbers as Parquet keeps it, measured over 10^8 rows."""
-
-
-def _check_disk(path: Path, rows: int) -> None:
-    from shutil import disk_usage
-
-    free = disk_usage(path.resolve().parent).free
-    if rows * BYTES_A_ROW > free:
-        raise InputError(
-            f"{path}: {rows:,} rows need about {rows * BYTES_A_ROW / 1e9:.1f} GB, and {free / 1e9:.1f} are free"
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from math import isfinite
 
 from simulator import catalog
 from simulator.errors import InputError, UnknownNameError
@@ -32,6 +33,23 @@ def whole_numbers(text: str, option: str) -> list[int]:
             raise InputError(f"{option} {text!r}: write 32, 1,8,32, 16:512:x2 or 8:64:8") from None
     if any(number < 1 for number in found):
         raise InputError(f"{option} {text!r}: each number is at least 1")
+    return list(dict.fromkeys(found))
+
+
+def numbers(text: str, option: str) -> list[float]:
+    """The numbers of "2.48" or "1,2.5", each finite and above zero.
+
+    Raises
+    ------
+    InputError
+        For what is none of these.
+    """
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(isfinite(number) and number > 0 for number in found):
+        raise InputError(f"{option} {text!r}: write numbers above zero, 2.48 or 1,2.5")
     return list(dict.fromkeys(found))
 
 

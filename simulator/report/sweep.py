@@ -105,7 +105,7 @@ def plot(frame: pd.DataFrame, columns: str, path: Path) -> None:
 
 def _labels(frame: pd.DataFrame, used: list[str]) -> pd.Series[str]:
     """What tells the lines apart: axes of several values that are on no side of the picture."""
-    from simulator.planning.sweep import COLUMNS
+    from simulator.planning.answers import COLUMNS
 
     axes = [c for c in frame.columns if c not in COLUMNS and c not in used and frame[c].nunique() > 1]
     return frame[axes].astype(str).agg(", ".join, axis=1) if axes else frame[used[0]].map(lambda _: "")

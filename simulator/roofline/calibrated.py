@@ -63,7 +63,7 @@ def calibrated_seconds(
     path : how the framework runs kernels at this precision.
     """
     moved_bytes = moved_bytes - precision.widths[Role.ACTIVATION] * at_batch(_skipped(columns), batch)
-    bandwidth = device.memory.bandwidth_byte_per_s * min(device.sustained["bandwidth"], 1.0)
+    bandwidth = device.memory.bandwidth_byte_per_s * np.minimum(device.sustained["bandwidth"], 1.0)
     of_class = class_efficiency(columns, device, precision, compiled=path.fuses)
     efficiency = np.minimum(device.sustained["bandwidth"] * of_class, 1.0)
     memory_s = uncached_bytes(moved_bytes, device) / (device.memory.bandwidth_byte_per_s * efficiency)

@@ -14,7 +14,7 @@ from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
 from simulator.precision import Engine, Precision, Role
 from simulator.roofline.gemm import SPLITS, MatrixRates, Tiling, gemm_seconds
 from simulator.roofline.rates import engine_peaks, peak_name
-from simulator.units import FLOPS_PER_MAC, parse
+from simulator.units import FLOPS_PER_MAC
 
 TENSOR_MULTIPLE = 8
 """Tensor cores take half-width operands by eights; other widths are padded. Source: NVIDIA, "Matrix Multiplication
@@ -134,11 +134,10 @@ def _matrix_tile(device: Device, precision: Precision) -> float:
     whose tensor cores run at half rate when they accumulate in fp32, wait less; tf32 is twice as wide at half the rate.
     """
     units = device.profile.units
-    if units is None or not units.count or not units.clock:
+    if units is None or not units.count or device.clock_hz is None:
         return device.kernel["matrix_tile"]
-    clock_hz = parse(units.clock, "Hz", f"{device.name}: units.clock")
     widths, flop_per_s = precision.operand_bytes / HALF_WIDTH, engine_peaks(device, precision)[1]
-    return device.kernel["matrix_tile"] * widths * flop_per_s / (units.count * clock_hz * TENSOR_FLOP)
+    return device.kernel["matrix_tile"] * widths * flop_per_s / (device.unit_count * device.clock_hz * TENSOR_FLOP)
 
 
 @lru_cache(maxsize=KEPT)

@@ -19,10 +19,12 @@ def waiting_seconds(busy_s: FloatArray, dispatch_s: FloatArray) -> FloatArray:
     ----------
     busy_s, dispatch_s : in launch order along the last axis, shapes that broadcast to that of `busy_s`. [s]
     """
-    delay = busy_s - np.cumsum(busy_s, axis=-1)
-    delay += np.cumsum(dispatch_s, axis=-1)
+    delay = np.cumsum(busy_s, axis=-1)
+    np.subtract(busy_s, delay, out=delay)
+    delay = delay + np.cumsum(dispatch_s, axis=-1)
     np.maximum(delay, 0.0, out=delay)
     np.maximum.accumulate(delay, axis=-1, out=delay)
-    result: FloatArray = delay.copy()
-    result[..., 1:] -= delay[..., :-1]
-    return result
+    waiting = np.empty_like(delay)
+    waiting[..., :1] = delay[..., :1]
+    np.subtract(delay[..., 1:], delay[..., :-1], out=waiting[..., 1:])
+    return waiting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 from simulator.device.device import Device
 from simulator.errors import UnsupportedError
@@ -41,7 +42,12 @@ def peak_name(device: Device, precision: Precision, engine: Engine) -> str:
             f"{device.name} lists no {' or '.join(wanted)} peak, which precision {precision.name} needs; it has "
             f"{', '.join(sorted(device.peak))}; choose another --precision or give one with --set peak.{wanted[-1]}=..."
         )
-    return max(listed, key=lambda name: device.peak[name])
+    return max(listed, key=lambda name: first(device.peak[name]))
+
+
+def first(number: float | Any) -> float:
+    """A number of a device, or the first of a column of them (`device/columns.py`)."""
+    return float(number if isinstance(number, float | int) else number.flat[0])
 
 
 def engine_peaks(device: Device, precision: Precision) -> tuple[float, float]:

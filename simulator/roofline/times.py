@@ -75,6 +75,47 @@ def kernel_times(
     ----------
     Williams, Waterman, Patterson, "Roofline", Commun. ACM 52(4), 2009. doi:10.1145/1498765.1498785
     """
+    busy = busy_times(kernels, device, batch, precision, fidelity, traffic, framework)
+    launched_s = busy.busy_s[..., kernels.row]
+    overhead_s = np.zeros_like(launched_s)
+    if fidelity is Fidelity.CALIBRATED:
+        overhead_s = overhead_seconds(kernels, device, batch, launched_s, framework)
+    waits_for = np.where(busy.compute_s >= busy.memory_s, Bound.COMPUTE, Bound.MEMORY)[..., kernels.row]
+    return Times(
+        flops=busy.flops[..., kernels.row],
+        traffic_bytes=busy.traffic_bytes[..., kernels.row],
+        compute_s=busy.compute_s[..., kernels.row],
+        memory_s=busy.memory_s[..., kernels.row],
+        overhead_s=overhead_s,
+        time_s=launched_s + overhead_s,
+        bound=np.where(overhead_s > launched_s, Bound.OVERHEAD, waits_for),
+    )
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Columns over distinct kernels, without any waiting, shape (kernels,) or (batches, kernels). [FLOP], [byte], [s]
+
+    `busy_s` is the slower of computing and moving data, and on a processor what overlaps with neither.
+    """
+
+    flops: FloatArray
+    traffic_bytes: FloatArray
+    compute_s: FloatArray
+    memory_s: FloatArray
+    busy_s: FloatArray
+
+
+def busy_times(
+    kernels: Kernels,
+    device: Device,
+    batch: FloatArray | float,
+    precision: Precision,
+    fidelity: Fidelity = Fidelity.CALIBRATED,
+    traffic: TrafficModel = TrafficModel.IDEAL,
+    framework: Framework | None = None,
+) -> Busy:
+    """What each distinct kernel computes and moves, and how long that takes; arguments as of `kernel_times`."""
     columns = kernels.distinct
     flops = at_batch(columns.flops, batch)
     moved = traffic_bytes(columns, device, batch, precision, traffic)
@@ -84,30 +125,13 @@ def kernel_times(
             path = with_layout(path, kernels)
         # A machine that measured its calls measured its copies too.
         calls = framework.processor if framework and device.calls_s is None else ProcessorCalls()
-        compute_s, memory_s, busy_s = _calibrated(columns, device, precision, batch, moved, (path, calls))
-        busy_s = busy_s[..., kernels.row]
-        overhead_s = _overhead_seconds(kernels, device, batch, busy_s, framework)
-    else:
-        vector, matrix = engine_peaks(device, precision)
-        scores = engine_peaks(device, get_precision(precision.attention))[1] if precision.attention else matrix
-        of_products = np.where(columns.op_class == OpClass.ATTENTION, scores, matrix)
-        compute_s = flops / np.where(columns.engine == Engine.MATRIX, of_products, vector)
-        memory_s = moved / device.memory.bandwidth_byte_per_s
-        busy_s = np.maximum(compute_s, memory_s)[..., kernels.row]
-        overhead_s = np.zeros_like(busy_s)
-    return Times(
-        flops=flops[..., kernels.row],
-        traffic_bytes=moved[..., kernels.row],
-        compute_s=compute_s[..., kernels.row],
-        memory_s=memory_s[..., kernels.row],
-        overhead_s=overhead_s,
-        time_s=busy_s + overhead_s,
-        bound=np.where(
-            overhead_s > busy_s,
-            Bound.OVERHEAD,
-            np.where(compute_s >= memory_s, Bound.COMPUTE, Bound.MEMORY)[..., kernels.row],
-        ),
-    )
+        return Busy(flops, moved, *_calibrated(columns, device, precision, batch, moved, (path, calls)))
+    vector, matrix = engine_peaks(device, precision)
+    scores = engine_peaks(device, get_precision(precision.attention))[1] if precision.attention else matrix
+    of_products = np.where(columns.op_class == OpClass.ATTENTION, scores, matrix)
+    compute_s = flops / np.where(columns.engine == Engine.MATRIX, of_products, vector)
+    memory_s = moved / device.memory.bandwidth_byte_per_s
+    return Busy(flops, moved, compute_s, memory_s, np.maximum(compute_s, memory_s))
 
 
 def busy_seconds(columns: Columns, device: Device, batch: FloatArray | float, precision: Precision) -> FloatArray:
@@ -144,10 +168,10 @@ def _calibrated(
     return compute_s, memory_s + copies_s, np.maximum(compute_s, memory_s) + copies_s
 
 
-def _overhead_seconds(
+def overhead_seconds(
     kernels: Kernels, device: Device, batch: FloatArray | float, busy_s: FloatArray, framework: Framework | None
 ) -> FloatArray:
-    """The device's own gap between launches, and its waiting for the host."""
+    """The device's own gap between launches, and its waiting for the host, the shape of `busy_s`. [s]"""
     calls_s = processor.call_seconds(kernels, device, batch, framework)
     if calls_s is not None:
         return np.broadcast_to(calls_s, busy_s.shape)

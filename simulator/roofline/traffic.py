@@ -43,7 +43,7 @@ def traffic_bytes(
     naive: FloatArray = ideal + streamed * (kernels.reuse - 1)
     if model is TrafficModel.NAIVE:
         return naive
-    if not device.cache_bytes:
+    if not np.all(device.cache_bytes):
         raise UnsupportedError(
             f"{device.name} lists no last-level cache, which --traffic cached needs; "
             "give one with --set cache.last_level=6MiB"

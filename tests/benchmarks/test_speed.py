@@ -45,6 +45,9 @@ RUN = "from simulator.cli import main; main()"
 IMPORTS = "import numpy, yaml, msgspec, click"
 FIGURE = "import matplotlib.figure, numpy"
 
+STEPS = [f"{0.5 + 0.1 * place:g}x" for place in range(32)]
+"""Of a device's number, half to more than three times."""
+
 Benchmark = Any
 
 
@@ -200,3 +203,47 @@ def test_the_closed_form_beats_the_best_plain_kernel(benchmark: Benchmark) -> No
     benchmark(closed)
     if benchmark.enabled:
         assert theirs / ours > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        ("batches", {"batch": range(1, 3001)}),
+        ("units", {"batch": range(17, 37), "set": {"units.count": [str(count) for count in range(40, 140)]}}),
+        (
+            "runs",
+            {
+                "batch": 32,
+                "set": {"memory.bandwidth": STEPS, "launch": STEPS},
+                "devices": [1, 2, 4, 8],
+                "epochs": range(10, 100, 10),
+                "price": [0.5 * n for n in range(1, 21)],
+            },
+        ),
+    ],
+)
+def test_calibrated_sweeps_against_one_step_after_another(
+    benchmark: Benchmark, name: str, axes: dict[str, Any]
+) -> None:
+    """Rows a second of a whole table, labels and interval too, on one core, beside single steps in the same run."""
+    from simulator.planning.sweep import sweep
+
+    if not benchmark.enabled:
+        axes = {key: [*each][:2] if isinstance(each, range) else each for key, each in axes.items()}
+        axes = axes | ({"set": {key: values[:2] for key, values in axes["set"].items()}} if "set" in axes else {})
+    workload, device, options = load_workload("resnet50"), load_device("v100-sxm2-16gb"), Options()
+    rows = len(sweep("resnet50", "v100-sxm2-16gb", **axes))
+
+    def one_by_one() -> None:
+        for size in range(10):
+            step_seconds(workload, device, np.array([32.0 + size]), options)
+
+    ours, theirs = medians(
+        3 if benchmark.enabled else 1, lambda: sweep("resnet50", "v100-sxm2-16gb", **axes), one_by_one
+    )
+    found, alone = rows / max(ours, 1e-6), 10 / max(theirs, 1e-6)
+    benchmark.extra_info |= {"rows_per_s": found, "times_single_steps": found / alone}
+    print(f"{name}: {found:,.0f} rows a second on one core, {found / alone:.1f} times single steps")
+    benchmark.pedantic(lambda: None, rounds=1, iterations=1)
+    if benchmark.enabled:
+        assert found > 4 * alone

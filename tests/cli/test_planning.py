@@ -39,6 +39,33 @@ def test_an_interrupted_sweep_goes_on(simulate: Simulate, tmp_path: Path) -> Non
     assert pd.read_csv(out)["step.time_s"].tolist() == pytest.approx(whole["step.time_s"].tolist())
 
 
+@pytest.mark.filterwarnings("ignore")  # of Dask's own, about ports and processes that end
+def test_a_sweep_on_a_cluster(simulate: Simulate, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    pytest.importorskip("pyarrow")
+    words, out = (*SWEEP, "--scheduler", "local", "--out", str(tmp_path / "rows")), tmp_path / "whole.csv"
+    assert simulate(*words).stdout.startswith("6 configurations")
+    simulate(*SWEEP, "--out", str(out))
+    found = pd.read_parquet(tmp_path / "rows")
+    assert found["step.time_s"].tolist() == pytest.approx(pd.read_csv(out)["step.time_s"].tolist(), rel=1e-12)
+    assert "--resume" in simulate(*words).stderr
+    assert "--out FOLDER" in simulate(*words[:-2]).stderr
+
+
+def test_a_sweep_that_no_memory_holds(simulate: Simulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("simulator.cli.sweep.LARGEST", 5)
+    assert ".parquet" in simulate(*SWEEP).stderr
+    assert (
+        "6 configurations"
+        in simulate(*SWEEP, "--epochs", "90", "--price", "1.5", "--out", str(tmp_path / "a.parquet")).stdout
+    )
+    found = pd.read_parquet(tmp_path / "a.parquet")
+    monkeypatch.undo()
+    rows = simulate(*SWEEP, "--epochs", "90", "--price", "1.5", "--json").json()
+    assert found["price.total_usd"].tolist() == pytest.approx([row["price.total_usd"] for row in rows])
+
+
 def test_filters_fronts_and_plots(simulate: Simulate, tmp_path: Path) -> None:
     out = tmp_path / "rows.csv"
     words = ("--where", "memory.fits and batch >= 32", "--pareto", "step.time_s,device.power_w")
@@ -62,6 +89,8 @@ def test_filters_fronts_and_plots(simulate: Simulate, tmp_path: Path) -> None:
         (("--out", "rows.txt"), "ends in"),
         (("--precision", "fp23"), "fp23"),
         (("--resume",), "--resume needs --out"),
+        (("--price", "free"), "--price 'free'"),
+        (("--epochs", "0"), "--epochs '0'"),
     ],
 )
 def test_mistakes_are_one_line(simulate: Simulate, words: tuple[str, ...], message: str) -> None:

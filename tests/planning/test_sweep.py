@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,8 +14,10 @@ from simulator.device.device import load_device
 from simulator.device.system import usual_cluster
 from simulator.errors import InputError, SimulatorError, UnknownNameError
 from simulator.pipeline import Options, simulate
+from simulator.planning import sweep as sweeping
+from simulator.planning.answers import COLUMNS
 from simulator.planning.ranges import duration_s, names, values, whole_numbers
-from simulator.planning.sweep import COLUMNS, Axes, pareto, rows, sweep
+from simulator.planning.sweep import Axes, pareto, parts, sweep, table
 from simulator.planning.where import matching
 from simulator.workload.reading import load_workload
 
@@ -73,9 +76,26 @@ def test_unknown_axes_and_names_are_errors_before_any_work() -> None:
 
 def test_configurations_are_counted_as_they_come() -> None:
     axes = Axes(["lenet5", "alexnet"], ["v100", "t4"], batches=[1, 2, 3], options={"precision": ["fp32", "amp"]})
-    found = list(rows(axes))
-    assert len(found) == len(axes) == 24
-    assert set(COLUMNS) <= set(found[0])
+    found = [table(part) for part in parts(axes)]
+    assert sum(map(len, found)) == len(axes) == 24
+    assert set(COLUMNS) <= set(found[0].columns)
+
+
+def test_small_parts_are_the_same_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    axes: dict[str, Any] = {"batch": [16, 32, 64], "devices": [1, 2], "epochs": [1, 5], "price": [1.0, 2.0, 3.0]}
+    axes["set"] = {"memory.bandwidth": ["0.5x", "1x", "2x"], "launch": ["1 us", "4 us"]}
+    names = ["v100-sxm2-16gb", "t4"]
+    whole = sweep("resnet50", names, **axes.copy())
+    assert len(whole) == 2 * 3 * 2 * 2 * 3 * 2 * 3
+    monkeypatch.setattr(sweeping, "PART", 7)
+    pd.testing.assert_frame_equal(sweep("resnet50", names, **axes.copy()), whole, rtol=1e-12)
+
+
+def test_epochs_and_prices_are_axes() -> None:
+    frame = sweep("resnet50", "v100", batch=32, epochs=[1, 90], price=[2.0, 3.5])
+    once = frame["run.epoch_s"].iloc[0]
+    assert frame["run.total_s"].tolist() == pytest.approx([once, once, 90 * once, 90 * once])
+    assert frame["price.total_usd"].tolist() == pytest.approx([n * once / 3600 for n in (2, 3.5, 180, 315)])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,208 @@
+"""Steps at many points at once: variants of a device, numbers of devices and batches as axes of the same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from simulator.device.columns import DeviceColumns
+from simulator.device.framework import load_framework
+from simulator.device.system import Cluster
+from simulator.execution.certainty import SMALL_BATCH
+from simulator.op.kernels import FloatArray, IntArray, Kernels, at_batch
+from simulator.parallel.data import buckets_on, exposed_seconds
+from simulator.pipeline import Options, gradient_bytes_of, interval_factors, kernels_of, times_of
+from simulator.precision import Engine, Precision, get_precision
+from simulator.roofline.rates import Fidelity, peak_name
+from simulator.roofline.times import Bound, busy_times, overhead_seconds
+from simulator.roofline.traffic import TrafficModel
+from simulator.workload.workload import Workload
+
+CHUNK = 256
+"""Points whose distinct kernels are worked out together, so that their columns stay in the processor's cache."""
+
+SMALL = 2**14
+"""Most numbers of a column over launches: 128 KiB, up to which the allocator hands out again what was freed instead of
+fresh pages of the system, whose first touch costs more than the arithmetic on them."""
+
+Buckets = tuple[FloatArray, IntArray, FloatArray]
+
+LAUNCH = "launch_s"
+"""The one number of a device that a kernel's own time does not depend on."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """What all points have in common, and their axes: variants of a device, devices that step together, batches.
+
+    `clusters` holds None for a single device; `devices` are in the host that `options` names.
+    """
+
+    workload: Workload
+    devices: DeviceColumns
+    options: Options
+    batches: IntArray
+    clusters: Sequence[Cluster | None] = (None,)
+
+    @property
+    def kernels(self) -> Kernels:
+        """Of the workload, lowered once."""
+        return kernels_of(self.workload, self.options)
+
+    @cached_property
+    def buckets(self) -> list[Buckets | None]:
+        """What each number of devices exchanges; None where they exchange nothing."""
+        trains, limit = self.options.task == "train", load_framework(self.options.framework).bucket_bytes
+        gradients = gradient_bytes_of(self.workload, self.options)
+        return [
+            buckets_on(self.kernels, gradients, each, limit) if trains and each and each.devices > 1 else None
+            for each in self.clusters
+        ]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Columns of shape (variants, numbers of devices, batches).
+
+    Attributes
+    ----------
+    time_s : of a step. [s]
+    shares : of its time by bound, (bounds, ...).
+    mfu : model FLOP utilisation.
+    """
+
+    time_s: FloatArray
+    shares: FloatArray
+    mfu: FloatArray
+
+
+def steps_at(points: Points) -> Steps:
+    """Steps at every combination of the axes, in pieces that a core's cache holds.
+
+    A kernel's own time is worked out once for all variants that differ in their launch cost alone.
+    """
+    parts = np.empty((len(points.devices), len(points.batches), len(Bound), len(points.clusters)))
+    for variants, places in _pieces(points.devices, parts.shape[1]):
+        parts[variants, places[:, None]] = _piece(points, variants, places)
+    by_bound = np.moveaxis(parts, 2, 0).swapaxes(-1, -2)
+    total = by_bound.sum(axis=0)
+    return Steps(total, by_bound / total, _utilisation(points, total))
+
+
+def _pieces(devices: DeviceColumns, batches: int) -> Iterator[tuple[IntArray, IntArray]]:
+    """Some points of each piece: variants with each of their launch costs, (points, launch costs), and batches."""
+    groups = _alike(devices)
+    numbers = np.arange(len(groups) * batches)
+    for start in range(0, numbers.size, CHUNK):
+        some = numbers[start : start + CHUNK]
+        yield groups[some // batches], some % batches
+
+
+def _alike(devices: DeviceColumns) -> IntArray:
+    """Variants whose kernels take the same time, (groups, launch costs); each alone where they come in no product."""
+    each = np.arange(len(devices))
+    if LAUNCH not in devices.changed:
+        return each[:, None]
+    own = [values for path, values in devices.changed.items() if path != LAUNCH]
+    if not own:
+        return each[None, :]
+    _, group, size = np.unique(np.array(own), axis=1, return_inverse=True, return_counts=True)
+    if np.ptp(size):
+        return each[:, None]
+    return np.argsort(group.ravel(), kind="stable").reshape(len(size), -1)
+
+
+def _piece(points: Points, variants: IntArray, places: IntArray) -> FloatArray:
+    """Time by (bound, number of devices) of some points at each of their launch costs, (points, launch costs, ...). [s]
+
+    variants : (points, launch costs).
+    places : of their batches, (points,).
+    """
+    batch = points.batches[places].astype(float)[:, None]
+    busy_s, computes = _busy(points, variants[:, 0], batch)
+    rows = max(SMALL // len(points.kernels.row), 1)
+    found = np.empty((*variants.shape, len(Bound), len(points.clusters)))
+    for start in range(0, len(batch), rows):
+        some = slice(start, start + rows)
+        launches = busy_s[some][:, points.kernels.row], computes[some][:, points.kernels.row]
+        for place, each in enumerate(variants[some].T):
+            found[some, place] = _by_bound(points, each, batch[some], launches)
+    return found
+
+
+def _busy(points: Points, variants: IntArray, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Time of each distinct kernel without waiting, and whether it computes longer than it moves, (points, kernels)."""
+    kernels, options, device = points.kernels, points.options, points.devices.at(variants)
+    shape = (len(batch), len(kernels.distinct))
+    software, precision = load_framework(options.framework), get_precision(options.precision)
+    if options.fidelity == Fidelity.NAPKIN:
+        time_s = times_of(points.workload, kernels, device, options, batch).time_s
+        return time_s[:, np.unique(kernels.row, return_index=True)[1]], np.ones(shape)
+    model = Fidelity(options.fidelity), TrafficModel(options.traffic)
+    busy = busy_times(kernels, device, batch, precision, *model, software)
+    computes = (busy.compute_s >= busy.memory_s).astype(float)
+    return np.broadcast_to(busy.busy_s, shape), np.broadcast_to(computes, shape)
+
+
+def _by_bound(
+    points: Points, variants: IntArray, batch: FloatArray, launches: tuple[FloatArray, FloatArray]
+) -> FloatArray:
+    """Time of each point's step by bound and number of devices, (points, bounds, numbers of devices). [s]"""
+    kernels, options, (busy_s, computes) = points.kernels, points.options, launches
+    waiting_s = np.zeros(len(batch))
+    time_s = busy_s
+    if options.fidelity == Fidelity.CALIBRATED:
+        device = points.devices.at(variants)
+        overhead_s = overhead_seconds(kernels, device, batch, busy_s, load_framework(options.framework))
+        time_s = busy_s + overhead_s
+        waits = np.where(overhead_s > busy_s, time_s, 0.0)
+        waiting_s, computes = waits.sum(axis=-1), computes * (waits == 0.0)
+    computing_s = np.einsum("ij,ij->i", time_s, computes)
+    parts = np.zeros((len(batch), len(Bound), len(points.clusters)))
+    parts[:, Bound.COMPUTE] = computing_s[:, None]
+    parts[:, Bound.OVERHEAD] = waiting_s[:, None]
+    parts[:, Bound.MEMORY] = np.maximum(time_s.sum(axis=-1) - computing_s - waiting_s, 0.0)[:, None]
+    for place, (cluster, buckets) in enumerate(zip(points.clusters, points.buckets, strict=True)):
+        if cluster is not None and buckets is not None:
+            parts[:, Bound.COMMUNICATION, place] = exposed_seconds(kernels, time_s, buckets, cluster)
+    return parts
+
+
+def _utilisation(points: Points, time_s: FloatArray) -> FloatArray:
+    """FLOPs of matrix products over time times their peak; of the napkin estimate what it assumes."""
+    kernels, devices = points.kernels, points.devices
+    if points.options.fidelity == Fidelity.NAPKIN:
+        return np.full_like(time_s, devices.one.utilisation)
+    columns, times = kernels.distinct, np.bincount(kernels.row, minlength=len(kernels.distinct))
+    products = columns.engine == Engine.MATRIX
+    flops = (at_batch(columns.flops, points.batches.astype(float)[:, None]) * times)[:, products].sum(axis=-1)
+    name = peak_name(devices.one, get_precision(points.options.precision), Engine.MATRIX)
+    result: FloatArray = flops / (time_s * devices.number(f"peak.{name}")[:, None, None])
+    return result
+
+
+def alike(devices: DeviceColumns, precision: Precision) -> list[IntArray]:
+    """Variants whose kernels run at peaks of the same names, which decide what kernels they are; one set if all do."""
+    chosen = np.zeros(len(devices), dtype=int)
+    for wanted in (precision.matrix_peaks, precision.vector_peaks, ("fp16", "fp32")):
+        peaks = [devices.number(f"peak.{name}") for name in wanted if name in devices.one.peak]
+        if len(peaks) > 1:
+            chosen = chosen * len(peaks) + np.argmax(peaks, axis=0)
+    return [np.flatnonzero(chosen == one) for one in np.unique(chosen)]
+
+
+def factors_at(points: Points, steps: Steps) -> tuple[FloatArray, FloatArray] | None:
+    """Both bounds of each step over its time, each (variants, numbers of devices, batches); None where unknown."""
+    waiting, found = steps.shares[Bound.OVERHEAD], np.empty((2, *steps.time_s.shape))
+    small = points.batches < SMALL_BATCH
+    for which in (small, ~small):
+        if which.any():
+            batch = int(points.batches[which][0])
+            own = interval_factors(points.workload, points.devices.one, points.options, batch, waiting[..., which])
+            if own is None:
+                return None
+            found[..., which] = own
+    return found[0], found[1]
