@@ -60,7 +60,7 @@ class Device:
     cache_speedup : processors: measured bandwidth of the last-level cache over the main memory's; None where unknown.
     utilisation : fraction of peak that the napkin estimate assumes.
     unit_count : parallel units that work is dealt to; one where their number is unknown.
-    clock_hz : of its units; None where unknown. [1/s]
+    clock_hz : of its units; None where it or their number is unknown. [1/s]
     limits : what its power and its error correction leave of its family's sustained fractions, where they do; these
         are in `sustained` already.
     provenance : key path -> source and grade.
@@ -243,7 +243,7 @@ def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Devi
 
 
 def _clock_hz(profile: DeviceProfile, where: str) -> float | None:
-    clock = profile.units.clock if profile.units else None
+    clock = profile.units.clock if profile.units and profile.units.count else None
     return parse(clock, "Hz", f"{where}: units.clock") if clock else None
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.pipeline import Simulation
+from simulator.report.far_below import draw_far_below, far_below
 from simulator.report.groups import Group, layer_groups
 from simulator.report.placement import Box, Canvas, FloatArray, Label, anchor
 from simulator.report.roofs import Roofs, draw_roofs, roofs_of, write_on_roofs
@@ -50,7 +51,7 @@ STAR_AREA = 330.0
 UNIMPORTANT = 0.003
 """Share of the time that may lie below the axes, so that the rest is seen better."""
 
-_PLACE = (0.108, 0.165, 0.625, 0.675)
+_PLACE = (0.108, 0.195, 0.625, 0.645)
 """The axes' left, bottom, width and height, as fractions of the figure."""
 _LIST = (0.752, 0.825)
 """Left and top of the list of named layers."""
@@ -92,6 +93,9 @@ def roofline_figure(simulation: Simulation, others: Sequence[object] = ()) -> Fi
         draw_points(figure, axes, points, star)
         unwritten = _draw_words(figure, axes, roofs, [star, *points])
         _draw_list(figure, points[:LABELLED], unwritten)
+        lines = len(points[:LABELLED]) + len(unwritten) + (3.5 if unwritten else 2.5)
+        far = far_below(simulation, points[:LABELLED], roofs)
+        draw_far_below(figure, far, (_LIST[0], _LIST[1] - _LINE * lines), _LINE)
         _draw_legend(figure, dashed=roofs.memory.sustained is not None)
     return figure
 

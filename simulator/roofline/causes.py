@@ -71,7 +71,7 @@ def _all_sustained(setting: Setting) -> Setting:
 def _one_unit(setting: Setting) -> Setting:
     """All units as one, so that no wave leaves any of them idle."""
     device, software = setting
-    return replace(device, profile=msgspec.structs.replace(device.profile, units=None)), software
+    return replace(device, unit_count=1, clock_hz=None), software
 
 
 CAUSES = (

@@ -133,8 +133,7 @@ def _matrix_tile(device: Device, precision: Precision) -> float:
     The coefficient is that of `TENSOR_FLOP` a clock in each unit on half-width values, as V100's have; GeForce cards,
     whose tensor cores run at half rate when they accumulate in fp32, wait less; tf32 is twice as wide at half the rate.
     """
-    units = device.profile.units
-    if units is None or not units.count or device.clock_hz is None:
+    if device.clock_hz is None:
         return device.kernel["matrix_tile"]
     widths, flop_per_s = precision.operand_bytes / HALF_WIDTH, engine_peaks(device, precision)[1]
     return device.kernel["matrix_tile"] * widths * flop_per_s / (device.unit_count * device.clock_hz * TENSOR_FLOP)

@@ -41,6 +41,12 @@ def test_shares_sum_to_what_lies_above_the_roof(name: str, device: str, precisio
     assert [share.cause for share in found.shares] == [*(cause.name for cause in CAUSES), REST]
 
 
+def test_a_small_product_leaves_units_idle() -> None:
+    """One image through ResNet-50's last stage makes fewer tiles than a V100 has units."""
+    found = {share.cause: share.seconds for share in explain(run(batch=1), "layer4.0.conv1").shares}
+    assert found["waves"] > 0
+
+
 def test_layers_sum_to_the_step() -> None:
     answer = run("lenet5")
     whole = explain(answer)

@@ -10,7 +10,6 @@ import pytest
 
 from simulator.device.device import Device, Memory, load_device
 from simulator.device.framework import Framework, Path, load_framework
-from simulator.device.profile import Units
 from simulator.errors import UnknownNameError
 from simulator.op.base import Op, Shape, Site
 from simulator.op.convolution import Convolution
@@ -55,7 +54,8 @@ def device(*, units: int = 4, sustained: float = 1.0, cache_bytes: float = 0.0, 
         sustained=dict.fromkeys(shipped.sustained, sustained),
         kernel=free | kernel,
         launch_s=0.0,
-        profile=msgspec.structs.replace(shipped.profile, units=Units(count=units)),
+        unit_count=units,
+        clock_hz=None,
     )
 
 
@@ -531,9 +531,7 @@ def test_an_image_of_three_channels_is_poor_for_half_width_on_some_devices() -> 
 
 
 def test_tf32_waits_for_operands_twice_as_wide() -> None:
-    free = device()
-    units = msgspec.structs.replace(free.profile, units=Units(count=1, clock="1 GHz"))
-    on = replace(free, peak={"fp32": 1e9, "fp16_tensor": 8e12, "tf32_tensor": 8e12}, profile=units)
+    on = replace(device(units=1), peak={"fp32": 1e9, "fp16_tensor": 8e12, "tf32_tensor": 8e12}, clock_hz=1e9)
     narrow = columns_of(convolution(channels=64), (64, 32, 32))
 
     def with_tile(matrix_tile: float, precision: str) -> float:
@@ -745,9 +743,8 @@ def test_a_processor_takes_nothing_from_libraries_of_graphics_processors() -> No
 def test_slower_tensor_cores_wait_less_for_operands() -> None:
     # V100 does 1024 FLOP a clock and unit; a card of half the rate at that clock loses half to small tiles.
     linear = columns_of(Linear(out=64, bias=False), (4096,))
-    clocked = msgspec.structs.replace(device().profile, units=Units(count=1, clock="1 GHz"))
     full, half = (
-        replace(device(matrix_tile=32.0), profile=clocked, peak={"fp32": 1e9, "fp16_tensor": rate})
+        replace(device(units=1, matrix_tile=32.0), clock_hz=1e9, peak={"fp32": 1e9, "fp16_tensor": rate})
         for rate in (1024e9, 512e9)
     )
     free = {rate: 2 * 16 * 64 * 4096 / rate for rate in (1024e9, 512e9)}
