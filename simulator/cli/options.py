@@ -44,7 +44,8 @@ _WORKLOAD_OPTIONS = [
         metavar="[NAME=][TYPE:]SHAPE",
         help="Shape of one sample, such as 3,224,224 or int64:128, where the format lacks it; one for each input.",
     ),
-    click.option("--boxes", type=click.IntRange(1), help="Boxes that a traced detector keeps at most at each choice."),
+    click.option("--boxes", type=click.IntRange(1), help="Boxes that a detector keeps at most at each choice."),
+    click.option("--trips", type=click.IntRange(1), help="Trips of a loop that only a run ends (ONNX)."),
     click.option(
         "--trace",
         type=click.Choice(["meta", "real"]),
@@ -192,6 +193,7 @@ def chosen_request(options: dict[str, Any]) -> Request:
         training=_training(options),
         trace=options["trace"],
         boxes=options["boxes"],
+        trips=options["trips"],
     )
 
 

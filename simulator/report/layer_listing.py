@@ -38,6 +38,8 @@ def print_layers(workload: Workload, rows: Sequence[LayerRow]) -> None:
     print(f"coverage {workload.coverage:.1%}: the share of layers whose operation has a cost rule")
     if workload.unknown:
         print(f"without one: {', '.join(workload.unknown)}")
+    if "; " in workload.description:
+        print(workload.description)  # with what an importer has to say of its counts
 
 
 def print_comparison(first: Workload, second: Workload) -> None:

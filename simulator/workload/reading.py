@@ -98,7 +98,7 @@ def load_workload(
     return replace(workload, dataset=in_samples_of(workload.dataset, tokens), changes=_changes(asked, dataset, samples))
 
 
-_ASKED = ("image_size", "sequence", "attention", "classes", "allow_unknown", "boxes")
+_ASKED = ("image_size", "sequence", "attention", "classes", "allow_unknown", "boxes", "trips")
 
 
 def _changes(request: Request, dataset: str | None, samples: int | None) -> dict[str, str]:

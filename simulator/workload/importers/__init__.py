@@ -45,6 +45,7 @@ class Request:
     inputs : all inputs, of formats that do not say what they are; the first one's shape is `input_shape` too.
     training : whether the network must train (True) or only infer (False); None where either will do.
     boxes : entries that a detector's selections keep at most (boxes, regions), which its values decide.
+    trips : how often a loop runs that only a run ends.
     trace : "real" computes the values that a network's control flow asks for, on random numbers.
     """
 
@@ -58,6 +59,7 @@ class Request:
     training: bool | None = None
     trace: Literal["meta", "real"] = "meta"
     boxes: int | None = None
+    trips: int | None = None
 
 
 ENDINGS = {".prototxt": "caffe", ".pbtxt": "caffe", ".onnx": "onnx", ".json": "hf"}

@@ -27,7 +27,8 @@ def load(location: str, request: Request) -> Workload:
 
     Parameters
     ----------
-    request : `image_size`, `sequence` and `input_shape` for open sides; `attention`; `allow_unknown`.
+    request : `image_size`, `sequence` and `input_shape` for open sides; `attention`; `allow_unknown`; `trips` of a
+        loop and `boxes` of a selection that only a run decides.
 
     Raises
     ------
@@ -54,12 +55,12 @@ def _workload(file: FileIO, path: Path, request: Request) -> Workload:
 
     wire = Wire(file, str(path))
     model = read_model(wire)
-    inputs, layers = build(wire, model, request)
+    inputs, builder = build(wire, model, request)
     return Workload(
         name=path.stem,
         inputs=inputs,
-        layers=layers,
+        layers=tuple(builder.layers),
         dataset=NO_DATASET,
-        description=f"imported from {path.name}, operator set {model.opset}",
+        description="; ".join([f"imported from {path.name}, operator set {model.opset}", *builder.remarks]),
         source=str(path),
     )

@@ -7,15 +7,16 @@ on plain integers and a side carries the batch if the prime divides it: windows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from simulator.errors import InputError, UnsupportedError
 from simulator.op.base import Op, Shape
 from simulator.workload.importers import Request
-from simulator.workload.importers.onnx.messages import BOOL, FLOATS, INT64, STRING, Function, Model, Node, Stored
-from simulator.workload.importers.onnx.values import Array, fold, read_values
+from simulator.workload.importers.onnx.messages import BOOL, INT64, STRING, Function, Model, Node, Stored
+from simulator.workload.importers.onnx.tensors import Tensor, product
+from simulator.workload.importers.onnx.values import fold, read_values
 from simulator.workload.importers.onnx.wire import Wire
 from simulator.workload.workload import Layer
 
@@ -28,49 +29,17 @@ MAX_WEIGHT = 2**36
 """Elements of the largest stored tensor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A tensor of the graph.
-
-    Attributes
-    ----------
-    shape : all sides, the batch among them as its stand-in.
-    kind : element type.
-    handle : the layer whose output it is or is a view of, negative for an input of the network; None for a constant.
-    stored : names of the file's tensors that a constant is made of.
-    value : the numbers, if known.
-    quantized : an integer form of a tensor that has just been quantised.
-    """
-
-    shape: Shape
-    kind: int
-    handle: int | None = None
-    stored: tuple[str, ...] = ()
-    value: Array | None = None
-    quantized: bool = False
-
-    @property
-    def constant(self) -> bool:
-        """Whether it depends on no input."""
-        return self.handle is None
-
-    @property
-    def is_float(self) -> bool:
-        """Whether its elements are floating-point numbers."""
-        return self.kind in FLOATS
-
-    @property
-    def size(self) -> int:
-        """Elements, batch included."""
-        return product(self.shape)
+class UnknownNumbersError(InputError):
+    """Numbers that only a run computes."""
 
 
-def product(sides: Sequence[int]) -> int:
-    """The product of the sides."""
-    result = 1
-    for side in sides:
-        result *= side
-    return result
+class Mark(NamedTuple):
+    """How far a builder had come."""
+
+    layers: int
+    names: dict[str, int]
+    counted: set[str]
+    remarks: dict[str, None]
 
 
 @dataclass
@@ -83,11 +52,27 @@ class Builder:
     batch: int
     """The stand-in for an open batch, or the file's fixed batch."""
     open_batch: bool
+    root: Tensor
+    """The first input, which layers without an input of their own read nothing of."""
     layers: list[Layer] = field(default_factory=list)
     stored: dict[str, Stored] = field(default_factory=dict)
     counted: set[str] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
+    names: dict[str, int] = field(default_factory=dict)
+    """Names of layers, and how often each was asked for."""
     symbols: dict[str, int] = field(default_factory=dict)
+    remarks: dict[str, None] = field(default_factory=dict)
+    """What a reader has to know of how the counts came about, in order, each once."""
+
+    # ---- attempts
+
+    def mark(self) -> Mark:
+        """Where the layers stand."""
+        return Mark(len(self.layers), dict(self.names), set(self.counted), dict(self.remarks))
+
+    def reset(self, mark: Mark) -> None:
+        """Forget the layers after a mark."""
+        del self.layers[mark.layers :]
+        self.names, self.counted, self.remarks = dict(mark.names), set(mark.counted), dict(mark.remarks)
 
     # ---- constants
 
@@ -155,11 +140,12 @@ class Builder:
         return Tensor(plan.output, plan.kind, len(self.layers) - 1)
 
     def _name(self, node: Node) -> str:
-        label, number = node.label, 1
+        label, number = node.label, self.names.get(node.label, 0) + 1
         while label in self.names:
-            number += 1
             label = f"{node.label}#{number}"
-        self.names.add(label)
+            number += 1
+        self.names[node.label] = number - 1 if label != node.label else 1
+        self.names.setdefault(label, 1)
         return label
 
 
@@ -222,7 +208,7 @@ class Call:
         if tensor is None:
             return None
         if tensor.value is None or tensor.value.dtype.kind not in "iufb":
-            raise InputError(f"the numbers of input {position} of {self.node.op} are not known before a run")
+            raise UnknownNumbersError(f"the numbers of input {position} of {self.node.op} are not known before a run")
         return tuple(int(value) for value in tensor.value.ravel())
 
     def axis(self, default: int, rank: int | None = None) -> int:
@@ -245,6 +231,10 @@ class Call:
     def view(self, tensor: Tensor, shape: Shape, kind: int | None = None) -> Tensor:
         """The same memory under another shape."""
         return Tensor(shape, tensor.kind if kind is None else kind, tensor.handle, tensor.stored)
+
+    def remark(self, text: str) -> None:
+        """Say something of this node's counts beside the network."""
+        self.builder.remarks[text] = None
 
 
 Handler = Callable[[Call], Any]
@@ -280,7 +270,7 @@ def operators() -> list[str]:
 class Scope:
     """Names in sight: those of the graph, or of a function's body."""
 
-    tensors: dict[str, Tensor]
+    tensors: MutableMapping[str, Tensor]
     readers: dict[str, list[Node]]
     merged: dict[int, Tensor] = field(default_factory=dict)
     """Nodes that an earlier layer has swallowed, by identity."""
@@ -291,4 +281,17 @@ class Scope:
         return readers[0] if len(readers) == 1 else None
 
 
-__all__ = ["BATCH", "Builder", "Call", "Function", "Plan", "Scope", "Tensor", "fold", "handler", "operator", "product"]
+__all__ = [
+    "BATCH",
+    "Builder",
+    "Call",
+    "Function",
+    "Plan",
+    "Scope",
+    "Tensor",
+    "UnknownNumbersError",
+    "fold",
+    "handler",
+    "operator",
+    "product",
+]

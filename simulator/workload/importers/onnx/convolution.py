@@ -11,6 +11,7 @@ from simulator.op.pooling import AveragePool, GlobalPool, MaxPool
 from simulator.op.resample import TransposedConvolution
 from simulator.op.tensor import Unary
 from simulator.workload.importers.onnx.builder import Builder, Call, Plan, Tensor, operator, product
+from simulator.workload.importers.onnx.messages import INT64
 
 Sides = tuple[int, ...]
 
@@ -168,8 +169,8 @@ def transposed(call: Call) -> Tensor:
 
 
 @operator("MaxPool", "AveragePool", "LpPool")
-def pool(call: Call) -> Tensor:
-    """Pooling; dilation of a maximum widens its reach, not its work."""
+def pool(call: Call) -> list[Tensor]:
+    """Pooling, and the places of the maxima; dilation of a maximum widens its reach, not its work."""
     image = call.first
     size = image.shape[2:]
     if len(image.shape) < 3:
@@ -180,7 +181,8 @@ def pool(call: Call) -> Tensor:
     op_type = MaxPool if call.node.op == "MaxPool" else AveragePool
     ceil = bool(call.node.integer("ceil_mode", 0))
     op = op_type(kernel=flat(kernel), stride=flat(window.stride), padding=window.padding, ceil=ceil)
-    return _placed(call, op, image, output, image.kind)
+    values = _placed(call, op, image, output, image.kind)
+    return [values, call.view(values, output, INT64)]
 
 
 @operator("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")

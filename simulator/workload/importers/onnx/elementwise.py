@@ -70,6 +70,7 @@ UNARY = {
         "Sin": "sin",
         "Cos": "cos",
         "CumSum": "cumulative_sum",
+        "CumProd": "cumulative_sum",
         "Trilu": "select",
     },
     **dict.fromkeys(("Sign", "Not", "IsNaN", "IsInf", "BitwiseNot"), "compare"),

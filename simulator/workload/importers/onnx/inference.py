@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.errors import UnsupportedError
+from simulator.errors import InputError, UnsupportedError
 from simulator.op.base import Shape
-from simulator.workload.importers.onnx.builder import Builder, Call
+from simulator.op.tensor import Move
+from simulator.workload.importers.onnx.builder import Builder, Call, Plan, Tensor, product
 from simulator.workload.importers.onnx.decode import read_value
 from simulator.workload.importers.onnx.messages import Stored, Value
 
@@ -36,6 +37,28 @@ def declared_names(builder: Builder) -> set[str]:
     """Tensors whose shapes the file states."""
     graph = builder.model.graph
     return {value.name for value in graph.outputs} | {read_value(builder.wire, span).name for span in graph.declared}
+
+
+SIZED_BY_NUMBERS = {"Expand", "Reshape", "Tile", "Slice", "Pad", "Range", "ConstantOfShape", "OneHot"}
+"""Operators that move elements into a shape that numbers say."""
+
+
+def declared_outputs(call: Call, error: InputError) -> Tensor:
+    """An output whose sides only a run computes, of the sides that the file states: a copy, or a view if as many.
+
+    Raises
+    ------
+    InputError
+        The `error`, with a way out, where the file does not state them, or the operator computes.
+    """
+    found = _declared(call, call.node.outputs[0]) if call.node.op in SIZED_BY_NUMBERS and call.node.outputs else None
+    if found is None:
+        raise type(error)(f"{error}, and the file does not state the output's sides; a file for fixed shapes does")
+    shape, kind = found
+    first = call.first
+    if first.constant or (call.node.op != "OneHot" and product(shape) == first.size):
+        return call.view(first, shape, kind)
+    return call.add(Move(shape=call.builder.sample(shape)), [first], Plan(shape, kind))
 
 
 def _declared(call: Call, name: str) -> tuple[Shape, int] | None:

@@ -117,7 +117,11 @@ def copied(call: Call, output: Shape, *others: Tensor) -> Tensor:
 @operator("Concat")
 def concat(call: Call) -> Tensor:
     """Inputs side by side; a stored one, such as a class token, is trained."""
-    given, axis = call.given, call.axis(0)
+    return joined(call, call.given, call.axis(0))
+
+
+def joined(call: Call, given: list[Tensor], axis: int) -> Tensor:
+    """Tensors side by side along an axis."""
     for tensor in given:
         if len(tensor.shape) != len(given[0].shape):
             raise InputError(f"Concat of {[list(each.shape) for each in given]}")

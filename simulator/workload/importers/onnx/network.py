@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from simulator.errors import InputError
 from simulator.op.activation import CrossEntropyLoss, Softmax
 from simulator.op.base import Shapes
+from simulator.op.reshape import Reshape
 from simulator.workload.importers import Request
 from simulator.workload.importers.onnx.builder import Builder, Plan, Scope, Tensor
 from simulator.workload.importers.onnx.inputs import Inputs, read_inputs
 from simulator.workload.importers.onnx.messages import Model, Node
-from simulator.workload.importers.onnx.run import Runner, scope_of
+from simulator.workload.importers.onnx.run import Runner
 from simulator.workload.importers.onnx.wire import Wire
-from simulator.workload.workload import INPUT, Layer
+from simulator.workload.workload import INPUT
 
 
-def build(wire: Wire, model: Model, request: Request) -> tuple[Shapes, tuple[Layer, ...]]:
-    """Shapes of one sample of the inputs, and the layers.
+def build(wire: Wire, model: Model, request: Request) -> tuple[Shapes, Builder]:
+    """Shapes of one sample of the inputs, and the layers with what is to be said of them.
 
     Raises
     ------
@@ -23,24 +23,44 @@ def build(wire: Wire, model: Model, request: Request) -> tuple[Shapes, tuple[Lay
         See `load`.
     """
     inputs = read_inputs(model.graph, request)
-    builder = Builder(wire, model, request, inputs.batch, inputs.open_batch, symbols=inputs.symbols)
+    root = Tensor(inputs.shapes[0], inputs.values[0].kind, INPUT)
+    builder = Builder(wire, model, request, inputs.batch, inputs.open_batch, root, symbols=inputs.symbols)
     runner = Runner(builder)
     runner.check_operators(model.graph.nodes)
-    scope = scope_of(model.graph, _given(builder, inputs))
+    scope = runner.scope_of(model.graph, given_tensors(builder, inputs))
     runner.run(model.graph.nodes, scope)
     if not builder.layers:
-        raise InputError("no node depends on the inputs")
-    _add_loss(builder, scope)
-    return tuple(builder.sample(shape) for shape in inputs.shapes), tuple(builder.layers)
+        _add_view(builder)
+    else:
+        _add_loss(builder, scope)
+    _name_unread(builder, inputs)
+    return tuple(builder.sample(shape) for shape in inputs.shapes), builder
 
 
-def _given(builder: Builder, inputs: Inputs) -> dict[str, Tensor]:
+def given_tensors(builder: Builder, inputs: Inputs) -> dict[str, Tensor]:
     """Stored tensors and inputs by name."""
     graph = builder.model.graph
     tensors = {name: builder.load(stored) for name, stored in graph.initializers.items()}
     for position, (value, shape) in enumerate(zip(inputs.values, inputs.shapes, strict=True)):
         tensors[value.name] = Tensor(shape, value.kind, INPUT - position)
     return tensors
+
+
+def _add_view(builder: Builder) -> None:
+    """The one layer of a network that only renames elements, or computes nothing from its input: a view of it."""
+    tensor = builder.root
+    name = builder.model.graph.outputs[0].name if builder.model.graph.outputs else "output"
+    builder.add(Reshape(shape=builder.sample(tensor.shape)), Node(name=name), [tensor], Plan(tensor.shape, tensor.kind))
+
+
+def _name_unread(builder: Builder, inputs: Inputs) -> None:
+    """Say which inputs no layer reads."""
+    read = {source for layer in builder.layers for source in layer.sources}
+    unread = [value.name for position, value in enumerate(inputs.values) if INPUT - position not in read]
+    if unread:
+        builder.remarks[
+            f"no layer reads {'the input' if len(unread) == 1 else 'the inputs'} {', '.join(unread[:8])}"
+        ] = None
 
 
 def _add_loss(builder: Builder, scope: Scope) -> None:

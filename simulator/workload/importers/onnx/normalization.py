@@ -78,7 +78,8 @@ def _rows(call: Call, op: Op, weights: tuple[Tensor, ...]) -> list[Tensor]:
         raise InputError(f"rows of {row} elements mix the samples of {list(data.shape)}")
     shape = (total // row, row)
     output = call.add(op, [data], Plan(data.shape, data.kind, (shape,), shape, weights))
-    return [output, *(Tensor(data.shape[:axis], data.kind) for _ in call.node.outputs[1:])]
+    statistics = (*data.shape[:axis], *(1 for _ in data.shape[axis:]))
+    return [output, *(Tensor(statistics, data.kind) for _ in call.node.outputs[1:])]
 
 
 @operator("LRN")

@@ -1,11 +1,9 @@
-"""Matrix products: fully connected layers, products of activations, einsum, attention."""
+"""Matrix products: fully connected layers, products of activations."""
 
 from __future__ import annotations
 
 from simulator.errors import InputError, UnsupportedError
 from simulator.op.base import Op, Shape
-from simulator.op.eager_attention import EagerAttention
-from simulator.op.fused_attention import FusedAttention
 from simulator.op.linear import Linear
 from simulator.op.matmul import Matmul
 from simulator.op.sequence import TiedLinear
@@ -135,68 +133,3 @@ def _batched(call: Call, left: tuple[Tensor, Shape], right: tuple[Tensor, Shape]
     own = product(builder.sample(second.shape)) // max(1, depth * columns)
     inputs = ((groups, rows, depth), (groups if own >= groups else 1, depth, columns))
     return call.add(Matmul(), [first, second], Plan(plan.output, plan.kind, inputs, (groups, rows, columns)))
-
-
-@operator("Einsum")
-def einsum(call: Call) -> Tensor:
-    """Products of two operands: groups, rows, columns and summed sides by their letters."""
-    equation = call.node.text("equation", "").replace(" ", "")
-    terms, arrow, output = equation.partition("->")
-    operands = terms.split(",")
-    if len(operands) != 2 or "." in equation or not arrow:
-        raise UnsupportedError(f"Einsum {equation!r}: only two operands and a written output have a rule")
-    left, right = call.first, call.input(1)
-    sides = _letters(operands[0], left.shape) | _letters(operands[1], right.shape)
-    if not set(output) <= set(sides):
-        raise InputError(f"Einsum {equation!r}: an output side that no input has")
-    shape = tuple(sides[letter] for letter in output)
-    a, b = set(operands[0]), set(operands[1])
-    summed = [sides[letter] for letter in sorted((a & b) - set(output))]
-    shared = [sides[letter] for letter in output if letter in a & b]
-    rows = [sides[letter] for letter in output if letter in a - b]
-    columns = [sides[letter] for letter in output if letter in b - a]
-    first = Tensor((*shared, product(rows), product(summed)), left.kind, left.handle, left.stored)
-    second = Tensor((*shared, product(summed), product(columns)), right.kind, right.handle, right.stored)
-    result = multiply(call, first, second, left.kind)
-    return Tensor(shape, result.kind, result.handle, result.stored)
-
-
-def _letters(names: str, shape: Shape) -> dict[str, int]:
-    if len(names) != len(shape):
-        raise InputError(f"Einsum: {names!r} does not name the sides of {list(shape)}")
-    return dict(zip(names, shape, strict=True))
-
-
-@operator("Attention")
-def attention(call: Call) -> list[Tensor]:
-    """Scaled dot-product attention of operator set 23; (batch, heads, positions, size) or heads inside the features."""
-    query, key, value = (call.input(i) for i in range(3))
-    heads, kv_heads = _heads(call, query, "q_num_heads"), _heads(call, key, "kv_num_heads")
-    causal = bool(call.node.integer("is_causal", 0))
-    op_type = EagerAttention if call.builder.request.attention == "eager" else FusedAttention
-    inputs = tuple(_positions(tensor) for tensor in (query, key, value))
-    size = inputs[2][1] // max(kv_heads, 1)
-    softcap = call.node.real("softcap", 0.0) > 0
-    op = op_type(heads=heads, kv_heads=kv_heads, causal=causal, softcap=softcap)
-    sample = op.output_shape(inputs)
-    if len(query.shape) == 4:
-        output: Shape = (*query.shape[:3], size)
-    else:
-        output = (*query.shape[:2], heads * size)
-    result = call.add(op, [query, key, value], Plan(output, query.kind, inputs, sample))
-    return [result, key, value][: max(1, len(call.node.outputs))]
-
-
-def _heads(call: Call, tensor: Tensor, attribute: str) -> int:
-    if len(tensor.shape) == 4:
-        return tensor.shape[1]
-    heads = call.node.integer(attribute, 0)
-    if len(tensor.shape) != 3 or heads < 1:
-        raise InputError(f"Attention needs {attribute} with inputs of {list(tensor.shape)}")
-    return heads
-
-
-def _positions(tensor: Tensor) -> tuple[int, int]:
-    """(positions, features of all heads) of one sample."""
-    shape = tensor.shape
-    return (shape[2], shape[1] * shape[3]) if len(shape) == 4 else (shape[1], shape[2])

@@ -43,7 +43,17 @@ def _resized(call: Call) -> Shape:
         if given is None or number >= len(given):
             raise InputError(f"{call.node.op} with too few sizes or scales")
         sides[axis] = int(given[number]) if sizes is not None else floor(sides[axis] * given[number] + 1e-6)
-    return tuple(sides)
+    policy = call.node.text("keep_aspect_ratio_policy", "stretch")
+    return tuple(sides) if policy == "stretch" or sizes is None else _in_proportion(image.shape, sides, places, policy)
+
+
+def _in_proportion(shape: Shape, asked: list[int], places: list[int], policy: str) -> Shape:
+    """Sides scaled by one factor: the least of those asked for, or the largest ("not_smaller")."""
+    if any(shape[axis] < 1 for axis in places):
+        raise InputError(f"a resize of {list(shape)}")
+    factors = [asked[axis] / shape[axis] for axis in places]
+    factor = min(factors) if policy == "not_larger" else max(factors)
+    return tuple(floor(side * factor + 0.5) if axis in places else side for axis, side in enumerate(shape))
 
 
 def _scales(call: Call, position: int) -> list[float] | None:

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.op.unknown import Unknown
 from simulator.workload.importers.onnx import (  # noqa: F401 - registers the rules
+    attention,
+    chance,
+    choice,
+    control,
     convolution,
+    einsum,
     elementwise,
+    losses,
     movement,
     normalization,
     product,
     quantized,
     recurrence,
     resize,
+    sampling,
     selection,
+    sequences,
+    signal,
 )
-from simulator.workload.importers.onnx.builder import Builder, Call, Plan, Scope, Tensor, handler
+from simulator.workload.importers.onnx.builder import (
+    Builder,
+    Call,
+    Plan,
+    Scope,
+    Tensor,
+    UnknownNumbersError,
+    handler,
+)
+from simulator.workload.importers.onnx.control import found
 from simulator.workload.importers.onnx.decode import read_graph
+from simulator.workload.importers.onnx.inference import declared_names, declared_outputs, output_types
 from simulator.workload.importers.onnx.messages import Function, Graph, Node, Stored
+from simulator.workload.importers.onnx.sequences import SEQUENCES
 from simulator.workload.importers.onnx.values import KINDS, fold
 from simulator.workload.importers.onnx.wire import Span
 
@@ -28,16 +49,17 @@ MAX_DEPTH = 12
 """Functions in functions and branches in branches."""
 MAX_NODES = 200_000
 
-CONTROL = {"If", "Constant", "ConstantOfShape"}
+CONTROL = {*control.RULES, "Constant", "ConstantOfShape"}
 """Operators with a rule here."""
 
-
-def scope_of(graph: Graph, tensors: dict[str, Tensor]) -> Scope:
-    """The names of a graph, with who reads each; a graph's output has a reader outside."""
-    scope = Scope(tensors, readers(graph.nodes))
-    for value in graph.outputs:
-        scope.readers.setdefault(value.name, []).append(Node(op="output"))
-    return scope
+_TEXT = "text has no arithmetic to count: cut the graph behind its tokens"
+_TRAINING = "gradients and updates are added here: give the graph of the forward pass"
+REASONS = {
+    **dict.fromkeys(("StringConcat", "StringNormalizer", "StringSplit", "RegexFullMatch", "TfIdfVectorizer"), _TEXT),
+    **{f"ai.onnx.preview.training.{name}": _TRAINING for name in ("Adagrad", "Adam", "Gradient", "Momentum")},
+    "ImageDecoder": "a file's decoding belongs to the input: give the graph behind it",
+}
+"""Operators that no network's layers hold -> why."""
 
 
 def readers(nodes: list[Node]) -> dict[str, list[Node]]:
@@ -56,6 +78,23 @@ class Runner:
     builder: Builder
     left: int = MAX_NODES
 
+    def scope_of(self, graph: Graph, tensors: MutableMapping[str, Tensor]) -> Scope:
+        """The names of a graph, with who reads each; outputs have a reader outside, names read by inner graphs one."""
+        scope = Scope(tensors, readers(graph.nodes))
+        outside = [value.name for value in graph.outputs] + [name for node in graph.nodes for name in self._inner(node)]
+        for name in outside:
+            scope.readers.setdefault(name, []).append(Node(op="outside"))
+        return scope
+
+    def _inner(self, node: Node) -> list[str]:
+        """The names that the graphs inside a node read or pass on."""
+        spans = [value for value in node.attributes.values() if isinstance(value, Span)]
+        graphs = [read_graph(self.builder.wire, span) for span in spans]
+        passed = [value.name for graph in graphs for value in graph.outputs]
+        return passed + [
+            name for graph in graphs for item in graph.nodes for name in (*item.inputs, *self._inner(item))
+        ]
+
     def check_operators(self, nodes: list[Node]) -> None:
         """Refuse a graph with operators that have no rule, all of them in one line, unless the user allows them."""
         unknown = [node for node in self._all(nodes) if not self.knows(node)]
@@ -64,12 +103,13 @@ class Runner:
             counts = [f"{name} ({count})" for name, count in missing.most_common(8)]
             rest = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
             names = ", ".join(counts) + rest
-            raise UnsupportedError(f"no cost rule for the operators {names}; {self._way_out(unknown)}")
+            reasons = sorted({REASONS[name] for name in missing if name in REASONS})
+            raise UnsupportedError(
+                "; ".join([f"no cost rule for the operators {names}", *reasons, self._way_out(unknown)])
+            )
 
     def _way_out(self, unknown: list[Node]) -> str:
         """What --allow-unknown does for operators: nothing where nobody knows the shapes of their outputs."""
-        from simulator.workload.importers.onnx.inference import declared_names
-
         known = declared_names(self.builder)
         if all(name in known for node in unknown for name in node.outputs if name):
             return "--allow-unknown leaves them uncounted"
@@ -118,8 +158,10 @@ class Runner:
             return self._call(function, node, inputs, depth)
         if not node.domain and node.op == "Constant":
             return [self._constant(node)]
-        if not node.domain and node.op == "If":
-            return self._branch(node, inputs, scope, depth)
+        if not node.domain and node.op in control.RULES:
+            return control.RULES[node.op](self, node, inputs, scope, depth)
+        if node.op not in SEQUENCES and any(tensor is not None and tensor.items is not None for tensor in inputs):
+            raise InputError(f"{node.op} of a sequence")
         known = self._fold(node, inputs)
         if known is not None:
             return known
@@ -127,7 +169,10 @@ class Runner:
         call = Call(node, inputs, self.builder, scope)
         if rule is None and not (not node.domain and node.op == "ConstantOfShape"):
             return self._unknown(call)
-        result = _filled(call) if rule is None else rule(call)
+        try:
+            result = _filled(call) if rule is None else rule(call)
+        except UnknownNumbersError as error:
+            result = declared_outputs(call, error)
         return result if isinstance(result, list) else [result]
 
     def _fold(self, node: Node, inputs: list[Tensor | None]) -> list[Tensor] | None:
@@ -172,27 +217,10 @@ class Runner:
         for name in function.outputs:
             inner.readers.setdefault(name, []).append(Node(op="output"))
         self.run(body, inner, depth + 1)
-        return [_found(name, inner) for name in function.outputs]
-
-    def _branch(self, node: Node, inputs: list[Tensor | None], scope: Scope, depth: int) -> list[Tensor]:
-        """The branch that a known condition takes."""
-        condition = inputs[0].value if inputs and inputs[0] is not None else None
-        if condition is None or condition.size != 1:
-            raise UnsupportedError("If: which branch is taken is known only in a run")
-        span = node.attributes.get("then_branch" if bool(condition.ravel()[0]) else "else_branch")
-        if not isinstance(span, Span):
-            raise InputError("If without its branches")
-        graph = read_graph(self.builder.wire, span)
-        inner = scope_of(graph, scope.tensors)
-        scope.tensors.update({name: self.builder.load(stored) for name, stored in graph.initializers.items()})
-        self.check_operators(graph.nodes)
-        self.run(graph.nodes, inner, depth + 1)
-        return [_found(value.name, inner) for value in graph.outputs]
+        return [found(name, inner) for name in function.outputs]
 
     def _unknown(self, call: Call) -> list[Tensor]:
         """A layer that is listed and costs nothing, for each output."""
-        from simulator.workload.importers.onnx.inference import output_types
-
         results = []
         for shape, kind in output_types(call):
             op = Unknown(name=call.node.op, shape=self.builder.sample(shape))
@@ -210,10 +238,4 @@ def _filled(call: Call) -> Tensor:
 
 
 def _lookup(name: str, scope: Scope) -> Tensor | None:
-    return _found(name, scope) if name else None
-
-
-def _found(name: str, scope: Scope) -> Tensor:
-    if name not in scope.tensors:
-        raise InputError(f"nobody writes {name!r} before it is read (a cycle, or a file cut short)")
-    return scope.tensors[name]
+    return found(name, scope) if name else None
