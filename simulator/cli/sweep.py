@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 @click.option("--top", type=click.IntRange(1), help="The first rows alone.")
 @click.option("--pareto", metavar="COLUMNS", help="Rows that none beats: step.time_s,device.power_w; -COLUMN: larger.")
 @click.option(
-    "--plot", metavar="X,Y[,VALUE]", help="Lines, or a heat map of three columns, beside --out or in reports/."
+    "--plot",
+    metavar="X,Y[,VALUE]",
+    help="Lines, a heat map of three columns, or density:X,Y; in reports/ without --out.",
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="A .csv, .json or .parquet file.")
 @click.option("--resume", is_flag=True, help="Go on with the .csv file, or the folder, of an interrupted sweep.")

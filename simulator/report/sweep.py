@@ -24,6 +24,9 @@ DROPPED = (
 )  # fmt: skip
 PALETTE = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", INK, "#F0E442", GREY)
 MARKERS = "osD^vP*X"
+DENSITY = "density"
+CELLS = 40
+"""Cells from left to right."""
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:
@@ -82,23 +85,26 @@ def _cell(name: str, value: Any) -> str:
 
 
 def plot(frame: pd.DataFrame, columns: str, path: Path) -> None:
-    """A line of "x,y", a line for each other axis; or a heat map of "x,y,value", as PNG and SVG.
+    """Lines of "x,y", one for each other axis; a heat map of "x,y,value"; or how many configurations lie where, of
+    "density:x,y"; as PNG and SVG.
 
     Raises
     ------
     InputError
         For unknown columns, or another number of them.
     """
-    names = [name.strip() for name in columns.split(",")]
+    kind, colon, rest = columns.rpartition(":")
+    names = [name.strip() for name in rest.split(",")]
+    if (colon and kind != DENSITY) or len(names) not in ((2,) if colon else (2, 3)):
+        raise InputError(f"--plot {columns!r}: two columns for lines or {DENSITY}:X,Y, three for a heat map")
     for name in names:
         if name not in frame.columns:
             raise InputError(f"--plot {columns!r}: no column {name!r}; there are {', '.join(frame.columns)}")
-    if len(names) not in (2, 3):
-        raise InputError(f"--plot {columns!r}: two columns for lines, three for a heat map")
     known = frame.dropna(subset=names)
     if known.empty:
         raise InputError(f"--plot {columns!r}: no configuration has a value of all of them")
-    figure = _lines(known, names) if len(names) == 2 else _heat_map(known, names)
+    draw = _density if colon else _lines if len(names) == 2 else _heat_map
+    figure = draw(known, names)
     path.parent.mkdir(parents=True, exist_ok=True)
     save(figure, path.parent, path.stem)
 
@@ -142,6 +148,27 @@ def _scale(axes: Axes, frame: pd.DataFrame, names: list[str]) -> None:
         if len(numbers) == len(values) and max(numbers) > 20 * min(numbers):
             side("log")
             decades(axes, which)
+
+
+def _density(frame: pd.DataFrame, names: list[str]) -> Figure:
+    """Cells of the plane by the number of configurations in them, on logarithmic sides where values span decades."""
+    with styled():
+        figure = new_figure(f"{len(frame):,} configurations: {names[1]} over {names[0]}", [f"simulator {version()}"])
+        axes = figure.add_axes((0.1, 0.16, 0.72, 0.7))
+        sides = [_plain(frame[name]) for name in names]
+        if not all(isinstance(value, float) for side in sides for value in side[:1]):
+            raise InputError(f"--plot {DENSITY}:{','.join(names)}: both columns are numbers")
+        _scale(axes, frame, names)
+        looks: dict[str, Any] = {"xscale": axes.get_xscale(), "yscale": axes.get_yscale(), "cmap": "cividis"}
+        cells = axes.hexbin(*sides, gridsize=CELLS, mincnt=1, bins="log", linewidths=0.2, **looks)
+        axes.set(xlabel=names[0], ylabel=names[1])
+        axes.grid(color="#E5E5E5", linewidth=0.8)
+        axes.set_axisbelow(True)
+        _scale(axes, frame, names)  # again, since cells bring ticks of their own
+        bar = figure.colorbar(cells, cax=figure.add_axes((0.85, 0.16, 0.02, 0.7)), format="{x:,.0f}")
+        bar.ax.yaxis.set_minor_formatter("")
+        bar.set_label("configurations")
+        return figure
 
 
 def _heat_map(frame: pd.DataFrame, names: list[str]) -> Figure:

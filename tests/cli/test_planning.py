@@ -75,6 +75,8 @@ def test_filters_fronts_and_plots(simulate: Simulate, tmp_path: Path) -> None:
     assert (tmp_path / "rows.png").stat().st_size > 10_000
     simulate(*SWEEP, "--plot", "device,batch,step.time_s", "--out", str(tmp_path / "map.csv"))
     assert (tmp_path / "map.svg").stat().st_size > 5_000
+    simulate(*SWEEP, "--plot", "density:step.time_s,device.power_w", "--out", str(tmp_path / "cells.csv"))
+    assert (tmp_path / "cells.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,9 @@ def test_filters_fronts_and_plots(simulate: Simulate, tmp_path: Path) -> None:
         (("--where", "time < 1"), "unknown column"),
         (("--sort", "speed"), "unknown column"),
         (("--plot", "batch"), "two columns"),
+        (("--plot", "density:batch"), "two columns"),
+        (("--plot", "heat:batch,device"), "two columns"),
+        (("--plot", "density:device,batch"), "numbers"),
         (("--out", "rows.txt"), "ends in"),
         (("--precision", "fp23"), "fp23"),
         (("--resume",), "--resume needs --out"),
