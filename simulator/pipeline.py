@@ -226,6 +226,11 @@ def footprint_of(workload: Workload, device: Device, options: Options) -> Footpr
     return footprint(workload, batch, precision, capacity, _optimizer(options), reserve)
 
 
+def largest_batch(workload: Workload, device: Device, options: Options) -> int:
+    """The most samples of a step that the device's memory holds, in closed form; one where it holds none."""
+    return min(max(footprint_of(workload, device, replace(options, batch=1)).largest_batch, 1), LARGEST)
+
+
 def reserve_of(device: Device, options: Options) -> Reserve:
     """What the framework holds of the device's memory; nothing of a processor's."""
     return Reserve() if device.kind == PROCESSOR else load_framework(options.framework).reserve

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
 from simulator.cli.options import chosen_workload, workload_options
 from simulator.errors import InputError
 
@@ -19,12 +20,16 @@ VARIED = ("precision", "framework", "optimizer", "task", "fidelity", "batch")
 
 @click.command("compare")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[SUMMARY.JSON ...]")
-@click.option("--workload", multiple=True, metavar="NAME", help="One or several workloads.")
+@click.option("--workload", type=WORKLOAD, multiple=True, metavar="NAME", help="One or several workloads.")
 @workload_options
-@click.option("--device", multiple=True, metavar="NAME", help="One or several devices; NAME[KEY=VALUE,...] too.")
+@click.option(
+    "--device", type=DEVICE, multiple=True, metavar="NAME", help="One or several devices; NAME[KEY=VALUE,...] too."
+)
 @click.option("--batch", metavar="N,N", help="One or several batches.")
-@click.option("--precision", default="fp32", show_default=True, metavar="NAMES", help="One or several.")
-@click.option("--framework", default="pytorch", show_default=True, metavar="NAMES", help="One or several.")
+@click.option("--precision", type=PRECISION, default="fp32", show_default=True, metavar="NAMES", help="One or several.")
+@click.option(
+    "--framework", type=FRAMEWORK, default="pytorch", show_default=True, metavar="NAMES", help="One or several."
+)
 @click.option("--optimizer", default="sgd", show_default=True, metavar="NAMES", help="One or several.")
 @click.option("--task", default="train", show_default=True, metavar="NAMES", help="train, infer, or both.")
 @click.option("--fidelity", default="calibrated", show_default=True, metavar="NAMES", help="One or several.")

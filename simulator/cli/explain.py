@@ -6,19 +6,26 @@ from typing import Any
 
 import click
 
+from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
 from simulator.cli.options import chosen_workload, workload_options
 
 
 @click.command("explain")
-@click.option("--workload", required=True, metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE.")
+@click.option(
+    "--workload", type=WORKLOAD, required=True, metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE."
+)
 @workload_options
-@click.option("--device", required=True, metavar="NAME", help="Device: a name, NAME[KEY=VALUE,...] or a YAML file.")
+@click.option(
+    "--device", type=DEVICE, required=True, metavar="NAME", help="Device: a name, NAME[KEY=VALUE,...] or a YAML file."
+)
 @click.option("--layer", metavar="NAME", help="One layer instead of the whole step.")
 @click.option("--batch", type=click.IntRange(1), help="Samples a step.")
-@click.option("--precision", default="fp32", show_default=True, help="Number format.")
+@click.option("--precision", type=PRECISION, default="fp32", show_default=True, help="Number format.")
 @click.option("--task", default="train", show_default=True, help="train or infer.")
 @click.option("--optimizer", default="sgd", show_default=True, help="sgd or adam.")
-@click.option("--framework", default="pytorch", show_default=True, help="Software that issues the kernels.")
+@click.option(
+    "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value of the device.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
 def command(workload: str, device: str, layer: str | None, as_json: bool, **options: Any) -> None:

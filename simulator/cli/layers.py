@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from simulator.cli.completion import WORKLOAD
 from simulator.cli.options import chosen_workload, workload_options
 from simulator.errors import InputError, UnknownNameError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("layers")
-@click.argument("workload")
+@click.argument("workload", type=WORKLOAD)
 @workload_options
 @click.option("--count", default="exact", show_default=True, help="Operations as exact or as articles count them.")
 @click.option("--against", metavar="WORKLOAD", help="Compare with another source of the same network.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from simulator.cli.completion import DATASET, DEVICE, FRAMEWORK, HOST, LINK, PRECISION, SYSTEM, WORKLOAD
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from simulator.workload.workload import Workload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+LARGEST_BATCH = "max"
+"""The batch that is the largest that fits the device's memory."""
 
 
 class Batches(click.ParamType):  # type: ignore[type-arg]
@@ -24,16 +29,16 @@ class Batches(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         """A number where it is one."""
         text = str(value)
-        if ":" in text or "," in text:
+        if ":" in text or "," in text or text == LARGEST_BATCH:
             return text
         try:
             return int(text)
         except ValueError:
-            self.fail(f"{value!r} is not a valid integer.", param, ctx)
+            self.fail(f"{value!r} is not a valid integer, nor {LARGEST_BATCH!r}.", param, ctx)
 
 
 _WORKLOAD_OPTIONS = [
-    click.option("--dataset", help="Dataset of an epoch, such as imagenet, instead of the workload's."),
+    click.option("--dataset", type=DATASET, help="Dataset of an epoch, such as imagenet, instead of the workload's."),
     click.option("--samples", type=int, help="Samples of an epoch, instead of a dataset."),
     click.option("--image-size", type=int, help="Height and width of the input images.", metavar="PIXELS"),
     click.option("--sequence", type=int, help="Length of the input sequence.", metavar="TOKENS"),
@@ -62,28 +67,45 @@ _WORKLOAD_OPTIONS = [
 ]
 
 _RUN_OPTIONS = [
-    click.option("--workload", multiple=True, metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE."),
     click.option(
-        "--device",
+        "--workload",
+        type=WORKLOAD,
         multiple=True,
         metavar="NAME",
-        help="Device: a name, NAME[KEY=VALUE,...] or a YAML file; repeat to compare.",
+        help="Workload: a name, a YAML file, or FORMAT:FILE.",
+    ),
+    click.option(
+        "--device",
+        type=DEVICE,
+        multiple=True,
+        metavar="NAME",
+        help="Device: a name, NAME[KEY=VALUE,...] or a YAML file; repeat it, or write 'a100*', to compare.",
     ),
     click.option("--devices", type=int, default=1, show_default=True, help="How many of it step together."),
-    click.option("--link", metavar="NAME", help="What joins them, such as nvlink2 or pcie4."),
-    click.option("--system", metavar="NAME", help="Machines of several devices, such as dgx-a100-80gb."),
+    click.option("--link", type=LINK, metavar="NAME", help="What joins them, such as nvlink2 or pcie4."),
+    click.option("--system", type=SYSTEM, metavar="NAME", help="Machines of several devices, such as dgx-a100-80gb."),
     click.option("--nodes", type=int, default=1, show_default=True, help="Machines."),
-    click.option("--network", metavar="NAME", help="What joins machines, such as infiniband-hdr."),
-    click.option("--batch", type=Batches(), help="Samples a step, or 1:256:x2 for a curve of inference."),
+    click.option("--network", type=LINK, metavar="NAME", help="What joins machines, such as infiniband-hdr."),
+    click.option("--batch", type=Batches(), help="Samples a step; max: all that fit; 1:256:x2: a curve of inference."),
     click.option("--slo", metavar="TIME", help="The largest batch of inference within a latency, such as 50ms."),
-    click.option("--precision", default="fp32", show_default=True, help="fp32, tf32, amp, fp16, bf16, fp64 or int8."),
+    click.option(
+        "--precision",
+        type=PRECISION,
+        default="fp32",
+        show_default=True,
+        help="fp32, tf32, amp, fp16, bf16, fp64 or int8.",
+    ),
     click.option("--task", default="train", show_default=True, help="train or infer."),
     click.option("--epochs", type=int, help="Passes over the dataset.", show_default="1"),
     click.option("--optimizer", default="sgd", show_default=True, help="sgd (with momentum) or adam."),
     click.option("--fidelity", default="calibrated", show_default=True, help="napkin, roofline or calibrated."),
     click.option("--traffic", default="ideal", show_default=True, help="Memory traffic: ideal, cached or naive."),
-    click.option("--framework", default="pytorch", show_default=True, help="Software that issues the kernels."),
-    click.option("--host", default="", metavar="NAME", help="Its computer: server, desktop-2023 ..., or 35us a call."),
+    click.option(
+        "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
+    ),
+    click.option(
+        "--host", type=HOST, default="", metavar="NAME", help="Its computer: server, desktop-2023 ..., or 35us a call."
+    ),
     click.option("--count", default="exact", show_default=True, help="Operations as exact or as articles count them."),
     click.option("--memory", metavar="TECH:N", help="Another memory, such as hbm2:4."),
     click.option(

@@ -6,23 +6,30 @@ from typing import Any
 
 import click
 
+from simulator.cli.completion import DEVICE, FRAMEWORK, LINK, PRECISION, SYSTEM, WORKLOAD
 from simulator.cli.options import chosen_workload, workload_options
 from simulator.errors import InputError
 
 
 @click.command("parallel")
-@click.argument("workload")
+@click.argument("workload", type=WORKLOAD)
 @workload_options
-@click.option("--system", metavar="NAME", help="Machines of several devices, such as dgx-a100-80gb.")
+@click.option("--system", type=SYSTEM, metavar="NAME", help="Machines of several devices, such as dgx-a100-80gb.")
 @click.option("--nodes", type=int, default=1, show_default=True, help="Machines.")
-@click.option("--device", metavar="NAME", help="By hand, with --devices and --link, instead of a --system.")
+@click.option(
+    "--device", type=DEVICE, metavar="NAME", help="By hand, with --devices and --link, instead of a --system."
+)
 @click.option("--devices", type=int, default=1, show_default=True, help="How many of it.")
-@click.option("--link", metavar="NAME", help="What joins them, such as nvlink2 or pcie4.")
-@click.option("--network", metavar="NAME", help="What joins machines, such as infiniband-hdr.")
+@click.option("--link", type=LINK, metavar="NAME", help="What joins them, such as nvlink2 or pcie4.")
+@click.option("--network", type=LINK, metavar="NAME", help="What joins machines, such as infiniband-hdr.")
 @click.option("--batch", type=click.IntRange(1), required=True, help="Samples a step of all devices together.")
-@click.option("--precision", default="bf16", show_default=True, help="Number format of the training step.")
+@click.option(
+    "--precision", type=PRECISION, default="bf16", show_default=True, help="Number format of the training step."
+)
 @click.option("--optimizer", default="adam", show_default=True, help="What keeps state beside the weights.")
-@click.option("--framework", default="pytorch", show_default=True, help="Software that issues the kernels.")
+@click.option(
+    "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
+)
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Plans to show.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
 def command(workload: str, as_json: bool, top: int, **options: Any) -> None:

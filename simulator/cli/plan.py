@@ -6,25 +6,40 @@ from typing import Any
 
 import click
 
+from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
 from simulator.cli.options import chosen_workload, workload_options
 from simulator.errors import InputError
 
 
 @click.command("plan")
-@click.option("--workload", required=True, metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE.")
+@click.option(
+    "--workload", type=WORKLOAD, required=True, metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE."
+)
 @workload_options
-@click.option("--device", multiple=True, default=("*",), show_default=True, metavar="NAMES", help="Names or patterns.")
+@click.option(
+    "--device",
+    type=DEVICE,
+    multiple=True,
+    default=("*",),
+    show_default=True,
+    metavar="NAMES",
+    help="Names or patterns.",
+)
 @click.option("--devices", default="1:8", show_default=True, metavar="RANGE", help="How many: 1,8 or 1:64.")
 @click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, help="Passes over the dataset.")
 @click.option("--deadline", metavar="TIME", help="24h, 3d or 90min.")
 @click.option("--budget", metavar="USD", help="2000usd.")
 @click.option("--power", metavar="POWER", help="20kW, of the devices.")
 @click.option("--price", multiple=True, metavar="NAME=USD", help="A device's price an hour, instead of its profile's.")
-@click.option("--precision", default="fp32,amp", show_default=True, metavar="NAMES", help="To choose from.")
+@click.option(
+    "--precision", type=PRECISION, default="fp32,amp", show_default=True, metavar="NAMES", help="To choose from."
+)
 @click.option("--batch", type=click.IntRange(1), help="Samples of each device; the fastest that fits if unsaid.")
 @click.option("--task", default="train", show_default=True, help="train or infer.")
 @click.option("--optimizer", default="sgd", show_default=True, help="sgd or adam.")
-@click.option("--framework", default="pytorch", show_default=True, help="Software that issues the kernels.")
+@click.option(
+    "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
+)
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
 def command(workload: str, as_json: bool, **options: Any) -> None:
     """Which machines, and how many, finish in time, within a budget and a power limit, and how surely."""

@@ -57,12 +57,18 @@ def planned(options: dict[str, Any]) -> Planned:
     if len(options["workload"]) != 1 or len(devices) != 1:
         raise InputError("a plan is for one --workload on one --device, or a --system")
     device = load_device(devices[0], memory=options["memory"], overrides=options["overrides"])
+    _numbered(options)
     joined = cluster_of(options) or cluster(1, load_link("pcie4"))
     workload = chosen_workload(options["workload"][0], options)
     plan = plan_from(options, joined.devices)
     plan = _with_accumulation(plan, options, workload.batch)
     answer = simulate_plan(workload, device, options_of(options), joined, plan, options["global_batch"])
     return replace(answer, command=click.get_current_context().obj or "")
+
+
+def _numbered(options: dict[str, Any]) -> None:
+    if isinstance(options["batch"], str):
+        raise InputError(f"--batch {options['batch']} is of one device; give a plan a number")
 
 
 def plan_from(options: dict[str, Any], devices: int) -> Plan:

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
+from simulator.cli.completion import WORKLOAD
 from simulator.cli.options import chosen_workload, workload_options
 from simulator.errors import InputError
 
 
 @click.command("rewrite")
-@click.argument("workload")
+@click.argument("workload", type=WORKLOAD)
 @workload_options
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
 def command(workload: str, as_json: bool, **options: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli.options import BILL, PLAN, chosen_workload
+from simulator.cli.options import BILL, LARGEST_BATCH, PLAN, chosen_workload
 from simulator.errors import InputError, SimulatorError
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def run(options: dict[str, Any]) -> None:
     """Simulate, print the answer, write the report."""
-    if isinstance(options["batch"], str) or options["slo"]:
+    options = options | {"device": devices_of(options)}
+    if (isinstance(options["batch"], str) and options["batch"] != LARGEST_BATCH) or options["slo"]:
         run_curve(options)
         return
     if any(options[name] for name in PLAN) or options["zero"] == 0:
@@ -86,10 +87,10 @@ def _answers(options: dict[str, Any]) -> tuple[Simulation, list[Simulation | tup
         raise InputError("--workload is missing; `simulate workloads` lists them")
     if len(options["workload"]) > 1:
         raise InputError("--workload is given twice; ask for one at a time")
-    options = options | {"device": options["device"] or device_of_system(options["system"])}
     if not options["device"]:
         raise InputError("--device is missing; `simulate devices` lists them")
-    asked, workload = options_of(options), chosen_workload(options["workload"][0], options)
+    fixed = options | {"batch": None if options["batch"] == LARGEST_BATCH else options["batch"]}
+    asked, workload = options_of(fixed), chosen_workload(options["workload"][0], options)
     answers = [_answer(workload, name, options, asked) for name in options["device"]]
     ran = [answer for answer in answers if not isinstance(answer, tuple)]
     if not ran:
@@ -138,6 +139,17 @@ def options_of(options: dict[str, Any]) -> Options:
     return Options(**{name: options[name] for name in names})
 
 
+def devices_of(options: dict[str, Any]) -> tuple[str, ...]:
+    """The devices that are asked for, each that a pattern such as 'a100*' matches, or that of the system."""
+    given: tuple[str, ...] = options["device"] or device_of_system(options["system"])
+    if not any(sign in name for name in given for sign in "*?"):
+        return given
+    from simulator.device.device import FOLDER
+    from simulator.planning.ranges import names
+
+    return tuple(names(given, FOLDER))
+
+
 def device_of_system(system: str | None) -> tuple[str, ...]:
     if system is None:
         return ()
@@ -180,10 +192,12 @@ def _answer(
     """The answer for a device, or its name and why it cannot run the workload; an unknown name is an error."""
     from simulator.device.device import load_device
     from simulator.errors import OutOfMemoryError, UnsupportedError
-    from simulator.pipeline import simulate
+    from simulator.pipeline import largest_batch, simulate
 
     device = load_device(name, memory=options["memory"], overrides=options["overrides"])
     joined = cluster_of(options)
+    if options["batch"] == LARGEST_BATCH:
+        asked = replace(asked, batch=largest_batch(workload, device, asked))
     try:
         return replace(simulate(workload, device, asked, joined), command=click.get_current_context().obj or "")
     except (OutOfMemoryError, UnsupportedError) as error:

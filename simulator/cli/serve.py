@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from simulator.cli.completion import DEVICE, ENGINE, WORKLOAD
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,15 +17,17 @@ if TYPE_CHECKING:
 
 
 @click.command("serve")
-@click.option("--workload", required=True, metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE.")
-@click.option("--device", required=True, metavar="NAME", help="Device: a name or a YAML file.")
+@click.option(
+    "--workload", type=WORKLOAD, required=True, metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE."
+)
+@click.option("--device", type=DEVICE, required=True, metavar="NAME", help="Device: a name or a YAML file.")
 @click.option("--devices", type=int, default=1, show_default=True, help="Devices of one replica.")
 @click.option("--tp", "ways", type=int, help="Devices that share each layer; all of them if unsaid.")
 @click.option("--pp", "stages", type=int, help="Groups of layers, one after the other.")
 @click.option("--expert-parallel", "by_experts", is_flag=True, help="The devices share out whole experts.")
 @click.option("--precision", default="bf16", show_default=True, help="Weights: bf16, fp8, fp4, int8, int4, q4_k_m ...")
 @click.option("--kv", "cache", metavar="FORMAT", help="Numbers of the cache: fp16, fp8, int8 ...")
-@click.option("--engine", default="vllm", show_default=True, help="Software that serves.")
+@click.option("--engine", type=ENGINE, default="vllm", show_default=True, help="Software that serves.")
 @click.option("--input", "prompt", default="1024", show_default=True, help="Tokens of a prompt, or lognormal:MEAN,CV.")
 @click.option("--output", default="256", show_default=True, help="Tokens of an answer, or lognormal:MEAN,CV.")
 @click.option("--concurrency", metavar="N,N", help="Requests at a time; powers of two up to what fits if unsaid.")

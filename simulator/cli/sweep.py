@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,12 +20,21 @@ if TYPE_CHECKING:
 
 
 @click.command("sweep")
-@click.option("--workload", multiple=True, required=True, metavar="NAMES", help="Names, or patterns such as 'resnet*'.")
-@click.option("--device", multiple=True, required=True, metavar="NAMES", help="Names, or patterns such as 'a100*'.")
+@click.option(
+    "--workload",
+    type=WORKLOAD,
+    multiple=True,
+    required=True,
+    metavar="NAMES",
+    help="Names, or patterns such as 'resnet*'.",
+)
+@click.option(
+    "--device", type=DEVICE, multiple=True, required=True, metavar="NAMES", help="Names, or patterns such as 'a100*'."
+)
 @click.option("--batch", metavar="RANGE", help="16,32 or 16:512:x2; the workload's own if unsaid.")
 @click.option("--devices", default="1", show_default=True, metavar="RANGE", help="How many step together: 1:8.")
-@click.option("--precision", default="fp32", show_default=True, metavar="NAMES", help="fp32,amp ...")
-@click.option("--framework", metavar="NAMES", help="Software that issues the kernels.")
+@click.option("--precision", type=PRECISION, default="fp32", show_default=True, metavar="NAMES", help="fp32,amp ...")
+@click.option("--framework", type=FRAMEWORK, metavar="NAMES", help="Software that issues the kernels.")
 @click.option("--optimizer", metavar="NAMES", help="sgd,adam.")
 @click.option("--task", metavar="NAMES", help="train,infer.")
 @click.option("--fidelity", metavar="NAMES", help="napkin,roofline,calibrated.")
@@ -216,9 +226,11 @@ def _run(axes: Axes, out: Path | None, *, resume: bool) -> pd.DataFrame:
 
 def _append(found: Sequence[pd.DataFrame], path: Path) -> None:
     """The newest part to the file, which holds the others."""
+    from simulator.report.csv_text import write_frame
+
     first = len(found) == 1
     try:
-        found[-1].to_csv(path, index=False, header=first, mode="w" if first else "a")
+        write_frame(found[-1], path, header=first, mode="w" if first else "a")
     except OSError as error:
         raise InputError(f"--out {path}: cannot be written: {error.strerror or error}") from error
 

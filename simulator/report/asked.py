@@ -35,3 +35,13 @@ def no_interval(simulation: Simulation) -> str:
     """Why a calibrated time has no interval."""
     traffic = simulation.options.traffic
     return why_none(simulation.device) if traffic == "ideal" else f"no interval: --traffic {traffic} is a bound"
+
+
+def utilisation_words(mfu: float, peak: str) -> str:
+    """What share of a peak is used; above all of it, that operations are counted of which fewer are done."""
+    if mfu <= 1:
+        return f"{mfu:.0%} of the {peak} used (MFU)"
+    return (
+        f"operations counted are {mfu:.0%} of what the {peak} does in that time (MFU): fewer are done, by Winograd's "
+        "algorithm, or some beside the units of that peak"
+    )

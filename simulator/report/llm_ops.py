@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.calibration.llm_ops import OpCase
+from simulator.report.csv_text import write_frame
 from simulator.report.listing import Row, print_table
 from simulator.report.tables import markdown_table
 
@@ -96,7 +97,7 @@ def _entries(cases: Sequence[OpCase]) -> list[dict[str, Any]]:
 def write_ops(cases: Sequence[OpCase], out: Path) -> None:
     """`tables.md` and `cases.csv` in a folder."""
     out.mkdir(parents=True, exist_ok=True)
-    ops_frame(cases).to_csv(out / "cases.csv", index=False)
+    write_frame(ops_frame(cases), out / "cases.csv")
     parts = ["# Predicted against measured kernels of a served model"]
     for title, rows in _tables(cases).items():
         if rows:

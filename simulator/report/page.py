@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from simulator.pipeline import Simulation
-from simulator.report.asked import asked_line, no_interval
+from simulator.report.asked import asked_line, no_interval, utilisation_words
 from simulator.report.comparison import Other, comparison_rows, failure_lines, total_s, waiting_lines
 from simulator.report.roofs import roofs_of
 from simulator.report.style import BOUNDS, binding, machine, percent, setting, version
@@ -121,7 +121,7 @@ def _why(simulation: Simulation) -> str:
         f"The step is bound by **{BOUNDS[step.bound][0]}**: its kernels wait {shares}. It does {work} "
         f"and moves {moved}: {intensity:.3g} FLOP/byte, {side} the ridge of {ridge:.3g} FLOP/byte "
         f"where {si(roofs.memory.datasheet, 'B/s')} feed {si(peak, 'FLOP/s')}. It reaches "
-        f"{si(step.flops / step.time_s, 'FLOP/s')}; products of matrices use {percent(step.mfu)} of their peak (MFU)."
+        f"{si(step.flops / step.time_s, 'FLOP/s')}; {utilisation_words(step.mfu, 'peak of products of matrices')}."
     )
 
 

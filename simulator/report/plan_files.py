@@ -7,6 +7,7 @@ from pathlib import Path
 from simulator.errors import InputError
 from simulator.planned import Planned
 from simulator.report import plan_figures as figures
+from simulator.report.csv_text import write_frame
 from simulator.report.plan import plan_summary, stage_rows
 from simulator.report.plan_trace import write_trace
 from simulator.report.style import save
@@ -38,6 +39,6 @@ def _write(answer: Planned, folder: Path) -> None:
     save(figures.memory_figure(answer), folder, "memory")
     if answer.plan.pipeline > 1:
         save(figures.timeline_figure(answer), folder, "timeline")
-    pd.DataFrame(stage_rows(answer)).to_csv(folder / "stages.csv", index=False)
+    write_frame(pd.DataFrame(stage_rows(answer)), folder / "stages.csv")
     write_trace(answer, folder / "trace.json")
     (folder / "summary.json").write_text(json_text(plan_summary(answer)) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ import numpy as np
 from simulator.execution.bill import JOULES_PER_KWH
 from simulator.pipeline import Simulation, operations_per_sample
 from simulator.planning.hints import precision_hint
-from simulator.report.asked import asked_line, no_interval
+from simulator.report.asked import asked_line, no_interval, utilisation_words
 from simulator.report.comparison import (
     UNIMPORTANT,
     Other,
@@ -187,11 +187,8 @@ def bound_line(simulation: Simulation) -> str:
     """What the time waits for."""
     step = simulation.step
     shares = ", ".join(f"{step.bound_shares[bound]:.0%} {bound.name.lower()}" for bound in binding(step))
-    peak = simulation.device.peak[simulation.matrix_peak]
-    return (
-        f"bound by {step.bound.name.lower()} (of the time: {shares}); "
-        f"{step.mfu:.0%} of the {si(peak, 'FLOP/s')} {simulation.matrix_peak} peak used (MFU)"
-    )
+    peak = f"{si(simulation.device.peak[simulation.matrix_peak], 'FLOP/s')} {simulation.matrix_peak} peak"
+    return f"bound by {step.bound.name.lower()} (of the time: {shares}); {utilisation_words(step.mfu, peak)}"
 
 
 def memory_line(simulation: Simulation) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.calibration.served import ServedCase
+from simulator.report.csv_text import write_frame
 from simulator.report.listing import Row, print_table
 from simulator.report.tables import markdown_table
 
@@ -74,7 +75,7 @@ def write_served(cases: Sequence[ServedCase], out: Path) -> None:
     """`tables.md` and `cases.csv` in a folder."""
     out.mkdir(parents=True, exist_ok=True)
     frame = served_frame(cases)
-    frame.to_csv(out / "cases.csv", index=False)
+    write_frame(frame, out / "cases.csv")
     parts = ["# Predicted against measured serving"]
     for title, rows in _tables(frame).items():
         if rows:

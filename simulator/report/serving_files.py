@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import InputError
+from simulator.report.csv_text import write_frame
 from simulator.report.serving import serving_summary
 from simulator.serving.answer import Serving
 from simulator.serving.traffic import QueueAnswer
@@ -45,11 +46,11 @@ def _write(answer: Serving, queue: QueueAnswer | None, folder: Path) -> None:
     save(figures.throughput_figure(answer, queue.promise if queue else None), folder, "throughput")
     save(figures.roofline_figure(answer), folder, "roofline")
     save(figures.memory_figure(answer), folder, "memory")
-    pd.DataFrame([asdict(point) for point in answer.points]).to_csv(folder / "concurrency.csv", index=False)
+    write_frame(pd.DataFrame([asdict(point) for point in answer.points]), folder / "concurrency.csv")
     (folder / "summary.json").write_text(json_text(serving_summary(answer, queue)) + "\n", encoding="utf-8")
     if queue is not None:
         save(figures.latency_figure(answer, queue), folder, "latency")
-        _requests(queue).to_csv(folder / "requests.csv", index=False)
+        write_frame(_requests(queue), folder / "requests.csv")
         (folder / "trace.json").write_text(json.dumps(trace(queue)), encoding="utf-8")
 
 

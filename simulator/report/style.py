@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import sys
 import warnings
@@ -77,6 +78,8 @@ _PNG = {"compress_level": 1}
 @contextmanager
 def styled() -> Iterator[None]:
     """Drawing and saving inside it follow the house look, whatever the user's matplotlibrc says."""
+    # Where its own folder cannot be written, matplotlib says so and goes on in a temporary one: no reader's concern.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib import rc_context, rcParamsDefault
 
     settings: Any = {key: value for key, value in rcParamsDefault.items() if not key.startswith(("backend", "_"))}

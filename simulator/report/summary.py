@@ -140,6 +140,7 @@ def _device(simulation: Simulation) -> dict[str, Any]:
 def _step(simulation: Simulation) -> dict[str, Any]:
     step = simulation.step
     return {
+        "batch": step.batch,
         "time_s": step.time_s,
         "forward_s": step.forward_s,
         "backward_s": step.backward_s,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError
+from simulator.report.csv_text import write_frame
 from simulator.report.listing import print_table
 from simulator.report.style import BLUE, GREY, INK, ORANGE, decades, new_figure, save, styled, version
 from simulator.units import binary_bytes, duration
@@ -42,7 +43,7 @@ def write(frame: pd.DataFrame, path: Path) -> None:
         raise InputError(f"--out {path}: a name that ends in {', '.join(kinds)}")
     try:
         if path.suffix == ".csv":
-            frame.to_csv(path, index=False)
+            write_frame(frame, path)
         elif path.suffix == ".json":
             path.write_text(as_json(frame) + "\n", encoding="utf-8")
         else:

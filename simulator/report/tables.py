@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Simulation
+from simulator.report.csv_text import literal
 from simulator.report.groups import phases
 from simulator.roofline.times import Bound
 
@@ -41,7 +43,7 @@ def write_layers(simulation: Simulation, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows(layer_rows(simulation))
+        writer.writerows([literal(value) for value in row] for row in layer_rows(simulation))
 
 
 def layer_rows(simulation: Simulation) -> Iterator[tuple[Any, ...]]:
@@ -69,8 +71,8 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], righ
 
 
 def cell(value: object) -> str:
-    """Text that cannot end a table's cell."""
-    return " ".join(str(value).split()).replace("|", "\\|")
+    """Text that cannot end a table's cell, nor be taken for markup."""
+    return escape(" ".join(str(value).split()), quote=False).replace("|", "\\|")
 
 
 def _number(value: float | str) -> float | int | str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.calibration.trained import TrainedCase, framework_of
+from simulator.report.csv_text import write_frame
 from simulator.report.listing import Row, print_table
 from simulator.report.tables import markdown_table
 
@@ -91,7 +92,7 @@ def write_trained(cases: Sequence[TrainedCase], out: Path) -> None:
     """`plans.md` and `plans.csv` in a folder."""
     out.mkdir(parents=True, exist_ok=True)
     frame = trained_frame(cases)
-    frame.to_csv(out / "plans.csv", index=False)
+    write_frame(frame, out / "plans.csv")
     parts = ["# Predicted against measured training on many devices"]
     for title, rows in _tables(frame).items():
         if rows:

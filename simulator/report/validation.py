@@ -11,6 +11,7 @@ from typing import Any
 
 from simulator.calibration.changes import Comparison
 from simulator.calibration.validation import Case, Errors, by_batch, column_of, errors, grouped
+from simulator.report.csv_text import literal
 from simulator.report.listing import Row, print_table
 from simulator.report.moved import comparison_summary, comparison_tables
 from simulator.report.parity import write_parity
@@ -178,7 +179,7 @@ def write_validation(found: Validation, out: Path) -> None:
     with (out / "cases.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(CASE_KEYS)
-        writer.writerows(_case(case).values() for case in found.cases)
+        writer.writerows([literal(value) for value in _case(case).values()] for case in found.cases)
     (out / "tables.md").write_text(validation_page(found), encoding="utf-8")
     write_parity(found.cases, "family" if tuple(found.by) == GROUPS else found.by[0], out)
 

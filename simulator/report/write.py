@@ -32,6 +32,7 @@ def write_report(simulation: Simulation, others: Sequence[Other], out: Path) -> 
     """
     target = out / re.sub(r"[^\w.+-]+", "_", f"{simulation.workload.name}-{machine(simulation)}")
     fresh = out / f".{target.name}.{os.getpid()}.new"
+    _clear_abandoned(out)
     try:
         if target.exists() and not target.is_dir():
             raise InputError(f"{target} is a file where the report's folder should be; move it or choose another --out")
@@ -45,6 +46,34 @@ def write_report(simulation: Simulation, others: Sequence[Other], out: Path) -> 
     except OSError as error:
         raise InputError(f"cannot write the report to {target}: {error.strerror or error}") from error
     return target
+
+
+_BUILT = re.compile(r"\.(.+)\.(\d+)\.(new|old)")
+"""Folders in the making, and reports on their way out: the report's name, the process, which of the two."""
+
+
+def _clear_abandoned(out: Path) -> None:
+    """Remove what killed runs left in the folder, and put a report back that one of them had just moved away."""
+    with suppress(OSError):
+        for folder in sorted(out.iterdir()):
+            match = _BUILT.fullmatch(folder.name)
+            if match is None or not folder.is_dir() or _lives(int(match[2])):
+                continue
+            if match[3] == "old" and not (out / match[1]).exists():
+                folder.rename(out / match[1])
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    """Whether a process of this number runs."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 def _write_files(simulation: Simulation, others: Sequence[Other], folder: Path) -> None:

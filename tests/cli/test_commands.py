@@ -147,3 +147,30 @@ def test_a_runs_bill_is_asked_for(simulate: Simulate) -> None:
     assert bill["interrupted"] is None
     assert "give --mtbf" in simulate(*words, "--checkpoint", "30s").stderr
     assert "--pue" in simulate(*words, "--pue", "0.5").stderr
+
+
+def test_a_pattern_compares_all_devices_that_match(simulate: Simulate) -> None:
+    answer = simulate("--workload", "lenet5", "--device", "v100*", "--device", "t4", "--json", "--no-report").json()
+    names = [answer["device"]["name"], *(one["device"]["name"] for one in answer["others"])]
+    expected = [name for name in catalog.names("hardware_profiles/devices") if name.startswith("v100")]
+    assert names == [*expected, "t4"]
+    assert "unknown device" in simulate("--workload", "lenet5", "--device", "zz*").stderr
+
+
+def test_the_largest_batch_fills_the_memory(simulate: Simulate) -> None:
+    words = ("--workload", "resnet50", "--device", "t4", "--no-report")
+    answer = simulate(*words, "--batch", "max", "--json").json()
+    largest = answer["options"]["batch"]
+    assert largest == answer["memory"]["largest_batch"] > 16
+    assert simulate(*words, "--batch", str(largest + 1)).code == 2
+    plan = ("--devices", "2", "--link", "pcie3", "--parallel", "dp=2")
+    assert "number" in simulate(*words, "--batch", "max", *plan).stderr
+    both = simulate(*words, "--device", "a100-pcie-40gb", "--batch", "max", "--json").json()
+    assert both["others"][0]["step"]["batch"] > both["step"]["batch"] == largest
+    assert "'max'" in simulate(*words, "--batch", "most").stderr
+
+
+def test_more_operations_than_the_peak_does_are_called_what_they_are(simulate: Simulate) -> None:
+    text = " ".join(simulate("--workload", "vgg16", "--device", "v100", "--batch", "64", "--no-report").stdout.split())
+    assert "fewer are done, by Winograd's algorithm" in text
+    assert "peak used (MFU)" not in text

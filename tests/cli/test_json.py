@@ -40,7 +40,17 @@ MAIN = {
         "asked",
         "command",
     },
-    "step": {"time_s", "forward_s", "backward_s", "update_s", "communication_s", "samples_per_s", "bound", "mfu"},
+    "step": {
+        "batch",
+        "time_s",
+        "forward_s",
+        "backward_s",
+        "update_s",
+        "communication_s",
+        "samples_per_s",
+        "bound",
+        "mfu",
+    },
     "run": {"steps_per_epoch", "epoch_s", "epochs", "total_s"},
     "memory": {
         "total_bytes",

@@ -1,0 +1,53 @@
+"""Names that a shell completes: `eval "$(_SIMULATE_COMPLETE=bash_source simulate)"`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+from click.shell_completion import CompletionItem
+
+
+@dataclass(frozen=True)
+class Name(click.ParamType):  # type: ignore[type-arg]
+    """A name of something shipped, or several between commas; anything else is text that a command judges.
+
+    kind : a data folder, or "precisions".
+    """
+
+    kind: str
+    name: str = "text"
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Names and aliases that begin so, each after what stands before the last comma; files where none does."""
+        before, comma, begun = incomplete.rpartition(",")
+        found = [f"{before}{comma}{name}" for name in sorted(self._known()) if name.startswith(begun)]
+        return [CompletionItem(name) for name in found] or [CompletionItem(incomplete, type="file")]
+
+    def _known(self) -> Iterator[str]:
+        if self.kind == "precisions":
+            from simulator.precision import PRECISIONS
+
+            yield from PRECISIONS
+            return
+        from simulator import catalog
+
+        yield from catalog.names(self.kind)
+        yield from catalog.aliases(self.kind)
+
+
+WORKLOAD = Name("workloads")
+DATASET = Name("workloads/datasets")
+DEVICE = Name("hardware_profiles/devices")
+FRAMEWORK = Name("hardware_profiles/frameworks")
+ENGINE = Name("hardware_profiles/engines")
+SYSTEM = Name("hardware_profiles/systems")
+LINK = Name("hardware_profiles/links")
+HOST = Name("hardware_profiles/hosts")
+PRECISION = Name("precisions")
