@@ -210,7 +210,20 @@ def convert(value: Any, struct: Any, where: str) -> Any:
         text = _one_line(error).replace("Object", "the file").replace("`$.", "`").replace(" - at `$`", "")
         unknown = re.search(r"unknown field `([^`]*)`", text)
         hint = suggestion(unknown[1], sorted(_field_names(struct))) if unknown else ""
-        raise InputError(f"{where}: {text}{hint}") from error
+        raise InputError(f"{where}: {text}{_found(value, text)}{hint}") from error
+
+
+def _found(value: Any, text: str) -> str:
+    """What stands at the key path that an error of range names."""
+    path = re.search(r" - at `([^`]+)`$", text)
+    if path is None or ", got " in text:
+        return ""
+    try:
+        for key in re.findall(r"[^.\[\]]+", path[1]):
+            value = value[int(key) if isinstance(value, list) else key]
+    except (KeyError, IndexError, ValueError, TypeError):
+        return ""
+    return f", found {str(value)[:60]}"
 
 
 def _field_names(struct: Any) -> set[str]:

@@ -63,6 +63,9 @@ _WORKLOAD_OPTIONS = [
     click.option(
         "--apply", multiple=True, metavar="REWRITE", help="lowrank:fc6=256, channels:conv*=0.5, quantize:int8 ..."
     ),
+    click.option(
+        "--max-layers", type=click.IntRange(1), metavar="N", help="Most layers of a YAML network.  [default: 10^6]"
+    ),
     click.option("--allow-unknown", is_flag=True, help="Keep operations without a cost rule, listed and uncounted."),
 ]
 
@@ -216,6 +219,7 @@ def chosen_request(options: dict[str, Any]) -> Request:
         trace=options["trace"],
         boxes=options["boxes"],
         trips=options["trips"],
+        max_layers=options["max_layers"],
     )
 
 

@@ -62,6 +62,8 @@ def sweep_to_folder(axes: Axes, client: Client, folder: Path, done: Callable[[in
     futures = [client.submit(_write, part, path, schema, pure=False, retries=RETRIES) for part, path in waiting]
     for future in as_completed(futures):
         done(future.result())
+    for unfinished in folder.glob(".part-*"):  # of workers that were killed as they wrote
+        unfinished.unlink(missing_ok=True)
     return len(axes)
 
 

@@ -13,10 +13,9 @@ from simulator.units import parse
 from simulator.workload import families, importers
 from simulator.workload.dataset import custom_dataset, in_samples_of, load_dataset
 from simulator.workload.importers import Request
-from simulator.workload.workload import INPUT, Network, Workload, check_inputs
+from simulator.workload.workload import INPUT, MOST_LAYERS, Network, Workload, check_inputs, too_many_layers
 
 FOLDER = "workloads"
-MAX_LAYERS = 100_000
 
 
 Size = Annotated[int, Meta(ge=1)]
@@ -131,7 +130,8 @@ def read_workload(content: dict[str, Any], where: str, request: Request | None =
     if ("family" in rest) == ("layers" in rest):
         raise InputError(f"{where}: write either `family` and its parameters, or `layers`")
     header: Header = catalog.convert(common, Header, where)
-    net = Network(check_inputs(_input_shapes(header, asked, where), where))
+    most = asked.max_layers or MOST_LAYERS
+    net = Network(check_inputs(_input_shapes(header, asked, where), where), most_layers=most)
     if asked.attention is not None and "family" in rest:
         rest["attention"] = asked.attention
     if asked.classes is not None:
@@ -185,13 +185,26 @@ def _fill(net: Network, rest: dict[str, Any], where: str) -> None:
     layers = rest["layers"]
     if not isinstance(layers, list) or not layers:
         raise InputError("`layers` must be a list of at least one layer")
+    if _count(layers) > net.most_layers:
+        raise too_many_layers(net.most_layers)
     _add_layers(net, layers, Scope())
+
+
+def _count(items: list[Any]) -> int:
+    """Layers that a list makes, repeats unrolled, without making them."""
+    return sum(_times(item) for item in items)
+
+
+def _times(item: Any) -> int:
+    repeat = item.get("repeat") if isinstance(item, dict) else None
+    if not isinstance(repeat, dict):
+        return 1
+    times, layers = repeat.get("times"), repeat.get("layers")
+    return times * _count(layers) if isinstance(times, int) and isinstance(layers, list) else 1
 
 
 def _add_layers(net: Network, items: list[Any], scope: Scope) -> None:
     for item in items:
-        if len(net.layers) > MAX_LAYERS:
-            raise InputError(f"more than {MAX_LAYERS} layers")
         kind, arguments = _kind_and_arguments(item)
         if kind == "repeat":
             repeat: Repeat = catalog.convert(arguments, Repeat, "repeat")

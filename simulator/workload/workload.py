@@ -143,12 +143,22 @@ class Workload:
         return from_module(model, example_inputs, asked)
 
 
+MOST_LAYERS = 10**6
+"""Layers that a network has at most, unless more are asked for: a few words in a file can ask for any number."""
+
+
+def too_many_layers(most: int) -> InputError:
+    """The error of a network that has more."""
+    return InputError(f"more than {most:,} layers; --max-layers allows more")
+
+
 @dataclass
 class Network:
     """A workload in the making: `add` layers, then take `layers`."""
 
     inputs: Shapes
     layers: list[Layer] = field(default_factory=list)
+    most_layers: int = MOST_LAYERS
     _known: dict[tuple[Op, Shapes], tuple[Shape, int]] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -159,8 +169,10 @@ class Network:
         Raises
         ------
         InputError
-            Naming the layer, if the inputs do not fit the operation or the name is taken.
+            Naming the layer, if the inputs do not fit the operation, the name is taken, or there are too many layers.
         """
+        if len(self.layers) >= self.most_layers:
+            raise too_many_layers(self.most_layers)
         label = name or self._free_name(op.kind)
         origins = sources or (self.last,)
         shapes = tuple(self.shape(source) for source in origins)

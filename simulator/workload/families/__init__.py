@@ -77,5 +77,5 @@ def build(name: str, arguments: dict[str, Any], net: Network, where: str) -> Non
     values = convert(arguments, parameters(function), where)
     try:
         function(net, **msgspec.structs.asdict(values))
-    except (IndexError, ZeroDivisionError) as error:
+    except (ArithmeticError, IndexError, ValueError) as error:
         raise InputError(f"{where}: the parameters of {name} do not fit together: {error}") from error

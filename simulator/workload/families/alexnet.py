@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from simulator.errors import InputError
 from simulator.op.activation import Dropout, Relu
 from simulator.op.base import Op
 from simulator.op.combine import Flatten
@@ -15,6 +14,7 @@ from simulator.op.normalization import LocalResponseNorm
 from simulator.op.pooling import AdaptiveAveragePool, MaxPool
 from simulator.workload.families import family
 from simulator.workload.families.blocks import classifier
+from simulator.workload.families.ranges import FiveWidths, Size
 from simulator.workload.workload import Network
 
 WINDOWS = ((11, 4, 2, True), (5, 1, 2, True), (3, 1, 1, False), (3, 1, 1, False), (3, 1, 1, True))
@@ -29,8 +29,8 @@ def alexnet(
     net: Network,
     *,
     variant: Literal["caffe", "torchvision", "mxnet"] = "caffe",
-    widths: Sequence[int] = (64, 192, 384, 256, 256),
-    classes: int = 1000,
+    widths: FiveWidths = (64, 192, 384, 256, 256),
+    classes: Size = 1000,
 ) -> None:
     """Five convolutions and three linear layers.
 
@@ -70,8 +70,6 @@ def _published(net: Network, classes: int, *, one_column: bool) -> None:
 
 
 def _one_column(net: Network, widths: Sequence[int], classes: int) -> None:
-    if len(widths) != len(WINDOWS):
-        raise InputError(f"alexnet: widths are those of {len(WINDOWS)} convolutions, found {len(widths)}")
     position = 0
     for out, (kernel, stride, padding, pool) in zip(widths, WINDOWS, strict=True):
         net.add(Convolution(out=out, kernel=kernel, stride=stride, padding=padding), name=f"features.{position}")

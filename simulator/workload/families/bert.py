@@ -10,13 +10,11 @@ from simulator.op.layer_norm import LayerNorm
 from simulator.op.linear import Linear
 from simulator.op.sequence import Embedding, First, PositionEmbedding, TiedLinear
 from simulator.workload.families import family
+from simulator.workload.families.ranges import Depth, Rate, Size
 from simulator.workload.families.transformer import (
-    Depth,
     FeedForward,
     Heads,
     Mode,
-    Rate,
-    Size,
     Style,
     dropped,
     feed_forward,

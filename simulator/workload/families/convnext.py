@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simulator.errors import InputError
 from simulator.op.activation import Gelu
 from simulator.op.combine import Add, Flatten
 from simulator.op.convolution import Convolution
@@ -13,6 +14,7 @@ from simulator.op.rearrange import ToImage, ToPositions
 from simulator.op.stochastic_depth import DropPath
 from simulator.workload.families import family
 from simulator.workload.families.blocks import classifier
+from simulator.workload.families.ranges import Rate, Size, StageBlocks, StageWidths
 from simulator.workload.workload import Network
 
 EXPANSION = 4
@@ -20,13 +22,15 @@ EXPANSION = 4
 
 @family("convnext")
 def convnext(
-    net: Network, *, blocks: list[int], widths: list[int], drop_path: float = 0.1, classes: int = 1000
+    net: Network, *, blocks: StageBlocks, widths: StageWidths, drop_path: Rate = 0.1, classes: Size = 1000
 ) -> None:
     """Stages of depthwise 7x7, layer normalisation, and two linear layers over the channels of each pixel.
 
     `drop_path`: the last block's rate of stochastic depth; it rises in proportion from zero at the first.
     Source: Liu et al., "A ConvNet for the 2020s", CVPR 2022, figure 4; torchvision's layer names.
     """
+    if len(blocks) != len(widths):
+        raise InputError(f"`blocks` and `widths` have one number a stage, found {len(blocks)} and {len(widths)}")
     net.add(Convolution(out=widths[0], kernel=4, stride=4), name="features.0.0")
     net.add(LayerNorm(), name="features.0.1")
     number = 0

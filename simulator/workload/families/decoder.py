@@ -15,14 +15,12 @@ from simulator.op.sequence import Embedding, PositionEmbedding, TiedLinear
 from simulator.workload.families import family
 from simulator.workload.families.latent import Latent, latent_attention
 from simulator.workload.families.mixture import Mixture, experts
+from simulator.workload.families.ranges import Depth, Rate, Size
 from simulator.workload.families.transformer import (
-    Depth,
     FeedForward,
     Heads,
     Mode,
     NormName,
-    Rate,
-    Size,
     Style,
     dropped,
     feed_forward,

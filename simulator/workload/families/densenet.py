@@ -8,6 +8,7 @@ from simulator.op.normalization import BatchNorm
 from simulator.op.pooling import AveragePool, MaxPool
 from simulator.workload.families import family
 from simulator.workload.families.blocks import centred, conv_block, pooled_classifier
+from simulator.workload.families.ranges import Size, StageBlocks
 from simulator.workload.workload import Network
 
 BOTTLENECK = 4
@@ -15,7 +16,7 @@ BOTTLENECK = 4
 
 
 @family("densenet")
-def densenet(net: Network, *, blocks: list[int], growth: int = 32, stem: int = 64, classes: int = 1000) -> None:
+def densenet(net: Network, *, blocks: StageBlocks, growth: Size = 32, stem: Size = 64, classes: Size = 1000) -> None:
     """Dense blocks with transitions that halve channels and sides; normalisation and ReLU before each convolution.
 
     A layer copies the features before it into one tensor, as the framework's concatenation does.

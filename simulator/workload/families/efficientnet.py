@@ -8,6 +8,7 @@ from simulator.op.activation import Sigmoid, Silu
 from simulator.workload.families import family
 from simulator.workload.families.blocks import centred, conv_block, numbered, pooled_classifier, rounded_width
 from simulator.workload.families.inverted_residual import InvertedResidual, inverted_residual
+from simulator.workload.families.ranges import Multiplier, Rate, Size
 from simulator.workload.workload import Network
 
 STAGES = (
@@ -30,7 +31,7 @@ DROP_PATH = 0.2
 
 @family("efficientnet")
 def efficientnet(
-    net: Network, *, width: float = 1.0, depth: float = 1.0, dropout: float = 0.2, classes: int = 1000
+    net: Network, *, width: Multiplier = 1.0, depth: Multiplier = 1.0, dropout: Rate = 0.2, classes: Size = 1000
 ) -> None:
     """Inverted residuals with SiLU and squeeze-and-excitation; channels times `width`, blocks of a stage times `depth`.
 

@@ -12,6 +12,7 @@ from simulator.op.pooling import GlobalPool, MaxPool
 from simulator.workload.families import family
 from simulator.workload.families.blocks import classifier, pooled_classifier
 from simulator.workload.families.inception_modules import Unit, module, unit
+from simulator.workload.families.ranges import Size
 from simulator.workload.workload import Network
 
 INCEPTIONS: dict[str, tuple[int, int, int, int, int, int]] = {
@@ -32,7 +33,7 @@ POOL_BRANCH = MaxPool(kernel=3, stride=1, padding=1, ceil=True)
 
 
 @family("googlenet")
-def googlenet(net: Network, *, variant: Literal["caffe", "torchvision"] = "caffe", classes: int = 1000) -> None:
+def googlenet(net: Network, *, variant: Literal["caffe", "torchvision"] = "caffe", classes: Size = 1000) -> None:
     """Nine inception modules; the main classifier only, without the two auxiliary ones.
 
     `caffe`: as published, with biases and local response normalisation. `torchvision`: batch normalisation instead of

@@ -8,6 +8,7 @@ from simulator.op.pooling import MaxPool
 from simulator.workload.families import family
 from simulator.workload.families.blocks import pooled_classifier
 from simulator.workload.families.inception_modules import AVERAGE, Branch, Unit, module, unit
+from simulator.workload.families.ranges import Size
 from simulator.workload.workload import Network
 
 POOL = MaxPool(kernel=3, stride=2, ceil=True)
@@ -45,7 +46,7 @@ MODULES = {
 
 
 @family("inception_bn")
-def inception_bn(net: Network, *, classes: int = 1000) -> None:
+def inception_bn(net: Network, *, classes: Size = 1000) -> None:
     """Ten inception modules; convolutions keep their bias beside batch normalisation, as the released networks do.
 
     Source: Ioffe, Szegedy, "Batch Normalization", 2015, arXiv 1502.03167, figure 5.

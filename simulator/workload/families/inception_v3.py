@@ -5,13 +5,14 @@ from __future__ import annotations
 from simulator.workload.families import family
 from simulator.workload.families.blocks import pooled_classifier
 from simulator.workload.families.inception_modules import AVERAGE, REDUCE, Branch, Fork, Unit, module, unit
+from simulator.workload.families.ranges import Size
 from simulator.workload.workload import Network
 
 ROW, COLUMN = (1, 7), (7, 1)
 
 
 @family("inception_v3")
-def inception_v3(net: Network, *, classes: int = 1000) -> None:
+def inception_v3(net: Network, *, classes: Size = 1000) -> None:
     """Eleven inception modules with factorised kernels, 299 x 299; without the auxiliary classifier.
 
     Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016, table 1, as released

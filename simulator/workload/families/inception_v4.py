@@ -5,13 +5,14 @@ from __future__ import annotations
 from simulator.workload.families import family
 from simulator.workload.families.blocks import pooled_classifier
 from simulator.workload.families.inception_modules import AVERAGE, REDUCE, Branch, Fork, Unit, module, unit
+from simulator.workload.families.ranges import Size
 from simulator.workload.workload import Network
 
 ROW, COLUMN = (1, 7), (7, 1)
 
 
 @family("inception_v4")
-def inception_v4(net: Network, *, classes: int = 1000) -> None:
+def inception_v4(net: Network, *, classes: Size = 1000) -> None:
     """A branching stem, then 4, 7 and 3 inception modules with reductions between, 299 x 299.
 
     Source: Szegedy, Ioffe, Vanhoucke, Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual Connections on

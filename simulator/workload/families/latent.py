@@ -8,7 +8,8 @@ from simulator.op.elementwise import JoinHeads, Rotary
 from simulator.op.key_selection import KeySelection
 from simulator.op.layer_norm import LayerNorm, RmsNorm
 from simulator.op.linear import Linear
-from simulator.workload.families.transformer import Count, Size, Style, attention_op
+from simulator.workload.families.ranges import Count, Size
+from simulator.workload.families.transformer import Style, attention_op
 from simulator.workload.workload import Network
 
 

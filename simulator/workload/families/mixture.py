@@ -9,7 +9,8 @@ from simulator.op.combine import Add
 from simulator.op.elementwise import Multiply
 from simulator.op.experts import ActivationName, Experts, Route
 from simulator.op.linear import Linear
-from simulator.workload.families.transformer import Count, FeedForward, Size, feed_forward
+from simulator.workload.families.ranges import Count, Size
+from simulator.workload.families.transformer import FeedForward, feed_forward
 from simulator.workload.workload import Network
 
 

@@ -7,6 +7,7 @@ from simulator.op.combine import Add
 from simulator.op.convolution import Convolution
 from simulator.workload.families import family
 from simulator.workload.families.blocks import centred, conv_block, numbered, pooled_classifier, rounded_width
+from simulator.workload.families.ranges import Multiplier, Size
 from simulator.workload.workload import Network
 
 V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
@@ -27,7 +28,7 @@ MNASNET_STAGES = (
 
 
 @family("mobilenet_v1")
-def mobilenet_v1(net: Network, *, classes: int = 1000) -> None:
+def mobilenet_v1(net: Network, *, classes: Size = 1000) -> None:
     """Depthwise-separable convolutions: 3x3 depthwise, then 1x1. Layer names are timm's.
 
     Source: Howard et al., "MobileNets", 2017, arXiv 1704.04861, table 1.
@@ -46,7 +47,7 @@ def _named(prefix: str, kind: str, number: int) -> tuple[str, str, str]:
 
 
 @family("mobilenet_v2")
-def mobilenet_v2(net: Network, *, classes: int = 1000) -> None:
+def mobilenet_v2(net: Network, *, classes: Size = 1000) -> None:
     """Inverted residuals: 1x1 expansion, 3x3 depthwise, linear 1x1 projection.
 
     Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, table 2.
@@ -77,7 +78,7 @@ def _inverted_residual(net: Network, prefix: str, expansion: int, channels: int,
 
 
 @family("mnasnet")
-def mnasnet(net: Network, *, width: float = 1.0, classes: int = 1000) -> None:
+def mnasnet(net: Network, *, width: Multiplier = 1.0, classes: Size = 1000) -> None:
     """Inverted residuals with kernels of 3 and 5 found by search; all channels times `width`, to multiples of 8.
 
     Source: Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", CVPR 2019; torchvision's.

@@ -11,6 +11,7 @@ from simulator.op.pooling import GlobalPool
 from simulator.workload.families import family
 from simulator.workload.families.blocks import centred, classifier, conv_block, numbered, rounded_width
 from simulator.workload.families.inverted_residual import InvertedResidual, inverted_residual
+from simulator.workload.families.ranges import Size
 from simulator.workload.workload import Network
 
 Row = tuple[int, int, int, bool, bool, int]
@@ -55,7 +56,7 @@ HIDDEN = {"large": 1280, "small": 1024}
 
 
 @family("mobilenet_v3")
-def mobilenet_v3(net: Network, *, variant: Literal["large", "small"] = "large", classes: int = 1000) -> None:
+def mobilenet_v3(net: Network, *, variant: Literal["large", "small"] = "large", classes: Size = 1000) -> None:
     """Inverted residuals found by search, with hard swish and squeeze-and-excitation to a quarter of the channels.
 
     Source: Howard et al., "Searching for MobileNetV3", ICCV 2019, tables 1 and 2; torchvision's layer names.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from itertools import groupby
 from math import log
+from typing import Annotated
+
+from msgspec import Meta
 
 from simulator.op.activation import Relu
 from simulator.op.combine import Add
 from simulator.workload.families import family
 from simulator.workload.families.blocks import centred, conv_block, pooled_classifier, squeeze_excite
+from simulator.workload.families.ranges import Blocks, Share, Size
 from simulator.workload.workload import Network
 
 STEM = 32
@@ -19,13 +23,13 @@ WIDTH_MULTIPLE = 8
 def regnet(
     net: Network,
     *,
-    depth: int,
-    initial_width: int,
-    slope: float,
-    factor: float,
-    group_width: int,
-    squeeze: float = 0.0,
-    classes: int = 1000,
+    depth: Blocks,
+    initial_width: Size,
+    slope: Annotated[float, Meta(ge=0, le=10_000)],
+    factor: Annotated[float, Meta(ge=1.01, le=100)],
+    group_width: Size,
+    squeeze: Share = 0.0,
+    classes: Size = 1000,
 ) -> None:
     """Four stages of bottlenecks of one width: 1x1, grouped 3x3 with the stride, squeeze-and-excitation, 1x1.
 

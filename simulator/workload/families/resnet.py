@@ -9,6 +9,7 @@ from simulator.op.combine import Add
 from simulator.op.pooling import MaxPool
 from simulator.workload.families import family
 from simulator.workload.families.blocks import conv_bn, pooled_classifier
+from simulator.workload.families.ranges import Size, StageBlocks
 from simulator.workload.workload import Network
 
 
@@ -16,12 +17,12 @@ from simulator.workload.workload import Network
 def resnet(
     net: Network,
     *,
-    blocks: list[int],
+    blocks: StageBlocks,
     block: Literal["basic", "bottleneck"] = "bottleneck",
     stride_in: Literal["1x1", "3x3"] = "3x3",
-    groups: int = 1,
-    base_width: int = 64,
-    classes: int = 1000,
+    groups: Size = 1,
+    base_width: Size = 64,
+    classes: Size = 1000,
 ) -> None:
     """Four stages of residual blocks.
 

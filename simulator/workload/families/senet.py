@@ -11,6 +11,7 @@ from simulator.op.normalization import BatchNorm
 from simulator.op.pooling import GlobalPool, MaxPool
 from simulator.workload.families import family
 from simulator.workload.families.blocks import classifier, conv_bn, squeeze_excite
+from simulator.workload.families.ranges import Size, StageBlocks
 from simulator.workload.workload import Network
 
 
@@ -30,12 +31,12 @@ class Bottleneck(NamedTuple):
 def senet(
     net: Network,
     *,
-    blocks: list[int],
-    groups: int = 64,
-    reduction: int = 16,
+    blocks: StageBlocks,
+    groups: Size = 64,
+    reduction: Size = 16,
     variant: Literal["senet", "resnet", "resnext"] = "senet",
-    base_width: int = 4,
-    classes: int = 1000,
+    base_width: Size = 4,
+    classes: Size = 1000,
 ) -> None:
     """Four stages of bottlenecks, each closed by squeeze-and-excitation before the shortcut is added.
 

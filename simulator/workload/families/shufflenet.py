@@ -7,6 +7,7 @@ from simulator.op.pooling import MaxPool
 from simulator.op.rearrange import ChannelShuffle, ChannelSlice
 from simulator.workload.families import family
 from simulator.workload.families.blocks import centred, conv_block, numbered, pooled_classifier
+from simulator.workload.families.ranges import FiveWidths, Size
 from simulator.workload.workload import Network
 
 REPEATS = (4, 8, 4)
@@ -14,7 +15,7 @@ REPEATS = (4, 8, 4)
 
 
 @family("shufflenet_v2")
-def shufflenet_v2(net: Network, *, widths: list[int], classes: int = 1000) -> None:
+def shufflenet_v2(net: Network, *, widths: FiveWidths, classes: Size = 1000) -> None:
     """Units that split the channels, compute on one half, join and shuffle; `widths`: stem, three stages, last 1x1.
 
     Source: Ma, Zhang, Zheng, Sun, "ShuffleNet V2", ECCV 2018, table 5; torchvision's layer names.

@@ -9,6 +9,7 @@ from simulator.op.combine import Concat, Flatten
 from simulator.op.convolution import Convolution
 from simulator.op.pooling import GlobalPool, MaxPool
 from simulator.workload.families import family
+from simulator.workload.families.ranges import Size
 from simulator.workload.workload import Network
 
 
@@ -26,7 +27,7 @@ FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 25
 
 
 @family("squeezenet")
-def squeezenet(net: Network, *, version: Literal["1.0", "1.1"] = "1.0", classes: int = 1000) -> None:
+def squeezenet(net: Network, *, version: Literal["1.0", "1.1"] = "1.0", classes: Size = 1000) -> None:
     """Fire modules: a 1x1 squeeze, then 1x1 and 3x3 expansions side by side; the classifier is a 1x1 convolution.
 
     Version 1.1 has a smaller stem and earlier pooling. Layer names are torchvision's.

@@ -15,16 +15,8 @@ from simulator.op.sequence import MeanPositions, Reorder, Tokens
 from simulator.op.stochastic_depth import DropPath
 from simulator.workload.families import family
 from simulator.workload.families.blocks import classifier
-from simulator.workload.families.transformer import (
-    Depth,
-    FeedForward,
-    Mode,
-    Rate,
-    Size,
-    attention_op,
-    feed_forward,
-    residual,
-)
+from simulator.workload.families.ranges import Depth, Rate, Size
+from simulator.workload.families.transformer import FeedForward, Mode, attention_op, feed_forward, residual
 from simulator.workload.workload import INPUT, Network
 
 

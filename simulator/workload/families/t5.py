@@ -11,12 +11,10 @@ from simulator.op.layer_norm import RmsNorm
 from simulator.op.linear import Linear
 from simulator.op.sequence import Embedding, TiedLinear
 from simulator.workload.families import family
+from simulator.workload.families.ranges import Depth, Rate, Size
 from simulator.workload.families.transformer import (
-    Depth,
     FeedForward,
     Mode,
-    Rate,
-    Size,
     Style,
     attention_op,
     dropped,

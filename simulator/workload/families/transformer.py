@@ -19,18 +19,13 @@ from simulator.op.experts import ACTIVATIONS, ActivationName
 from simulator.op.fused_attention import FusedAttention
 from simulator.op.layer_norm import LayerNorm, RmsNorm
 from simulator.op.linear import Linear
+from simulator.workload.families.ranges import Rate, Share, Size
 from simulator.workload.workload import Network
 
 Mode = Literal["eager", "fused"]
 """How attention runs: kernels with the scores in memory, or one kernel."""
 
 NormName = Literal["rms", "layer"]
-
-Size = Annotated[int, Meta(ge=1, le=2**30)]
-Count = Annotated[int, Meta(ge=0, le=2**30)]
-Depth = Annotated[int, Meta(ge=1, le=10_000)]
-Rate = Annotated[float, Meta(ge=0, lt=1)]
-Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Heads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

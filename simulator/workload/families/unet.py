@@ -10,13 +10,14 @@ from simulator.op.rearrange import ZeroPad
 from simulator.op.resample import TransposedConvolution, Upsample
 from simulator.workload.families import family
 from simulator.workload.families.blocks import centred, conv_block, numbered
+from simulator.workload.families.ranges import Size
 from simulator.workload.workload import Network
 
 WIDTHS = (64, 128, 256, 512, 1024)
 
 
 @family("unet")
-def unet(net: Network, *, bilinear: bool = False, classes: int = 2) -> None:
+def unet(net: Network, *, bilinear: bool = False, classes: Size = 2) -> None:
     """Pairs of padded 3x3 convolutions with batch normalisation; sides halved four times and doubled four times.
 
     The decoder doubles sides by transposed convolutions, or by interpolation (`bilinear`), which halves the widths of

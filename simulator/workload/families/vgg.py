@@ -10,6 +10,7 @@ from simulator.op.normalization import BatchNorm
 from simulator.op.pooling import AdaptiveAveragePool, MaxPool
 from simulator.workload.families import family
 from simulator.workload.families.blocks import classifier
+from simulator.workload.families.ranges import Size, StageBlocks
 from simulator.workload.workload import Network
 
 GRID = (7, 7)
@@ -18,7 +19,7 @@ GRID = (7, 7)
 
 @family("vgg")
 def vgg(
-    net: Network, *, stages: list[int], batch_norm: bool = False, convolutional: bool = False, classes: int = 1000
+    net: Network, *, stages: StageBlocks, batch_norm: bool = False, convolutional: bool = False, classes: Size = 1000
 ) -> None:
     """Stages of 3x3 convolutions (64, 128, 256, 512, 512 wide), each closed by a 2x2 maximum; three linear layers.
 

@@ -8,13 +8,11 @@ from simulator.op.layer_norm import LayerNorm
 from simulator.op.sequence import First, PositionEmbedding, Tokens
 from simulator.workload.families import family
 from simulator.workload.families.blocks import classifier
+from simulator.workload.families.ranges import Depth, Rate, Size
 from simulator.workload.families.transformer import (
-    Depth,
     FeedForward,
     Heads,
     Mode,
-    Rate,
-    Size,
     Style,
     dropped,
     feed_forward,

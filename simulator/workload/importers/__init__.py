@@ -46,6 +46,7 @@ class Request:
     training : whether the network must train (True) or only infer (False); None where either will do.
     boxes : entries that a detector's selections keep at most (boxes, regions), which its values decide.
     trips : how often a loop runs that only a run ends.
+    max_layers : of a network written in YAML.
     trace : "real" computes the values that a network's control flow asks for, on random numbers.
     """
 
@@ -60,6 +61,7 @@ class Request:
     trace: Literal["meta", "real"] = "meta"
     boxes: int | None = None
     trips: int | None = None
+    max_layers: int | None = None
 
 
 ENDINGS = {".prototxt": "caffe", ".pbtxt": "caffe", ".onnx": "onnx", ".json": "hf"}
