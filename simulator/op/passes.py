@@ -22,6 +22,7 @@ class Pass:
     gradient : FLOPs of the pass back, which reads the output's gradient and writes the input's; None where the output
         does not change smoothly with the input, as places and noise do not. [FLOP]
     kept : elements that the pass back reads beside the gradient. [elements]
+    loss : whether it belongs to training only.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Pass:
     gradient: int | None = None
     kept: int = 0
     op_class: OpClass = OpClass.ELEMENTWISE
+    loss: bool = False
 
     def op(self) -> Traced:
         """The operation."""
@@ -46,6 +48,7 @@ class Pass:
             inference_kernels=(forward,),
             backward_kernels=() if self.gradient is None else (self._backward(size, self.gradient),),
             kept=kept,
+            loss=self.loss,
         )
 
     def _backward(self, size: int, flops: int) -> Kernel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -181,6 +181,14 @@ class Network:
             raise InputError(f"layer {label!r} stands twice")
         self._names[label] = len(self.layers)
         self.layers.append(Layer(label, op, origins, shapes, output, parameters))
+        return len(self.layers) - 1
+
+    def append(self, layer: Layer) -> int:
+        """Append a layer whose shapes are known, its parameters counted, and return its handle."""
+        if layer.name in self._names:
+            raise InputError(f"layer {layer.name!r} stands twice")
+        self._names[layer.name] = len(self.layers)
+        self.layers.append(replace(layer, parameters=sum(layer.op.parameter_sizes(layer.inputs))))
         return len(self.layers) - 1
 
     def _shape_and_parameters(self, op: Op, shapes: Shapes, label: str) -> tuple[Shape, int]:

@@ -48,6 +48,6 @@ def workload_of(definition: Definition, request: Request) -> Workload:
         layers=tuple(builder.net.layers),
         dataset=load_dataset(name) if (name := dataset_name(definition)) else NO_DATASET,
         batch=builder.batch,
-        description=f"Caffe network, phase {definition.state.phase}",
+        description="; ".join([f"Caffe network, phase {definition.state.phase}", *builder.remarks]),
         source=definition.where,
     )

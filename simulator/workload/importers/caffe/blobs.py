@@ -13,6 +13,7 @@ from simulator.op.base import MAX_ELEMENTS, Shape
 from simulator.workload.importers import Request
 from simulator.workload.importers.caffe.data import data_shapes
 from simulator.workload.importers.caffe.definition import CaffeLayer, Definition
+from simulator.workload.importers.caffe.rarer import LEAST_BOTTOMS, RARER, REGIONS, Context
 from simulator.workload.importers.caffe.shapes import LOSSES, METRICS, RULES, SAME, Blobs
 from simulator.workload.importers.caffe.splits import insert_splits
 
@@ -27,8 +28,10 @@ class Placed:
     automatic: bool = False
 
 
-def place(definition: Definition, request: Request) -> list[Placed]:
+def place(definition: Definition, request: Request, *, counted: bool = True) -> list[Placed]:
     """All layers, Caffe's Splits among them, with the shapes of their blobs.
+
+    Where work is `counted`, regions of an image are as many as a run may find; else one, as Caffe sets them up.
 
     Raises
     ------
@@ -38,10 +41,12 @@ def place(definition: Definition, request: Request) -> list[Placed]:
         For a layer whose shape rule is not known, unless `request.allow_unknown`.
     """
     shapes: dict[str, Shape] = {}
+    context = Context(definition.state.phase, counted, request.boxes)
     result = []
     for layer in insert_splits(definition.layers):
         bottoms = [shapes[blob] for blob in layer.bottoms]
-        tops = _tops(layer, bottoms, definition, request)
+        tops = _tops(layer, bottoms, context, request)
+        tops = data_shapes(layer, definition, request) if tops is None else tops
         automatic = layer.type in LOSSES and not layer.tops
         if len(tops) < len(layer.tops):
             raise layer.error(f"{layer.type} writes {len(tops)} blobs, found {len(layer.tops)} tops")
@@ -57,20 +62,27 @@ def place(definition: Definition, request: Request) -> list[Placed]:
     return result
 
 
-def _tops(layer: CaffeLayer, bottoms: Blobs, definition: Definition, request: Request) -> Blobs:
-    """Shapes of a layer's tops."""
-    if not bottoms and layer.type not in SAME and layer.type not in RULES:
-        return data_shapes(layer, definition, request)
-    if not bottoms:
-        raise layer.error(f"{layer.type} needs a bottom")
-    known = layer.type in SAME or layer.type in RULES
-    if not layer.tops and known and layer.type not in LOSSES | METRICS:
+_KNOWN = SAME | RULES.keys() | RARER.keys() | REGIONS.keys() - {"Python"}
+
+
+def _tops(layer: CaffeLayer, bottoms: Blobs, context: Context, request: Request) -> Blobs | None:
+    """Shapes of a layer's tops; None for one that reads data."""
+    if not bottoms and layer.type not in _KNOWN:
+        return None
+    least = LEAST_BOTTOMS.get(layer.type, 1)
+    if len(bottoms) < least:
+        needed = "a bottom" if least == 1 else f"{least} bottoms"
+        raise layer.error(f"{layer.type} needs {needed}")
+    if not layer.tops and layer.type in _KNOWN - LOSSES - METRICS:
         raise layer.error(f"{layer.type} needs a top")
     if layer.type in SAME:
         return [bottoms[0]] * (len(layer.tops) if layer.type == "Split" else 1)
-    rule = RULES.get(layer.type)
+    shapes = REGIONS[layer.type](layer, bottoms, context) if layer.type in REGIONS else None
+    rule = RULES.get(layer.type) or RARER.get(layer.type)
     if rule is not None:
-        return rule(layer, bottoms)
+        shapes = rule(layer, bottoms)
+    if shapes is not None:
+        return shapes
     if request.allow_unknown:
         return [bottoms[0]] * len(layer.tops)
     raise UnsupportedError(f"{layer.error(f'no rule for layers of type {layer.type!r}')} (--allow-unknown goes on)")

@@ -17,6 +17,9 @@ from simulator.workload.importers.caffe.prototext import Message
 KNOWN_DATA: dict[str, Shape] = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 """Sample shapes by the dataset's name."""
 
+PYTHON_IMAGE: Shape = (3, 600, 1000)
+"""py-faster-rcnn's largest image: TRAIN.SCALES and TRAIN.MAX_SIZE."""
+
 _MARKS = re.compile(r"(?<![a-z])(?:(?P<mnist>mnist|lenet)|(?P<cifar10>cifar[-_]?10(?!\d)))", re.IGNORECASE)
 """Words that betray a dataset; GoogLeNet and MobileNet are not LeNet."""
 
@@ -61,7 +64,21 @@ def data_shapes(layer: CaffeLayer, definition: Definition, request: Request) -> 
         sample: Shape = tuple(block.integer(side, 1, 1) for side in ("channels", "height", "width"))
     else:
         sample = _sample(layer, definition, request)
-    return [(batch, *requested(sample, request, layer)), *[(batch,)] * (len(layer.tops) - 1)]
+    shape = (batch, *requested(sample, request, layer))
+    return [shape, *(_beside(layer, top, shape) for top in layer.tops[1:])]
+
+
+_BESIDE: dict[str, Shape] = {"im_info": (1, 3), "gt_boxes": (1, 4), "rois": (1, 5)}
+"""What py-faster-rcnn's data layer sets up beside the image: height, width and scale; one labelled box; one region."""
+
+
+def _beside(layer: CaffeLayer, top: str, data: Shape) -> Shape:
+    """A further top: a label a sample, a pixel, or a box (image, class, instance, corners, difficult)."""
+    if layer.type == "AnnotatedData":
+        return (1, 1, 1, 8)
+    if layer.type == "DenseImageData":
+        return (data[0], 1, *data[2:])
+    return _BESIDE.get(top, (data[0],)) if layer.type == "Python" else (data[0],)
 
 
 def requested(sample: Shape, request: Request, layer: CaffeLayer) -> Shape:
@@ -110,7 +127,10 @@ def _sample(layer: CaffeLayer, definition: Definition, request: Request) -> Shap
     known = KNOWN_DATA.get(dataset_name(definition) or "")
     crop = _size(layer)
     if crop is not None:
-        return (_channels(layer, known), *crop)
+        frames = [block.integer("new_length", 1, 1) for block in _blocks(layer) if "new_length" in block]
+        return (_channels(layer, known), *frames[:1], *crop)
+    if layer.type == "Python":
+        return PYTHON_IMAGE
     if known is not None:
         return known
     raise InputError(f"{layer.error(f'{layer.type} does not say how large a sample is')}; pass --input 3,227,227")

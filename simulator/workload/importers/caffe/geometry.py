@@ -7,24 +7,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, prod
+from typing import NamedTuple
 
 from simulator.op.base import Shape
 from simulator.workload.importers.caffe.definition import CaffeLayer
 from simulator.workload.importers.caffe.prototext import Message
 
-Sides = tuple[int, int]
-Image = tuple[int, int, int, int]
+Sides = tuple[int, ...]
+"""One number for each side of an image: (height, width), or (frames, height, width) of a film."""
 
 _FILLERS = ("weight_filler", "bias_filler", "engine")
+_TEMPORAL = ("kernel_depth", "temporal_stride", "temporal_pad")
+"""The first of three sides, as C3D's own Caffe writes it."""
 _CONVOLUTION_FIELDS = (
     *("num_output", "bias_term", "pad", "kernel_size", "group", "stride", "dilation", "axis", "force_nd_im2col"),
-    *("pad_h", "pad_w", "kernel_h", "kernel_w", "stride_h", "stride_w", *_FILLERS),
+    *("pad_h", "pad_w", "kernel_h", "kernel_w", "stride_h", "stride_w", *_FILLERS, *_TEMPORAL),
 )
 _POOLING_FIELDS = (
     *("pool", "pad", "pad_h", "pad_w", "kernel_size", "kernel_h", "kernel_w", "stride", "stride_h", "stride_w"),
-    *("engine", "global_pooling", "round_mode", "ceil_mode"),
+    *("engine", "global_pooling", "round_mode", "ceil_mode", *_TEMPORAL),
 )
+
+
+def flat(sides: Sides) -> tuple[int, int]:
+    """Any number of sides as (height, width): a row, or the slices of a volume below each other."""
+    return prod(sides[:-1]), sides[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +60,23 @@ class PoolingGeometry:
     whole: bool
 
 
-def convolution_geometry(layer: CaffeLayer, channels: int) -> ConvolutionGeometry:
-    """Kernel, stride, padding, dilation and groups of a (de)convolution."""
+def convolution_geometry(layer: CaffeLayer, image: Shape, *, outputs: bool = True) -> ConvolutionGeometry:
+    """Kernel, stride, padding, dilation and groups of a (de)convolution over (batch, channels, sides).
+
+    Without `outputs` the windows alone, which need no number of them.
+    """
+    channels, rank = image[1], len(image) - 2
     block = layer.block("convolution_param")
     block.only(_CONVOLUTION_FIELDS, "convolution_param")
-    if block.integer("axis", 1, -(2**31)) not in (1, -3):
+    if block.integer("axis", 1, -(2**31)) not in (1, 1 - len(image)):
         raise layer.error("a convolution over another axis than the channels is not supported")
     depthwise = layer.type == "ConvolutionDepthwise"
     geometry = ConvolutionGeometry(
-        out=block.integer("num_output", channels if depthwise else 0, 1),
-        kernel=_sides(layer, block, "kernel_size", "kernel", 0),
-        stride=_sides(layer, block, "stride", "stride", 1),
-        padding=_sides(layer, block, "pad", "pad", 0),
-        dilation=_sides(layer, block, "dilation", "", 1),
+        out=block.integer("num_output", 0 if outputs and not depthwise else channels, 1),
+        kernel=_sides(layer, block, _KERNEL, rank),
+        stride=_sides(layer, block, _STRIDE, rank),
+        padding=_sides(layer, block, _PAD, rank),
+        dilation=_sides(layer, block, _DILATION, rank),
         groups=channels if depthwise else block.integer("group", 1, 1),
         bias=block.flag("bias_term", default=True),
     )
@@ -79,15 +91,16 @@ def convolution_geometry(layer: CaffeLayer, channels: int) -> ConvolutionGeometr
 
 
 def pooling_geometry(layer: CaffeLayer, size: Sides) -> PoolingGeometry:
-    """Window of a pooling layer over an image of (height, width)."""
+    """Window of a pooling layer over an image of these sides."""
+    rank = len(size)
     block = layer.block("pooling_param")
     block.only(_POOLING_FIELDS, "pooling_param")
     whole = block.flag("global_pooling")
     geometry = PoolingGeometry(
         method=block.choice("pool", ("MAX", "AVE", "STOCHASTIC"), "MAX"),
-        kernel=size if whole else _sides(layer, block, "kernel_size", "kernel", 0),
-        stride=_sides(layer, block, "stride", "stride", 1),
-        padding=_sides(layer, block, "pad", "pad", 0),
+        kernel=size if whole else _sides(layer, block, _KERNEL, rank),
+        stride=_sides(layer, block, _STRIDE, rank),
+        padding=_sides(layer, block, _PAD, rank),
         ceil=block.choice("round_mode", ("CEIL", "FLOOR"), "CEIL") == "CEIL" and block.flag("ceil_mode", default=True),
         whole=whole,
     )
@@ -98,22 +111,39 @@ def pooling_geometry(layer: CaffeLayer, size: Sides) -> PoolingGeometry:
     return geometry
 
 
-def _sides(layer: CaffeLayer, block: Message, name: str, stem: str, default: int) -> Sides:
-    """(height, width) from `kernel_h` and `kernel_w`, or from one or two values of `kernel_size`."""
-    high, wide = f"{stem}_h", f"{stem}_w"
-    if stem and (high in block or wide in block):
-        if name in block:
-            raise layer.error(f"write either {name} or {high} and {wide}, not both")
-        return block.integer(high, default), block.integer(wide, default)
-    values = block.integers(name) or [default]
-    if len(values) > 2:
-        raise layer.error(f"{name} has {len(values)} values; only images of height and width are supported")
-    return values[0], values[-1]
+class _Field(NamedTuple):
+    """A field of one value a side: its name, the stem of `kernel_h`, the first side's own name, what it is unsaid."""
+
+    name: str
+    stem: str
+    temporal: str
+    default: int
 
 
-def convolved(layer: CaffeLayer, image: Image) -> Shape:
-    """(batch, out, height, width), sides rounded down."""
-    geometry = convolution_geometry(layer, image[1])
+_KERNEL = _Field("kernel_size", "kernel", "kernel_depth", 0)
+_STRIDE = _Field("stride", "stride", "temporal_stride", 1)
+_PAD = _Field("pad", "pad", "temporal_pad", 0)
+_DILATION = _Field("dilation", "", "", 1)
+
+
+def _sides(layer: CaffeLayer, block: Message, field: _Field, rank: int) -> Sides:
+    """One value a side: `kernel_h` and `kernel_w`, one `kernel_size` for all sides, or one for each."""
+    high, wide = f"{field.stem}_h", f"{field.stem}_w"
+    if field.stem and rank == 2 and (high in block or wide in block):
+        if field.name in block:
+            raise layer.error(f"write either {field.name} or {high} and {wide}, not both")
+        return block.integer(high, field.default), block.integer(wide, field.default)
+    values = block.integers(field.name) or [field.default]
+    if field.temporal and any(name in block for name in _TEMPORAL) and len(values) == 1:
+        return block.integer(field.temporal, field.default), *values * (rank - 1)
+    if len(values) not in (1, rank):
+        raise layer.error(f"{field.name} has {len(values)} values for {rank} sides")
+    return tuple(values * (rank if len(values) == 1 else 1))
+
+
+def convolved(layer: CaffeLayer, image: Shape, *, outputs: bool = True) -> Shape:
+    """(batch, out, sides), rounded down."""
+    geometry = convolution_geometry(layer, image, outputs=outputs)
     sides = [
         (size + 2 * geometry.padding[axis] - geometry.dilation[axis] * (geometry.kernel[axis] - 1) - 1)
         // geometry.stride[axis]
@@ -123,9 +153,9 @@ def convolved(layer: CaffeLayer, image: Image) -> Shape:
     return (image[0], geometry.out, *sides)
 
 
-def deconvolved(layer: CaffeLayer, image: Image) -> Shape:
-    """(batch, out, height, width): stride * (size - 1) + dilated kernel - 2 * padding."""
-    geometry = convolution_geometry(layer, image[1])
+def deconvolved(layer: CaffeLayer, image: Shape) -> Shape:
+    """(batch, out, sides): stride * (size - 1) + dilated kernel - 2 * padding."""
+    geometry = convolution_geometry(layer, image)
     sides = [
         geometry.stride[axis] * (size - 1)
         + geometry.dilation[axis] * (geometry.kernel[axis] - 1)
@@ -136,11 +166,11 @@ def deconvolved(layer: CaffeLayer, image: Image) -> Shape:
     return (image[0], geometry.out, *sides)
 
 
-def pooled(layer: CaffeLayer, image: Image) -> Shape:
-    """(batch, channels, height, width): rounded up, a window that would start in the padding left out."""
-    geometry = pooling_geometry(layer, (image[2], image[3]))
+def pooled(layer: CaffeLayer, image: Shape) -> Shape:
+    """(batch, channels, sides): rounded up, a window that would start in the padding left out."""
+    geometry = pooling_geometry(layer, image[2:])
     if geometry.whole:
-        return (image[0], image[1], 1, 1)
+        return (*image[:2], *(1 for _ in image[2:]))
     sides = []
     for axis, size in enumerate(image[2:]):
         padding, stride = geometry.padding[axis], geometry.stride[axis]

@@ -10,10 +10,12 @@ from simulator.op.base import Op
 from simulator.op.combine import Add, Concat, Flatten, Scale
 from simulator.op.distance_loss import DistanceLoss
 from simulator.op.elementwise import Multiply
+from simulator.op.kernel import Kernel, OpClass, Phase, Role, each, once
 from simulator.op.normalization import BatchNorm, ChannelAffine
 from simulator.op.rearrange import ChannelSlice
 from simulator.op.reshape import Cut, Reduce, Reshape
 from simulator.op.tensor import Binary, Move
+from simulator.op.traced import Traced
 from simulator.workload.importers.caffe.blobs import Placed
 from simulator.workload.importers.caffe.builder import Builder
 from simulator.workload.importers.caffe.layers import Translator, single
@@ -45,12 +47,53 @@ def product(builder: Builder, placed: Placed, *, bias: bool) -> None:
     elif len(first) == 4 and second[:2] == first[:2] and prod(second[2:]) == 1:
         op = Scale()
     else:
-        text = f"a scale of {list(first)} by {list(second)} has no cost rule"
-        raise UnsupportedError(str(placed.layer.error(text)))
+        op = Binary(function="multiply")
+        second_shape = spread(placed, "scale_param")
+        sources = [builder.source(placed), builder.source(placed, 1)]
+        shapes = (builder.sample(placed.layer, first), second_shape, builder.sample(placed.layer, first))
+        _biased(builder, placed, builder.place(placed, op, sources, shapes), bias=bias)
+        return
     handle = builder.add(placed, op, builder.source(placed), builder.source(placed, 1))
+    _biased(builder, placed, handle, bias=bias)
+
+
+def _biased(builder: Builder, placed: Placed, handle: int, *, bias: bool) -> None:
     if bias:
         handle = builder.add(placed, ChannelAffine(scale=False), handle, suffix="/bias")
     builder.finish(placed, builder.check(placed, handle))
+
+
+def spread(placed: Placed, block: str) -> tuple[int, ...]:
+    """The second blob of a Scale or Bias as it fits the first: its sides from `axis` on, repeated along the others."""
+    first, second = placed.bottoms[:2]
+    axis = axis_in(placed.layer, block, first) if second else 0
+    if first[axis : axis + len(second)] != second:
+        raise placed.layer.error(f"{list(second)} does not stand in {list(first)} from axis {axis} on")
+    whole = (*(1 for _ in first[:axis]), *second, *(1 for _ in first[axis + len(second) :]))
+    return whole[1:] or (1,)
+
+
+def shift(builder: Builder, placed: Placed) -> None:
+    """A trained shift of each channel, or another blob added."""
+    if len(placed.layer.bottoms) == 1:
+        single(builder, placed, ChannelAffine(scale=False))
+        return
+    sample = builder.sample(placed.layer, placed.bottoms[0])
+    shapes = (sample, spread(placed, "bias_param"), sample)
+    sources = [builder.source(placed), builder.source(placed, 1)]
+    builder.finish(placed, builder.place(placed, Binary(function="add"), sources, shapes))
+
+
+def parameter(builder: Builder, placed: Placed) -> None:
+    """A trained tensor that is a blob of its own: its gradient is the sum over the batch of what its readers give."""
+    shape = placed.tops[0]
+    sample = shape[1:] if shape[:1] == (builder.batch,) and len(shape) > 1 else shape
+    size = prod(shape)
+    written = ((Role.WEIGHT_GRADIENT, once(size)),)
+    read = ((Role.GRADIENT, each(prod(sample))),)
+    summed = Kernel(OpClass.REDUCTION, Phase.WEIGHT_GRADIENT, each(prod(sample)), read, written)
+    op = Traced(kind="parameter", shape=sample, backward_kernels=(summed,), sizes=(size,))
+    builder.finish(placed, builder.place(placed, op, [-1], ((1,), sample)))
 
 
 def axpy(builder: Builder, placed: Placed) -> None:
@@ -75,15 +118,15 @@ def eltwise(builder: Builder, placed: Placed) -> None:
 
 
 def concat(builder: Builder, placed: Placed) -> None:
-    """Blobs side by side along the channels."""
+    """Blobs side by side."""
     if len(placed.layer.bottoms) == 1:
         builder.alias(placed)
         return
-    axis = concat_axis(placed.layer, placed.bottoms[0])
-    if axis != 1:
-        raise UnsupportedError(str(placed.layer.error(f"a concatenation along axis {axis} has no cost rule")))
+    if concat_axis(placed.layer, placed.bottoms[0]) == 0:
+        raise UnsupportedError(str(placed.layer.error("a concatenation along the batch has no cost rule")))
     sources = [builder.source(placed, number) for number in range(len(placed.layer.bottoms))]
-    builder.finish(placed, builder.check(placed, builder.add(placed, Concat(), *sources)))
+    shapes = tuple(builder.sample(placed.layer, shape) for shape in (*placed.bottoms, placed.tops[0]))
+    builder.finish(placed, builder.place(placed, Concat(), sources, shapes))
 
 
 def slice(builder: Builder, placed: Placed) -> None:
@@ -112,7 +155,7 @@ def view(builder: Builder, placed: Placed) -> None:
 def permute(builder: Builder, placed: Placed) -> None:
     """The axes in another order: a copy."""
     order = permutation(placed.layer, placed.bottoms[0])
-    if order[0] != 0:
+    if order[:1] != [0]:
         raise UnsupportedError(str(placed.layer.error("a permutation of the batch has no cost rule")))
     single(builder, placed, Move(shape=builder.sample(placed.layer, placed.tops[0])))
 

@@ -10,9 +10,11 @@ from simulator.op import activation
 from simulator.op.base import Op
 from simulator.op.combine import Flatten
 from simulator.op.convolution import Convolution
+from simulator.op.kernel import OpClass
 from simulator.op.layer_norm import GroupNorm, RmsNorm
 from simulator.op.linear import Linear
 from simulator.op.normalization import ChannelAffine, LocalResponseNorm
+from simulator.op.passes import Pass
 from simulator.op.pointwise import Pointwise
 from simulator.op.pooling import AveragePool, GlobalPool, MaxPool
 from simulator.op.prelu import Prelu
@@ -20,9 +22,16 @@ from simulator.op.rearrange import ChannelShuffle
 from simulator.op.resample import TransposedConvolution, Upsample
 from simulator.op.reshape import Reshape
 from simulator.op.sequence import Embedding
+from simulator.op.tensor import Binary
 from simulator.workload.importers.caffe.blobs import Placed
 from simulator.workload.importers.caffe.builder import Builder
-from simulator.workload.importers.caffe.geometry import PoolingGeometry, Sides, convolution_geometry, pooling_geometry
+from simulator.workload.importers.caffe.geometry import (
+    PoolingGeometry,
+    Sides,
+    convolution_geometry,
+    flat,
+    pooling_geometry,
+)
 from simulator.workload.importers.caffe.shapes import axis_in, image_sides
 
 Translator = Callable[[Builder, Placed], None]
@@ -44,37 +53,47 @@ def plain(op: Op) -> Translator:
     return translate_plain
 
 
+def spatial(builder: Builder, placed: Placed, op: Op) -> int:
+    """A layer of one image; the frames of a film, or the regions of an image, stand below each other."""
+    layer, bottom, top = placed.layer, placed.bottoms[0], placed.tops[0]
+    if len(bottom) == 4 and bottom[0] == builder.batch:
+        return single(builder, placed, op)
+    shapes = (builder.image(layer, bottom), builder.image(layer, top))
+    handle = builder.place(placed, op, [builder.source(placed)], shapes)
+    builder.finish(placed, handle)
+    return handle
+
+
 def convolution(builder: Builder, placed: Placed) -> None:
     """A convolution, or a deconvolution, which is a transposed one."""
     if len(placed.layer.bottoms) > 1:
         raise UnsupportedError(str(placed.layer.error("a convolution of several bottoms has no cost rule")))
-    geometry = convolution_geometry(placed.layer, image_sides(placed.layer, placed.bottoms[0])[1])
+    geometry = convolution_geometry(placed.layer, placed.bottoms[0])
     kind = TransposedConvolution if placed.layer.type == "Deconvolution" else Convolution
     op = kind(
         out=geometry.out,
-        kernel=geometry.kernel,
-        stride=geometry.stride,
-        padding=geometry.padding,
-        dilation=geometry.dilation,
+        kernel=flat(geometry.kernel),
+        stride=flat(geometry.stride),
+        padding=flat(geometry.padding),
+        dilation=flat(geometry.dilation),
         groups=geometry.groups,
         bias=geometry.bias,
     )
-    single(builder, placed, op)
+    spatial(builder, placed, op)
 
 
 def pooling(builder: Builder, placed: Placed) -> None:
     """Pooling; one that covers the whole image is a global average."""
-    _, _, height, width = image_sides(placed.layer, placed.bottoms[0])
-    geometry = pooling_geometry(placed.layer, (height, width))
-    _, _, *sides = placed.tops[0]
-    whole = geometry.whole or (geometry.kernel == (height, width) and not any(geometry.padding))
+    size, sides = placed.bottoms[0][2:], placed.tops[0][2:]
+    geometry = pooling_geometry(placed.layer, size)
+    whole = geometry.whole or (geometry.kernel == size and not any(geometry.padding))
     if whole and geometry.method == "AVE":
         op: Op = GlobalPool()
     else:
         kind = AveragePool if geometry.method == "AVE" else MaxPool  # a stochastic choice stores its place too
-        padding = _pool_padding(geometry, (height, width), (sides[0], sides[1]))
-        op = kind(kernel=geometry.kernel, stride=geometry.stride, padding=padding)
-    handle = single(builder, placed, op)
+        padding = _pool_padding(geometry, size, sides) if len(size) == 2 else 0
+        op = kind(kernel=flat(geometry.kernel), stride=flat(geometry.stride), padding=padding)
+    handle = spatial(builder, placed, op)
     builder.finish(placed, *[handle] * len(placed.tops))
 
 
@@ -97,31 +116,25 @@ def _pool_padding(geometry: PoolingGeometry, size: Sides, positions: Sides) -> t
 
 
 def inner_product(builder: Builder, placed: Placed) -> None:
-    """A fully connected layer over all axes from `axis` on."""
+    """A fully connected layer over all axes from `axis` on, for each row of a sample."""
     layer, block = placed.layer, placed.layer.block("inner_product_param")
     axis, shape = axis_in(layer, "inner_product_param", placed.bottoms[0]), placed.bottoms[0]
     source = builder.source(placed)
     if axis == 0:
         raise UnsupportedError(str(layer.error("an inner product over the batch has no cost rule")))
-    if axis == 1 and len(builder.net.shape(source)) not in (1, 3):
-        source = builder.add(placed, Flatten(), source, suffix="/flatten")
-    elif axis > 1:
-        rows = (prod(shape[1:axis]), prod(shape[axis:]))
-        if builder.net.shape(source) != rows:
-            source = builder.add(placed, Reshape(shape=rows), source, suffix="/rows")
+    features = prod(shape[axis:])
+    rows = prod(builder.sample(layer, shape)) // features
+    if axis == 1 and rows == 1:
+        if len(builder.net.shape(source)) not in (1, 3) or len(shape) > 4:
+            source = builder.add(placed, Flatten(), source, suffix="/flatten")
+    elif builder.net.shape(source) != (rows, features):
+        source = builder.add(placed, Reshape(shape=(rows, features)), source, suffix="/rows")
     op = Linear(out=block.integer("num_output", 0, 1), bias=block.flag("bias_term", default=True))
     handle = builder.add(placed, op, source)
     expected = builder.sample(layer, placed.tops[0])
     if builder.net.shape(handle) != expected:
         handle = builder.add(placed, Reshape(shape=expected), handle, suffix="/shape")
     builder.finish(placed, handle)
-
-
-def bias(builder: Builder, placed: Placed) -> None:
-    """A trained shift of each channel."""
-    if len(placed.layer.bottoms) > 1:
-        raise UnsupportedError(str(placed.layer.error("a bias from a second bottom has no cost rule")))
-    single(builder, placed, ChannelAffine(scale=False))
 
 
 def lrn(builder: Builder, placed: Placed) -> None:
@@ -133,11 +146,17 @@ def lrn(builder: Builder, placed: Placed) -> None:
 
 
 def normalize(builder: Builder, placed: Placed) -> None:
-    """The L2 norm over the channels of each pixel, and a trained scale."""
+    """The L2 norm over the channels of each pixel, or of all pixels, and a trained scale, one or one a channel."""
     block = placed.layer.block("norm_param")
-    if block.flag("across_spatial", default=True) or block.flag("channel_shared", default=True):
-        raise UnsupportedError(str(placed.layer.error("only a normalisation over the channels has a cost rule")))
-    single(builder, placed, RmsNorm())
+    across, shared = (block.flag(name, default=True) for name in ("across_spatial", "channel_shared"))
+    if not across and not shared:
+        single(builder, placed, RmsNorm())
+        return
+    sample = builder.sample(placed.layer, placed.tops[0])
+    row = (1, prod(sample)) if across else sample
+    handle = builder.place(placed, RmsNorm(affine=False), [builder.source(placed)], (row, sample), suffix="/norm")
+    scale = Binary(function="multiply", constant=1, trained=True) if shared else ChannelAffine(shift=False)
+    builder.finish(placed, builder.check(placed, builder.add(placed, scale, handle)))
 
 
 def mvn(builder: Builder, placed: Placed) -> None:
@@ -175,7 +194,15 @@ def shuffle(builder: Builder, placed: Placed) -> None:
 
 
 def upsample(builder: Builder, placed: Placed) -> None:
-    """A larger image, its pixels repeated or interpolated."""
+    """A larger image, its pixels repeated or interpolated; or each put back where the maximum was that a pool took."""
+    if len(placed.layer.bottoms) > 1 and placed.layer.type == "Upsample":
+        sample, read = (
+            builder.sample(placed.layer, placed.tops[0]),
+            prod(builder.sample(placed.layer, placed.bottoms[0])),
+        )
+        work = Pass("unpool", sample, 2 * read, 0, 0, read, OpClass.COPY)
+        builder.finish(placed, builder.add(placed, work.op(), builder.source(placed)))
+        return
     _, _, height, width = image_sides(placed.layer, placed.tops[0])
     bilinear = placed.layer.type == "Interp"
     single(builder, placed, Upsample(size=(height, width), mode="bilinear" if bilinear else "nearest"))

@@ -20,6 +20,7 @@ _AUTOMATIC = "(automatic)"
 
 _PARAMETER_BLOCKS = {
     "Convolution": "convolution_param",
+    "Convolution3D": "convolution_param",
     "ConvolutionDepthwise": "convolution_param",
     "Deconvolution": "convolution_param",
     "DepthwiseConvolution": "convolution_param",
@@ -47,7 +48,7 @@ def caffe_log(location: str, phase: str | None = None, request: Request | None =
     "Top shape: 64 20 24 24 (737280)" and "Memory required for data: 3150080": four bytes for each element of every top
     so far, those written in place counted again.
     """
-    return log_lines(place(read_definition(location, phase), request or Request()))
+    return log_lines(place(read_definition(location, phase), request or Request(), counted=False))
 
 
 def log_lines(layers: list[Placed]) -> list[str]:
@@ -111,7 +112,9 @@ def _parameter_blobs(layer: CaffeLayer) -> int:
         return (len(layer.bottoms) == 1) + layer.block("scale_param").flag("bias_term")
     if layer.type == "Bias":
         return int(len(layer.bottoms) == 1)
-    return {"BatchNorm": 3, "PReLU": 1, "Normalize": 1, "Parameter": 1}.get(layer.type, 0)
+    if layer.type in ("LSTM", "RNN"):
+        return (3 if layer.type == "LSTM" else 5) + (len(layer.bottoms) > 2)
+    return {"BN": 2, "BatchNorm": 3, "PReLU": 1, "Normalize": 1, "Parameter": 1}.get(layer.type, 0)
 
 
 def _wants_backward(layer: CaffeLayer, trained: set[str]) -> bool:

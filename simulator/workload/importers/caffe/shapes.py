@@ -17,7 +17,20 @@ Blobs = list[Shape]
 
 SAME = frozenset(
     [
-        *("AbsVal", "BNLL", "BatchNorm", "Bias", "Clip", "Dropout", "ELU", "Exp", "HardSigmoid", "HardSwish", "LRN"),
+        *(
+            "AbsVal",
+            "BN",
+            "BNLL",
+            "BatchNorm",
+            "Bias",
+            "Clip",
+            "Dropout",
+            "ELU",
+            "Exp",
+            "HardSigmoid",
+            "HardSwish",
+            "LRN",
+        ),
         *("Log", "MVN", "Mish", "Normalize", "PReLU", "Power", "ReLU", "ReLU6", "Scale", "ShuffleChannel", "Sigmoid"),
         *("Softmax", "Split", "Swish", "TanH", "Threshold"),
     ]
@@ -27,10 +40,10 @@ SAME = frozenset(
 LOSSES = frozenset(
     [
         *("ContrastiveLoss", "EuclideanLoss", "HingeLoss", "InfogainLoss", "MultinomialLogisticLoss"),
-        *("SigmoidCrossEntropyLoss", "SmoothL1Loss", "SoftmaxWithLoss"),
+        *("MultiBoxLoss", "SigmoidCrossEntropyLoss", "SmoothL1Loss", "SoftmaxWithLoss"),
     ]
 )
-METRICS = frozenset(["Accuracy", "Silence"])
+METRICS = frozenset(["Accuracy", "DetectionEvaluate", "Silence"])
 
 
 def axis_of(layer: CaffeLayer, axis: int, sides: int) -> int:
@@ -53,7 +66,7 @@ def _inner_product(layer: CaffeLayer, bottoms: Blobs) -> Blobs:
 
 def _eltwise(layer: CaffeLayer, bottoms: Blobs) -> Blobs:
     if len(bottoms) < 2 or len(set(bottoms)) > 1:
-        raise layer.error(f"Eltwise needs two or more bottoms of one shape, found {_list(bottoms)}")
+        raise layer.error(f"Eltwise needs two or more bottoms of one shape, found {listed(bottoms)}")
     return bottoms[:1]
 
 
@@ -62,7 +75,7 @@ def _concat(layer: CaffeLayer, bottoms: Blobs) -> Blobs:
     first = bottoms[0]
     for other in bottoms:
         if (*other[:axis], *other[axis + 1 :]) != (*first[:axis], *first[axis + 1 :]) or len(other) != len(first):
-            raise layer.error(f"bottoms must agree in all axes but {axis}, found {_list(bottoms)}")
+            raise layer.error(f"bottoms must agree in all axes but {axis}, found {listed(bottoms)}")
     return [(*first[:axis], sum(bottom[axis] for bottom in bottoms), *first[axis + 1 :])]
 
 
@@ -129,7 +142,7 @@ def _permute(layer: CaffeLayer, bottoms: Blobs) -> Blobs:
 
 def _crop(layer: CaffeLayer, bottoms: Blobs) -> Blobs:
     if len(bottoms) != 2 or len(bottoms[0]) != len(bottoms[1]):
-        raise layer.error(f"Crop needs two bottoms of as many axes, found {_list(bottoms)}")
+        raise layer.error(f"Crop needs two bottoms of as many axes, found {listed(bottoms)}")
     axis = axis_in(layer, "crop_param", bottoms[0], default=2)
     result = (*bottoms[0][:axis], *bottoms[1][axis:])
     offsets = layer.block("crop_param").integers("offset") or [0]
@@ -142,7 +155,7 @@ def _crop(layer: CaffeLayer, bottoms: Blobs) -> Blobs:
 
 def _axpy(layer: CaffeLayer, bottoms: Blobs) -> Blobs:
     if len(bottoms) != 3 or bottoms[1] != bottoms[2] or prod(bottoms[0]) != prod(bottoms[1][:2]):
-        raise layer.error(f"Axpy needs a scale for each channel and two blobs of one shape, found {_list(bottoms)}")
+        raise layer.error(f"Axpy needs a scale for each channel and two blobs of one shape, found {listed(bottoms)}")
     return [bottoms[1]]
 
 
@@ -203,22 +216,35 @@ def _upsample(layer: CaffeLayer, bottoms: Blobs) -> Blobs:
     batch, channels, height, width = image_sides(layer, bottoms[0])
     block = layer.block("upsample_param")
     scale = block.integer("scale", 2, 1)
-    return [(batch, channels, block.integer("upsample_h", height * scale), block.integer("upsample_w", width * scale))]
+    high, wide = (
+        block.integer(f"scale_{side}", scale, 1) - block.flag(f"pad_out_{side}") / size
+        for side, size in (("h", height), ("w", width))
+    )
+    sides = [block.integer("upsample_h", round(height * high)), block.integer("upsample_w", round(width * wide))]
+    return [(batch, channels, *sides)]
+
+
+def volume(layer: CaffeLayer, shape: Shape) -> Shape:
+    """A blob of batch, channels and at least one side, or an InputError."""
+    if len(shape) < 3:
+        raise layer.error(f"{layer.type} needs a bottom of batch, channels and sides; found {list(shape)}")
+    return shape
 
 
 def _convolution(layer: CaffeLayer, bottoms: Blobs) -> Blobs:
-    return [convolved(layer, image_sides(layer, bottom)) for bottom in bottoms]
+    return [convolved(layer, volume(layer, bottom)) for bottom in bottoms]
 
 
 def _deconvolution(layer: CaffeLayer, bottoms: Blobs) -> Blobs:
-    return [deconvolved(layer, image_sides(layer, bottom)) for bottom in bottoms]
+    return [deconvolved(layer, volume(layer, bottom)) for bottom in bottoms]
 
 
 def _pooling(layer: CaffeLayer, bottoms: Blobs) -> Blobs:
-    return [pooled(layer, image_sides(layer, bottoms[0]))] * 2
+    return [pooled(layer, volume(layer, bottoms[0]))] * 2
 
 
-def _list(shapes: Blobs) -> str:
+def listed(shapes: Blobs) -> str:
+    """The shapes in a row, for a message."""
     return " and ".join(str(list(shape)) for shape in shapes[:4])
 
 
@@ -236,7 +262,9 @@ RULES: dict[str, Callable[[CaffeLayer, Blobs], Blobs]] = {
     "Embed": _embed,
     "Flatten": _flatten,
     "InnerProduct": _inner_product,
+    "Convolution3D": _convolution,
     "Interp": _interp,
+    "Pooling3D": _pooling,
     "Permute": _permute,
     "Pooling": _pooling,
     "Reduction": _reduction,

@@ -8,7 +8,7 @@ from simulator.op.normalization import BatchNorm
 from simulator.op.pointwise import Pointwise
 from simulator.op.unknown import Unknown
 from simulator.workload.importers import Request
-from simulator.workload.importers.caffe import joins, layers
+from simulator.workload.importers.caffe import detection, joins, layers, sequences
 from simulator.workload.importers.caffe.blobs import Placed
 from simulator.workload.importers.caffe.builder import Builder
 from simulator.workload.importers.caffe.shapes import METRICS
@@ -22,15 +22,19 @@ def translate(walk: list[Placed], request: Request) -> Builder:
     InputError, UnsupportedError
         One line with file, line and layer.
     """
-    builder = Builder(_batch(walk))
+    builder = _builder(walk, request)
     for placed in walk:
         kind = placed.layer.type
-        if not placed.layer.bottoms:
+        if kind == "Parameter":
+            joins.parameter(builder, placed)
+        elif not placed.layer.bottoms:
             builder.input(placed)
         elif kind in METRICS:
             continue
         elif kind == "Split":
             builder.alias(placed)
+        elif builder.is_constant(placed):
+            builder.constants(placed)
         elif kind in TRANSLATORS:
             TRANSLATORS[kind](builder, placed)
         elif request.allow_unknown:
@@ -39,6 +43,15 @@ def translate(walk: list[Placed], request: Request) -> Builder:
             text = placed.layer.error(f"no cost rule for layers of type {kind!r}")
             raise UnsupportedError(f"{text} (--allow-unknown goes on)")
     return builder
+
+
+def _builder(walk: list[Placed], request: Request) -> Builder:
+    """The batch is the first side of the first input; of what goes step by step, the second."""
+    stepped = next((placed.bottoms[0] for placed in walk if placed.layer.type in ("LSTM", "RNN")), None)
+    if stepped is None:
+        return Builder(_batch(walk), request)
+    steps, batch = stepped[:2]
+    return Builder(batch, request, steps, {steps * batch: steps})
 
 
 def _batch(walk: list[Placed]) -> int:
@@ -61,44 +74,61 @@ TRANSLATORS: dict[str, layers.Translator] = {
     "AbsVal": layers.plain(Pointwise(function="abs")),
     "ArgMax": joins.reduce,
     "Axpy": joins.axpy,
+    "BN": layers.plain(BatchNorm()),
     "BNLL": layers.plain(activation.Softplus()),
+    "BatchReindex": sequences.moved,
     "BatchNorm": layers.plain(BatchNorm(affine=False)),
-    "Bias": layers.bias,
+    "Bias": joins.shift,
     "Clip": layers.plain(activation.HardTanh()),
     "Concat": joins.concat,
     "ContrastiveLoss": joins.distance(3),
     "Convolution": layers.convolution,
     "ConvolutionDepthwise": layers.convolution,
+    "Convolution3D": layers.convolution,
     "Crop": joins.crop,
     "Deconvolution": layers.convolution,
     "DepthwiseConvolution": layers.convolution,
+    "DetectionOutput": detection.detections,
     "Dropout": layers.dropout,
     "ELU": layers.plain(activation.Elu()),
     "Eltwise": joins.eltwise,
     "Embed": layers.embed,
     "EuclideanLoss": joins.distance(3),
     "Exp": layers.plain(Pointwise(function="exp")),
+    "Filter": sequences.chosen,
     "Flatten": joins.view,
     "HardSigmoid": layers.plain(activation.HardSigmoid()),
     "HardSwish": layers.plain(activation.HardSwish()),
     "HingeLoss": joins.distance(3),
+    "Im2col": sequences.moved,
     "InfogainLoss": joins.cross_entropy,
     "InnerProduct": layers.inner_product,
     "Interp": layers.upsample,
     "LRN": layers.lrn,
+    "LSTM": sequences.recurrent,
     "Log": layers.plain(Pointwise(function="log")),
     "MVN": layers.mvn,
     "Mish": layers.plain(activation.Mish()),
+    "MultiBoxLoss": detection.multibox_loss,
     "MultinomialLogisticLoss": joins.cross_entropy,
     "Normalize": layers.normalize,
     "PReLU": layers.prelu,
+    "PSROIPooling": detection.region_pooling,
     "Permute": joins.permute,
     "Pooling": layers.pooling,
+    "Pooling3D": layers.pooling,
     "Power": layers.power,
+    "PriorBox": detection.priors,
+    "Proposal": detection.proposal,
+    "Python": detection.python,
+    "RNN": sequences.recurrent,
+    "ROIPooling": detection.region_pooling,
     "ReLU": layers.relu,
     "ReLU6": layers.plain(activation.Relu6()),
     "Reduction": joins.reduce,
+    "Reorg": sequences.moved,
     "Reshape": joins.view,
+    "SPP": sequences.pyramid,
     "Scale": joins.scale,
     "ShuffleChannel": layers.shuffle,
     "Sigmoid": layers.plain(activation.Sigmoid()),
@@ -110,5 +140,6 @@ TRANSLATORS: dict[str, layers.Translator] = {
     "Swish": layers.plain(activation.Silu()),
     "TanH": layers.plain(activation.Tanh()),
     "Threshold": layers.plain(Pointwise(function="threshold")),
+    "Tile": sequences.moved,
     "Upsample": layers.upsample,
 }
