@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from simulator import catalog
+from simulator.causes.passes import Passes
 from simulator.device.device import Device
 from simulator.device.profile import Source, Strict
 from simulator.units import parse
@@ -89,4 +90,4 @@ def kernels_of(device: Device) -> str:
 
 def usual_call(device: Device) -> Call:
     """The costs that a device's own profile says, where no call of its kind was measured."""
-    return Call(device.launch_s, 1.0, min(device.sustained["bandwidth"] * device.kernel["operand"], 1.0), 0.0)
+    return Call(device.launch_s, 1.0, min(device.sustained["bandwidth"] * Passes.of(device).operand, 1.0), 0.0)

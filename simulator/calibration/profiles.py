@@ -11,60 +11,9 @@ from simulator import catalog
 from simulator.calibration.fit import Parameter, Problem, Values, fit, rows_of
 from simulator.calibration.kernels import read_kernels
 from simulator.calibration.measurements import read_measurements
+from simulator.causes.registry import fitted_families, starts_of
 from simulator.device.framework import load_framework
 from simulator.errors import InputError
-
-KERNEL_COEFFICIENTS: dict[str, tuple[float, float]] = {
-    "vector_tile": (10, 0.15),
-    "matrix_tile": (47, 0.15),
-    "vector_depth": (18, 0.2),
-    "matrix_depth": (108, 0.2),
-    "weight_depth": (400, 0.3),
-    "tensor_weight_depth": (190, 0.3),
-    "winograd": (1.2, 0.15),
-    "fused_winograd": (0.93, 0.15),
-    "transform": (0.8, 0.15),
-    "convolution": (0.97, 0.15),
-    "tensor_convolution": (1.1, 0.2),
-    "input_gradient": (0.99, 0.1),
-    "weight_gradient": (1.0, 0.15),
-    "strided_gradient": (0.75, 0.15),
-    "scattered_write": (2.3, 0.3),
-    "grouped": (0.6, 0.5),
-    "tensor_grouped": (0.65, 0.05),
-    "depthwise": (0.3, 0.6),
-    "depthwise_gradient": (0.5, 0.5),
-    "operand": (0.7, 0.2),
-    "normalization": (0.8, 0.2),
-    "pooling": (0.6, 0.4),
-    "elementwise": (0.98, 0.05),
-    "softmax": (0.7, 0.2),
-    "reduction": (0.8, 0.3),
-    "copy": (0.8, 0.3),
-    "update": (0.85, 0.2),
-    "half_width": (0.95, 0.1),
-    "cache": (0.2, 0.5),
-    "desktop_host": (0.7, 0.3),
-}
-"""Coefficient -> starting value and spread. Those of products start where DeepBench alone puts them and are held
-tightly; large element-wise kernels reach the bandwidth by definition (NeuSight's: 0.92 of the datasheet on a V100, 0.88
-on an A100); those that no kernel benchmark shows are left to the networks. Groups on tensor cores are held where the
-containers of 2020 and later put them: libraries before cuDNN 8 had no kernels for them."""
-
-PROCESSOR_COEFFICIENTS: dict[str, tuple[float, float]] = {
-    "vector_tile": (6, 0.5),
-    "vector_depth": (40, 0.6),
-    "convolution": (0.7, 0.5),
-    "grouped": (0.5, 0.5),
-    "depthwise": (0.3, 0.6),
-    "operand": (0.7, 0.05),
-    "normalization": (0.7, 0.3),
-    "pooling": (0.5, 0.3),
-    "elementwise": (0.7, 0.3),
-    "cache": (0.5, 0.5),
-}
-"""The same for processors, of which three devices' inference was measured. Operands are held: a linear layer at batch 1
-reads its weights at the speed of memory (PyTorch 2.13, MKL: 14.4 GB/s on one thread, 21 on two, a copy 8.8 and 16)."""
 
 THREAD_START = (0.3e-6, 0.5)
 """Starting and joining a core's thread: a barrier of 14 threads takes some microseconds (EPCC's benchmarks). [s]"""
@@ -96,23 +45,6 @@ an A100, beside what tiles, waves and depth lose; GeForce cards run a twelfth ab
 3090 at 1.85 of 1.695 GHz, 4090 at 2.7 of 2.52), so that the families which these stand for begin at one."""
 
 FAMILY_SPREAD = 0.1
-
-FAMILY_KERNELS: dict[tuple[str, str], tuple[float, float]] = {
-    ("ampere", "matrix_tile"): (22, 0.3),
-    ("ada", "matrix_tile"): (22, 0.3),
-    ("blackwell", "matrix_tile"): (22, 0.3),
-    ("hopper", "matrix_tile"): (11, 0.3),
-    ("ada", "cache"): (0.6, 0.3),
-    ("blackwell", "cache"): (0.6, 0.3),
-    ("turing", "tensor_weight_depth"): (900, 0.3),
-    ("volta", "thin"): (0.65, 0.2),
-    ("volta", "thin_gradient"): (0.4, 0.2),
-    ("turing", "thin"): (0.85, 0.2),
-    ("turing", "thin_gradient"): (0.34, 0.2),
-}
-"""Coefficients of single families: the tile overhead of those whose operands reach further than Volta's; caches of 72
-MB and more, which keep whole tensors; the depth that weights' gradients lose on Turing's tensor cores, and what the
-three channels of an image cost those of Volta and Turing, where DeepBench puts them."""
 
 MOST_SUSTAINED = {"vector": 1.12, "matrix": 1.12, "bandwidth": 1.0}
 """Boards clock up to an eighth above their rated boost (GTX 1080 Ti: 12.1 of 11.3 TFLOP/s in DeepBench); memory not."""
@@ -154,16 +86,13 @@ Operands were copied most in pure fp16 and tf32 under PyTorch of 2019 and 2020, 
 def parameters() -> list[Parameter]:
     """All coefficients that the fit may move."""
     found = [Parameter("families/gpu", "launch", *LAUNCH)]
-    found += [Parameter("families/gpu", f"kernel.{key}", *value) for key, value in KERNEL_COEFFICIENTS.items()]
-    found += [Parameter("families/cpu", f"kernel.{key}", *value) for key, value in PROCESSOR_COEFFICIENTS.items()]
+    for family in fitted_families():
+        found += [Parameter(f"families/{family}", f"kernel.{key}", *start) for key, start in starts_of(family).items()]
     for family, fractions in FAMILIES.items():
         for key, start in fractions.items():
             found.append(Parameter(f"families/{family}", f"sustained.{key}", start, FAMILY_SPREAD, MOST_SUSTAINED[key]))
     found += [Parameter("families/cpu", "start", *THREAD_START)]
     found += [Parameter("frameworks/pytorch", f"processor.{key}", *value) for key, value in PROCESSOR_CALLS.items()]
-    found += [
-        Parameter(f"families/{family}", f"kernel.{key}", *value) for (family, key), value in FAMILY_KERNELS.items()
-    ]
     for framework, dispatch in FRAMEWORKS.items():
         scope = f"frameworks/{framework}"
         found += [Parameter(scope, f"dispatch.{key}", *value) for key, value in dispatch.items()]

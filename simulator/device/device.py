@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from simulator import catalog
+from simulator.causes.host import HostOfDevice
 from simulator.device import gpu_database
 from simulator.device.overrides import apply_overrides, spaced, split_device
 from simulator.device.power import limits
@@ -104,7 +105,7 @@ class Device:
         """Host time of a call, of a server's: desktop processors clock higher; a named host has its own."""
         if self.call_scale is not None:
             return self.call_scale
-        return self.kernel["desktop_host"] if self.profile.host == "desktop" else 1.0
+        return HostOfDevice.of(self).desktop_host if self.profile.host == "desktop" else 1.0
 
     def grade(self, paths: Sequence[str]) -> Grade:
         """The weakest grade among the numbers at these key paths."""

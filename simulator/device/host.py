@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from simulator import catalog
+from simulator.causes.host import HostOfDevice
 from simulator.device.device import Device
 from simulator.device.framework import load_framework
 from simulator.device.profile import Source, Strict
@@ -89,7 +90,7 @@ def hosted(device: Device, text: str) -> Device:
     host = load_host(text)
     if device.kind == "cpu":
         raise UnsupportedError(f"{device.name} is a processor and its own host; leave --host out")
-    scale = (device.kernel["desktop_host"] if host.desktop else 1.0) / host.speed
+    scale = (HostOfDevice.of(device).desktop_host if host.desktop else 1.0) / host.speed
     provenance = {**device.provenance, "host": host.provenance}
     return replace(device, host=text, call_scale=scale, provenance=provenance)
 

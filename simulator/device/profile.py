@@ -3,10 +3,12 @@
 `device.py` turns a profile into a `Device` of plain SI numbers.
 """
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+
+from simulator.causes.registry import coefficients
 
 Grade = Literal["measured", "calibrated", "family default", "datasheet", "assumption"]
 GRADES: tuple[Grade, ...] = ("measured", "calibrated", "family default", "datasheet", "assumption")
@@ -102,88 +104,25 @@ class Sustained(Strict, frozen=True, kw_only=True):
     bandwidth: Annotated[float, Meta(gt=0, le=1, description="of the memory bandwidth, streaming")] | None = None
 
 
-class KernelCoefficients(Strict, frozen=True, kw_only=True):
-    """How kernels fall short of the sustained rates; `roofline/` says what each does to a time."""
+if TYPE_CHECKING:
 
-    vector_tile: Annotated[float, Meta(ge=0, description="vector GEMM: tile side lost to moving operands")] | None = (
-        None
+    class KernelCoefficients(Strict, frozen=True, kw_only=True):
+        """How kernels fall short of the sustained rates; `causes/` says what each does to a time."""
+
+else:
+    KernelCoefficients = msgspec.defstruct(
+        "KernelCoefficients",
+        [
+            (one.name, Annotated[float, Meta(description=one.words, **one.scale.bounds)] | None, None)
+            for one in coefficients().values()
+        ],
+        bases=(Strict,),
+        namespace={
+            "__doc__": "How kernels fall short of the sustained rates; `causes/` says what each does to a time."
+        },
+        frozen=True,
+        kw_only=True,
     )
-    matrix_tile: (
-        Annotated[float, Meta(ge=0, description="tensor GEMM: the same, at 1024 FLOP a clock and unit")] | None
-    ) = None
-    vector_depth: Annotated[float, Meta(ge=0, description="vector GEMM: depth lost to starting and ending")] | None = (
-        None
-    )
-    matrix_depth: Annotated[float, Meta(ge=0, description="tensor GEMM: depth lost to starting and ending")] | None = (
-        None
-    )
-    weight_depth: (
-        Annotated[float, Meta(ge=0, description="weight gradient: depth lost to starting and ending")] | None
-    ) = None
-    tensor_weight_depth: Annotated[float, Meta(ge=0, description="the same on tensor cores")] | None = None
-    winograd: Annotated[float, Meta(ge=0, description="Winograd's products, of the GEMM rate; 0: none")] | None = None
-    fused_winograd: Annotated[float, Meta(gt=0, description="the same in one kernel with its transforms")] | None = None
-    transform: Annotated[float, Meta(gt=0, description="Winograd's transforms, of the sustained bandwidth")] | None = (
-        None
-    )
-    convolution: Annotated[float, Meta(gt=0, description="implicit GEMM of a convolution, of the GEMM rate")] | None = (
-        None
-    )
-    tensor_convolution: Annotated[float, Meta(gt=0, description="the same on tensor cores")] | None = None
-    input_gradient: Annotated[float, Meta(gt=0, description="of the forward convolution's rate")] | None = None
-    weight_gradient: Annotated[float, Meta(gt=0, description="of the forward convolution's rate")] | None = None
-    strided_gradient: Annotated[float, Meta(gt=0, description="input gradient with a stride, further")] | None = None
-    scattered_write: (
-        Annotated[float, Meta(ge=0, description="input gradient with a stride: times its outputs pass memory besides")]
-        | None
-    ) = None
-    weight_channels: (
-        Annotated[float, Meta(ge=1, description="weight gradient on tensor cores: channels padded to a multiple")]
-        | None
-    ) = None
-    grouped: Annotated[float, Meta(gt=0, description="narrow groups, of the GEMM rate")] | None = None
-    tensor_grouped: Annotated[float, Meta(gt=0, description="the same on tensor cores")] | None = None
-    thin: (
-        Annotated[float, Meta(gt=0, description="half-width convolutions of an image's few channels over full width")]
-        | None
-    ) = None
-    thin_gradient: Annotated[float, Meta(gt=0, description="the same of the gradient of their weights")] | None = None
-    depthwise: Annotated[float, Meta(gt=0, description="one channel a group, of the vector rate")] | None = None
-    depthwise_gradient: Annotated[float, Meta(gt=0, description="of the forward pass's rate")] | None = None
-    operand: Annotated[float, Meta(gt=0, description="GEMM operands, of the sustained bandwidth")] | None = None
-    normalization: Annotated[float, Meta(gt=0, description="of the sustained bandwidth")] | None = None
-    pooling: Annotated[float, Meta(gt=0, description="of the sustained bandwidth")] | None = None
-    elementwise: Annotated[float, Meta(gt=0, description="of the sustained bandwidth")] | None = None
-    softmax: Annotated[float, Meta(gt=0, description="of the sustained bandwidth")] | None = None
-    reduction: Annotated[float, Meta(gt=0, description="of the sustained bandwidth")] | None = None
-    copy: Annotated[float, Meta(gt=0, description="copies and look-ups, of the sustained bandwidth")] | None = None
-    update: (
-        Annotated[float, Meta(gt=0, description="optimizer updates and casts, of the sustained bandwidth")] | None
-    ) = None
-    half_width: Annotated[float, Meta(gt=0, description="element-wise kernels of 2-byte values, further")] | None = None
-    cache: (
-        Annotated[float, Meta(ge=0, description="share of the last-level cache that keeps data between kernels")] | None
-    ) = None
-    desktop_host: (
-        Annotated[float, Meta(gt=0, description="host time of a call in a desktop computer, of a server's")] | None
-    ) = None
-    arithmetic: (
-        Annotated[float, Meta(gt=0, description="processors: element-wise functions, of the vector rate")] | None
-    ) = None
-    statistics: (
-        Annotated[float, Meta(gt=0, description="processors: statistics of batch normalisation, of the vector rate")]
-        | None
-    ) = None
-    sliding: Annotated[float, Meta(gt=0, description="processors: windows of pooling, of the vector rate")] | None = (
-        None
-    )
-    layout: (
-        Annotated[float, Meta(ge=0, description="processors: times a convolution's operands change layout")] | None
-    ) = None
-    packing: Annotated[float, Meta(ge=0, description="processors: times a GEMM's operands are packed")] | None = None
-    first_touch: (
-        Annotated[float, Meta(gt=0, description="processors: writing new pages, of the memory bandwidth")] | None
-    ) = None
 
 
 class Calls(Strict, frozen=True, kw_only=True):

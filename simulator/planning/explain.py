@@ -14,7 +14,7 @@ from simulator.execution.step import layer_times
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Options, Simulation, simulate, times_of
 from simulator.precision import get_precision
-from simulator.roofline.causes import REST, peeled
+from simulator.roofline.peeled import REST, peeled
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.times import kernel_times
 

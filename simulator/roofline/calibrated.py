@@ -1,4 +1,4 @@
-"""The calibrated fidelity: what keeps each class of kernel from the datasheet's peaks, one small function a cause."""
+"""The calibrated fidelity: the causes that keep kernels from the datasheet's peaks, put together."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from functools import lru_cache
 
 import numpy as np
 
+from simulator.causes.cache import Cache
+from simulator.causes.passes import Passes
 from simulator.device.device import Device
 from simulator.device.framework import Path
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, at_batch
+from simulator.op.views import KEPT, activations, matrix_part
 from simulator.precision import Engine, Precision, Role
 from simulator.roofline.products import (
-    HALF_WIDTH,
-    KEPT,
-    activations,
-    matrix_part,
     off_tensor_cores_seconds,
     on_tensor_cores,
     poor_groups_seconds,
@@ -23,31 +22,6 @@ from simulator.roofline.products import (
 )
 from simulator.roofline.rates import engine_peaks
 from simulator.roofline.winograd import winograd_seconds
-
-CACHE_SPEEDUP = 3.0
-"""Bandwidth of a last-level cache over that of the main memory; 2.5 to 4 on V100, A100 and H100 (gpu-benches)."""
-
-_CLASS_COEFFICIENT = {
-    OpClass.GEMM: "operand",
-    OpClass.CONVOLUTION: "operand",
-    OpClass.ATTENTION: "operand",
-    OpClass.NORMALIZATION: "normalization",
-    OpClass.POOLING: "pooling",
-    OpClass.ELEMENTWISE: "elementwise",
-    OpClass.SOFTMAX: "softmax",
-    OpClass.REDUCTION: "reduction",
-    OpClass.COPY: "copy",
-    OpClass.LOOKUP: "copy",
-    OpClass.UPDATE: "update",
-    OpClass.CAST: "update",
-}
-
-
-FULL_WIDTH = 4
-"""Bytes of a full-width value."""
-
-_COMPILED = (OpClass.NORMALIZATION, OpClass.POOLING, OpClass.SOFTMAX, OpClass.COPY)
-_IS_COMPILED = np.array([op_class in _COMPILED for op_class in OpClass])
 
 
 def calibrated_seconds(
@@ -138,32 +112,10 @@ def _transposes(columns: Columns, batch: FloatArray | float) -> FloatArray:
 
 @lru_cache(maxsize=KEPT)
 def class_efficiency(columns: Columns, device: Device, precision: Precision, *, compiled: bool = False) -> FloatArray:
-    """Fraction of the sustained bandwidth that each kernel's class reaches.
-
-    Pooling's kernels walk their windows value by value, so that narrow ones take as long as full ones.
-
-    compiled : whether a compiler writes the loops over elements and rows, which then read memory all alike; its sums
-        over an image, whose channels are last, are as slow as the libraries'.
-    """
-    by_class = np.array([device.kernel[_CLASS_COEFFICIENT[op_class]] for op_class in OpClass])
-    if compiled:
-        by_class = np.where(_IS_COMPILED, device.kernel["elementwise"], by_class)
-    efficiency: FloatArray = by_class[columns.op_class]
-    width = precision.widths[Role.ACTIVATION]
-    if width <= HALF_WIDTH:
-        half = device.kernel["half_width"]
-        efficiency = np.where(columns.engine == Engine.VECTOR, efficiency * half, efficiency)
-    if width < FULL_WIDTH and not compiled:
-        efficiency = np.where(
-            columns.op_class == OpClass.POOLING, by_class[OpClass.POOLING] * width / FULL_WIDTH, efficiency
-        )
-    return efficiency
+    """Fraction of the sustained bandwidth that each kernel's class reaches, as `Passes` says."""
+    return Passes.of(device).efficiency(columns, precision.widths[Role.ACTIVATION], compiled=compiled)
 
 
 def uncached_bytes(moved_bytes: FloatArray, device: Device) -> FloatArray:
-    """Traffic in units of main memory's: what the last kernel left in the cache comes faster, by `CACHE_SPEEDUP` or
-    what the device knows.
-    """
-    kept = np.minimum(moved_bytes, device.kernel["cache"] * device.cache_bytes)
-    result: FloatArray = moved_bytes - kept * (1 - 1 / (device.cache_speedup or CACHE_SPEEDUP))
-    return result
+    """Traffic in units of main memory's: what the last kernel left in the cache comes faster."""
+    return Cache.of(device).uncached_bytes(moved_bytes, device.cache_bytes, device.cache_speedup)

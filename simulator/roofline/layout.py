@@ -8,7 +8,7 @@ import numpy as np
 from simulator.device.framework import Path
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Kernels
-from simulator.roofline.products import shares_channels
+from simulator.op.views import shares_channels
 
 MOST_GROUPED = 1 / 3
 """Share of a network's convolutions, by FLOP, up to which groups do not keep channels first at inference. Source:

@@ -11,13 +11,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.causes.processor import Copies, Instructions
 from simulator.device.device import Device
 from simulator.device.framework import Framework, ProcessorCalls
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, Kernels, at_batch
+from simulator.op.views import KEPT
 from simulator.precision import Engine, Precision, Role
 from simulator.roofline.calibrated import uncached_bytes
-from simulator.roofline.products import KEPT
 
 KIND = "cpu"
 
@@ -77,17 +78,8 @@ def call_seconds(
 
 
 def arithmetic_seconds(columns: Columns, device: Device, compute_s: FloatArray) -> FloatArray:
-    """Compute seconds with the rates that compilers reach where no library has a matrix product.
-
-    Functions such as an exponential take tens of instructions for what counts as one operation; the windows of a
-    pooling in channels-first layout are compared one number at a time; statistics over a batch are summed in double
-    precision, one channel after the other.
-    """
-    arithmetic, sliding, statistics = (device.kernel.get(name, 1.0) for name in ("arithmetic", "sliding", "statistics"))
-    reads_alone = (columns.op_class == OpClass.NORMALIZATION) & (columns.phase == Phase.FORWARD)
-    reads_alone = reads_alone & ~columns.write[Role.ACTIVATION].any(axis=0)
-    rate = np.select([columns.op_class == OpClass.POOLING, reads_alone], [sliding, statistics], arithmetic)
-    result: FloatArray = compute_s / np.where(columns.engine == Engine.VECTOR, rate, 1.0)
+    """Compute seconds with the rates that compilers reach where no library has a matrix product."""
+    result: FloatArray = compute_s / Instructions.of(device).rate(columns)
     return result
 
 
@@ -109,7 +101,8 @@ def copy_seconds(
     seconds: FloatArray = copies * uncached_bytes(2 * copied, device) / bandwidth
     packing = _packing(columns, device, batch, calls)
     seconds = seconds + packing * uncached_bytes(2 * (activations + weights), device) / bandwidth
-    new_pages = device.kernel.get("first_touch", calls.new_pages)
+    first_touch = Copies.of(device).first_touch
+    new_pages = calls.new_pages if first_touch is None else first_touch
     if not new_pages:
         return seconds
     in_place = (columns.op_class == OpClass.ELEMENTWISE) & (columns.phase == Phase.FORWARD)
@@ -128,8 +121,8 @@ def _layout_copies(
     TorchInductor keeps activations channels last, and without `freezing` copies the weights so at every call; oneDNN
     then copies them into blocks. Weights of a 1 x 1 window are the same in both layouts, which leaves one copy.
     """
-    if "layout" in device.kernel:
-        return np.where(columns.op_class == OpClass.CONVOLUTION, device.kernel["layout"], 0.0), False
+    if (layout := Copies.of(device).layout) is not None:
+        return np.where(columns.op_class == OpClass.CONVOLUTION, layout, 0.0), False
     window = columns.window[0] * columns.window[1]
     copies = np.where((window > 1) | (not calls.channels_last), calls.layout, min(calls.layout, 1.0))
     return np.where(in_library(columns, batch), copies, 0.0), calls.channels_last
@@ -138,8 +131,8 @@ def _layout_copies(
 def _packing(columns: Columns, device: Device, batch: FloatArray | float, calls: ProcessorCalls) -> FloatArray:
     """Times that a matrix library packs a product's operands; that of one row reads its weights once, as they are."""
     product = (columns.engine == Engine.MATRIX) & (columns.op_class != OpClass.CONVOLUTION)
-    if "packing" in device.kernel:
-        return np.where(product, device.kernel["packing"], 0.0)
+    if (packing := Copies.of(device).packing) is not None:
+        return np.where(product, packing, 0.0)
     return np.where(product & (at_batch(columns.gemm[0], batch) > 1), calls.packing, 0.0)
 
 

@@ -6,12 +6,15 @@ from functools import lru_cache
 
 import numpy as np
 
+from simulator.causes.passes import Passes
+from simulator.causes.tiles import Tiles
+from simulator.causes.winograd import Winograd
 from simulator.device.device import Device
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
+from simulator.op.views import KEPT, activations, channels, is_depthwise, select
 from simulator.precision import Precision, Role
 from simulator.roofline.gemm import MatrixRates, Tiling, gemm_seconds
-from simulator.roofline.products import KEPT, activations, channels, is_depthwise, select
 from simulator.roofline.rates import engine_peaks
 
 FUSED_TILE = 2
@@ -45,7 +48,7 @@ def winograd_seconds(
     """
     seconds = np.full(np.broadcast_shapes(np.shape(batch), (len(columns),)), np.inf)
     which, part = _suited(columns)
-    if len(which) and device.kernel["winograd"] and precision.widths[Role.ACTIVATION] <= WIDEST:
+    if len(which) and Winograd.of(device).winograd and precision.widths[Role.ACTIVATION] <= WIDEST:
         whole = _in_passes(part, device, precision, batch, bandwidth)
         seconds[..., which] = np.minimum(whole, _fused(part, device, precision, batch, bandwidth))
     return seconds
@@ -93,12 +96,13 @@ def _products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArr
 
 def _rates(device: Device, precision: Precision, bandwidth: float, tiling: Tiling) -> MatrixRates:
     lanes = engine_peaks(device, precision)[0] * device.sustained["vector"]
-    efficiency = device.kernel["winograd" if tiling is Tiling.WINOGRAD else "fused_winograd"]
+    tiles, winograd = Tiles.of(device), Winograd.of(device)
+    efficiency = winograd.winograd if tiling is Tiling.WINOGRAD else winograd.fused_winograd
     return MatrixRates(
         flop_per_s=np.asarray(lanes * efficiency),
         units=device.unit_count,
-        tile_overhead=np.asarray(device.kernel["vector_tile"]),
-        depth_overhead=np.asarray(device.kernel["vector_depth"]),
+        tile_overhead=np.asarray(tiles.vector_tile),
+        depth_overhead=np.asarray(tiles.vector_depth),
         bandwidth_byte_per_s=bandwidth,
         most_parts=1,
         tiling=tiling,
@@ -116,8 +120,8 @@ def _in_passes(
     transformed = width * points * (m * n + n * k + m * k)
     plain = width * at_batch(activations(columns), batch)
     rates = _rates(device, precision, bandwidth, Tiling.WINOGRAD)
-    products_s = np.maximum(gemm_seconds(m, n, k, points, rates), transformed / (bandwidth * device.kernel["operand"]))
-    result: FloatArray = products_s + (plain + transformed) / (bandwidth * device.kernel["transform"])
+    products_s = np.maximum(gemm_seconds(m, n, k, points, rates), transformed / (bandwidth * Passes.of(device).operand))
+    result: FloatArray = products_s + (plain + transformed) / (bandwidth * Winograd.of(device).transform)
     return result
 
 

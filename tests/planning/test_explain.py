@@ -12,7 +12,7 @@ from simulator.device.framework import load_framework
 from simulator.errors import InputError, UnknownNameError
 from simulator.pipeline import Options, Simulation, simulate, times_of
 from simulator.planning.explain import dominant_causes, explain
-from simulator.roofline.causes import CAUSES, REST, peeled
+from simulator.roofline.peeled import CAUSES, REST, peeled
 from simulator.workload.reading import load_workload
 
 

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from simulator.causes.cache import CACHE_SPEEDUP
+from simulator.causes.registry import coefficients
 from simulator.device.device import Device, Memory, load_device
 from simulator.device.framework import Framework, Path, load_framework
 from simulator.errors import UnknownNameError
@@ -18,11 +20,12 @@ from simulator.op.kernel import Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.op.kernels import Columns, pack
 from simulator.op.linear import Linear
 from simulator.op.pooling import AveragePool
+from simulator.op.views import is_depthwise
 from simulator.pipeline import Options, simulate, step_seconds
 from simulator.precision import get_precision
-from simulator.roofline.calibrated import CACHE_SPEEDUP, calibrated_seconds, class_efficiency
+from simulator.roofline.calibrated import calibrated_seconds, class_efficiency
 from simulator.roofline.gemm import LARGEST_TILE, LEAST_DEPTH, MatrixRates, Tiling, gemm_seconds
-from simulator.roofline.products import ODD_GROUPS, POOR_GROUPS, convolution_efficiency, is_depthwise
+from simulator.roofline.products import ODD_GROUPS, POOR_GROUPS, convolution_efficiency
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.times import kernel_times
@@ -37,13 +40,7 @@ PLAIN = Path()
 def device(*, units: int = 4, sustained: float = 1.0, cache_bytes: float = 0.0, **kernel: float) -> Device:
     """1 TFLOP/s in lanes, 8 on tensor cores, 100 GB/s; every coefficient 1 but tiles and depth, which lose nothing."""
     shipped = load_device("v100")
-    free = dict.fromkeys(shipped.kernel, 1.0) | dict.fromkeys(
-        (
-            *("vector_tile", "matrix_tile", "vector_depth", "matrix_depth", "weight_depth", "tensor_weight_depth"),
-            *("scattered_write", "cache", "winograd"),
-        ),
-        0.0,
-    )
+    free = {name: one.neutral for name, one in coefficients().items() if name in shipped.kernel}
     assert set(kernel) <= set(free)
     free = {key: value for key, value in free.items() if not key.startswith("thin")}
     return replace(

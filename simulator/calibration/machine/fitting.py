@@ -9,35 +9,14 @@ import numpy as np
 
 from simulator.calibration.fit import SCALE, Parameter, Values, fit, robust, values_at
 from simulator.calibration.machine.layers import Timed
+from simulator.causes.cause import MACHINE
+from simulator.causes.registry import starts_of
 from simulator.device.device import Device
 from simulator.op.kernels import FloatArray, pack
 from simulator.precision import get_precision
 from simulator.roofline.times import busy_seconds
 
-STARTS: dict[str, tuple[float, float]] = {
-    "vector_tile": (4, 0.7),
-    "vector_depth": (30, 0.7),
-    "weight_depth": (40, 0.7),
-    "convolution": (0.9, 0.3),
-    "input_gradient": (0.9, 0.3),
-    "weight_gradient": (0.9, 0.3),
-    "strided_gradient": (0.5, 0.7),
-    "grouped": (0.4, 0.7),
-    "depthwise": (0.1, 1.0),
-    "depthwise_gradient": (0.8, 0.5),
-    "operand": (0.8, 0.3),
-    "normalization": (0.8, 0.5),
-    "pooling": (0.6, 0.5),
-    "elementwise": (0.8, 0.5),
-    "softmax": (0.8, 0.5),
-    "reduction": (0.8, 0.5),
-    "update": (0.8, 0.5),
-    "arithmetic": (0.03, 0.7),
-    "statistics": (0.01, 1.0),
-    "sliding": (0.003, 1.0),
-    "layout": (0.8, 0.7),
-    "packing": (0.5, 0.7),
-}
+STARTS = starts_of(MACHINE)
 """Coefficient -> starting value and spread of its logarithm."""
 
 ROUNDS = 30

@@ -7,11 +7,16 @@ direct algorithms over the main memory (Winograd, caches).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
 
+from simulator.causes.convolution import Convolutions
+from simulator.causes.groups import NARROW_GROUPS
+from simulator.causes.passes import Passes
+from simulator.causes.registry import neutral
+from simulator.causes.tiles import Tiles
 from simulator.device.device import Device
 from simulator.device.framework import Framework, Path
 
@@ -28,15 +33,15 @@ class Cause:
     without: Callable[[Setting], Setting]
 
 
-def _coefficients(neutral: Mapping[str, float]) -> Callable[[Setting], Setting]:
-    """Coefficients of kernels at the values at which they change nothing, where the device has them."""
+def _kernels(title: str) -> Cause:
+    """The causes of a title in `causes/`, taken away by their coefficients, where the device has them."""
 
     def without(setting: Setting) -> Setting:
         device, software = setting
-        changed = {key: value for key, value in neutral.items() if key in device.kernel}
+        changed = {key: value for key, value in neutral(title).items() if key in device.kernel}
         return replace(device, kernel={**device.kernel, **changed}), software
 
-    return without
+    return Cause(title, WORDS[title], without)
 
 
 def _no_launches(setting: Setting) -> Setting:
@@ -74,66 +79,22 @@ def _one_unit(setting: Setting) -> Setting:
     return replace(device, unit_count=1, clock_hz=None), software
 
 
+WORDS = {
+    NARROW_GROUPS: "grouped and depthwise convolutions, which leave most of a tile empty; few channels at half width",
+    Convolutions.title: "convolutions over plain products: gathering windows, gradients, strides, padded channels",
+    Tiles.title: "small tiles move operands more often, and each starts and ends its sum",
+    Passes.title: "kernels that read and write at less than streaming speed",
+}
+"""Title of causes -> what they are, as explanations say it."""
+
 CAUSES = (
     Cause("host and launches", "waiting for the host, and between kernels", _no_launches),
     Cause("software's kernels", "layout copies, and kernels slower than the device's best", _no_software),
-    Cause(
-        "narrow groups",
-        "grouped and depthwise convolutions, which leave most of a tile empty; few channels at half width",
-        _coefficients(
-            {"grouped": 1, "tensor_grouped": 1, "depthwise": 1, "depthwise_gradient": 1, "thin": 1, "thin_gradient": 1}
-        ),
-    ),
-    Cause(
-        "convolution kernels",
-        "convolutions over plain products: gathering windows, gradients, strides, padded channels",
-        _coefficients(
-            {
-                "convolution": 1,
-                "tensor_convolution": 1,
-                "input_gradient": 1,
-                "weight_gradient": 1,
-                "strided_gradient": 1,
-                "scattered_write": 0,
-                "weight_channels": 1,
-            }
-        ),
-    ),
-    Cause(
-        "tiles",
-        "small tiles move operands more often, and each starts and ends its sum",
-        _coefficients(
-            {
-                "vector_tile": 0,
-                "matrix_tile": 0,
-                "vector_depth": 0,
-                "matrix_depth": 0,
-                "weight_depth": 0,
-                "tensor_weight_depth": 0,
-            }
-        ),
-    ),
+    _kernels(NARROW_GROUPS),
+    _kernels(Convolutions.title),
+    _kernels(Tiles.title),
     Cause("waves", "the last wave of tiles leaves units idle", _one_unit),
-    Cause(
-        "passes over memory",
-        "kernels that read and write at less than streaming speed",
-        _coefficients(
-            dict.fromkeys(
-                (
-                    "operand",
-                    "normalization",
-                    "pooling",
-                    "elementwise",
-                    "softmax",
-                    "reduction",
-                    "copy",
-                    "update",
-                    "half_width",
-                ),
-                1.0,
-            )
-        ),
-    ),
+    _kernels(Passes.title),
     Cause("sustained rates", "what the best kernels leave of the datasheet's peaks", _all_sustained),
 )
 

@@ -1,0 +1,42 @@
+"""What the last kernel left in the cache comes faster than from the main memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from simulator.causes.cause import NETWORKS, TIMES, Cause, coefficient, starts
+
+if TYPE_CHECKING:
+    from simulator.op.kernels import FloatArray
+
+CACHE_SPEEDUP = 3.0
+"""Bandwidth of a last-level cache over that of the main memory; 2.5 to 4 on V100, A100 and H100 (gpu-benches)."""
+
+WHOLE_TENSORS = f"{NETWORKS}; caches of 72 MB and more keep whole tensors"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cache(Cause):
+    """Share of the last-level cache that keeps data between kernels."""
+
+    title: ClassVar[str] = "caches"
+    slows: ClassVar[bool] = False
+
+    cache: float = coefficient(
+        "share of the last-level cache that keeps data between kernels",
+        0,
+        TIMES,
+        starts(WHOLE_TENSORS, gpu=(0.2, 0.5), cpu=(0.5, 0.5), ada=(0.6, 0.3), blackwell=(0.6, 0.3)),
+    )
+
+    def uncached_bytes(self, moved_bytes: FloatArray, cache_bytes: float, speedup: float | None) -> FloatArray:
+        """Traffic in units of main memory's, the shape of `moved_bytes`.
+
+        speedup : of the cache over the main memory; None for the usual one. [1]
+        """
+        import numpy as np
+
+        kept = np.minimum(moved_bytes, self.cache * cache_bytes)
+        result: FloatArray = moved_bytes - kept * (1 - 1 / (speedup or CACHE_SPEEDUP))
+        return result

@@ -1,0 +1,109 @@
+"""Convolutions over plain products: windows are gathered, gradients have layouts of their own, strides leave holes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from simulator.causes.cause import DEEPBENCH, MULTIPLE, RATIO, TIMES, Cause, coefficient, starts
+from simulator.op.kernel import OpClass, Phase, Role
+
+if TYPE_CHECKING:
+    from simulator.op.kernels import Columns, FloatArray
+
+TENSOR_MULTIPLE = 8
+"""Tensor cores take half-width operands by eights; other widths are padded. Source: NVIDIA, "Matrix Multiplication
+Background", requirements to use tensor cores."""
+
+WHOLE_TILES = "read off DeepBench's weight gradients on a T4 (families/turing.yaml), not fitted"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Convolutions(Cause):
+    """Implicit GEMM over plain GEMM, by pass."""
+
+    title: ClassVar[str] = "convolution kernels"
+
+    convolution: float = coefficient(
+        "implicit GEMM of a convolution, of the GEMM rate",
+        1,
+        RATIO,
+        starts(DEEPBENCH, gpu=(0.97, 0.15), cpu=(0.7, 0.5), machine=(0.9, 0.3)),
+    )
+    tensor_convolution: float = coefficient(
+        "the same on tensor cores", 1, RATIO, starts(DEEPBENCH, gpu=(1.1, 0.2)), absent=1.0
+    )
+    input_gradient: float = coefficient(
+        "of the forward convolution's rate", 1, RATIO, starts(DEEPBENCH, gpu=(0.99, 0.1), machine=(0.9, 0.3))
+    )
+    weight_gradient: float = coefficient(
+        "of the forward convolution's rate", 1, RATIO, starts(DEEPBENCH, gpu=(1.0, 0.15), machine=(0.9, 0.3))
+    )
+    strided_gradient: float = coefficient(
+        "input gradient with a stride, further", 1, RATIO, starts(DEEPBENCH, gpu=(0.75, 0.15), machine=(0.5, 0.7))
+    )
+    scattered_write: float = coefficient(
+        "input gradient with a stride: times its outputs pass memory besides",
+        0,
+        TIMES,
+        starts(DEEPBENCH, gpu=(2.3, 0.3)),
+        absent=0.0,
+    )
+    weight_channels: float = coefficient(
+        "weight gradient on tensor cores: channels padded to a multiple", 1, MULTIPLE, starts(WHOLE_TILES), absent=1.0
+    )
+
+    def rate(self, columns: Columns, *, tensor: bool) -> FloatArray:
+        """Rate of implicit GEMM over that of a plain GEMM, (kernels,), of convolutions without groups.
+
+        Gathering the windows costs in every pass; the gradients' layouts suit the hardware less; an input gradient with
+        a stride meets windows that are mostly empty.
+        """
+        import numpy as np
+
+        input_gradient = columns.phase == Phase.INPUT_GRADIENT
+        by_phase = np.select(
+            [input_gradient, columns.phase == Phase.WEIGHT_GRADIENT], [self.input_gradient, self.weight_gradient], 1.0
+        )
+        strided = np.where((columns.window[2] > 1) & input_gradient, self.strided_gradient, 1.0)
+        result: FloatArray = (self.tensor_convolution if tensor else self.convolution) * by_phase * strided
+        return result
+
+    def scattered(self, columns: Columns) -> FloatArray:
+        """Outputs of input gradients with a stride, (2, kernels), which lanes write more than once. [elements]
+
+        They are set to zero, and those that a window meets are then written one by one: with a stride of 2, single
+        values in every other place of every other row.
+        """
+        strided = (columns.window[2] > 1) & (columns.op_class == OpClass.CONVOLUTION)
+        once: FloatArray = columns.write[Role.GRADIENT] * (strided & (columns.phase == Phase.INPUT_GRADIENT))
+        return self.scattered_write * once
+
+    def aligned(
+        self, columns: Columns, m: FloatArray, n: FloatArray, k: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Sides m, n and k as tensor cores take them.
+
+        A convolution pads the channels under each place of its window: 12 x 3 x 3 becomes 16 x 3 x 3. The gradient of
+        its weights pads them, and the filters, to whole tiles where the device's `weight_channels` says so: cuDNN's
+        kernels for Turing take 128, so that on a T4 64 x 64 channels run at a quarter of the rate of 128 x 128, at
+        every window.
+        """
+        import numpy as np
+
+        convolution = columns.op_class == OpClass.CONVOLUTION
+        area = np.where(convolution, columns.window[0] * columns.window[1], 1.0)
+        weight_gradient = columns.phase == Phase.WEIGHT_GRADIENT
+        least = np.where(convolution & weight_gradient & (columns.groups == 1), self.weight_channels, 1.0)
+        return (
+            _rounded(m, least),
+            _rounded(n, np.where(weight_gradient, area, 1.0) * np.maximum(least, TENSOR_MULTIPLE)),
+            _rounded(k, np.where(weight_gradient, 1.0, area) * TENSOR_MULTIPLE),
+        )
+
+
+def _rounded(side: FloatArray, multiple: FloatArray) -> FloatArray:
+    import numpy as np
+
+    result: FloatArray = np.ceil(side / multiple) * multiple
+    return result

@@ -1,0 +1,96 @@
+"""Kernels that wait for memory read and write at less than streaming speed, each class at its own fraction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from simulator.causes.cause import NETWORKS, RATIO, Cause, coefficient, starts
+from simulator.op.kernel import Engine, OpClass
+
+if TYPE_CHECKING:
+    from simulator.op.kernels import Columns, FloatArray
+
+HALF_WIDTH, FULL_WIDTH = 2, 4
+"""Bytes of a half-width and of a full-width value."""
+
+COMPILED = (OpClass.NORMALIZATION, OpClass.POOLING, OpClass.SOFTMAX, OpClass.COPY)
+"""Classes whose loops a compiler writes like those over elements."""
+
+BY_DEFINITION = (
+    "large element-wise kernels reach the bandwidth by definition; NeuSight's: 0.92 of the datasheet on a V100, 0.88 "
+    "on an A100"
+)
+AT_BATCH_ONE = (
+    "as DeepBench puts it; held on processors: a linear layer at batch 1 reads its weights at the speed of memory "
+    "(PyTorch 2.13, MKL: 14.4 GB/s on one thread, 21 on two, a copy 8.8 and 16)"
+)
+OF_BANDWIDTH = "of the sustained bandwidth"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Passes(Cause):
+    """Fraction of the sustained bandwidth by class of kernel."""
+
+    title: ClassVar[str] = "passes over memory"
+
+    operand: float = coefficient(
+        f"GEMM operands, {OF_BANDWIDTH}",
+        1,
+        RATIO,
+        starts(AT_BATCH_ONE, gpu=(0.7, 0.2), cpu=(0.7, 0.05), machine=(0.8, 0.3)),
+    )
+    normalization: float = coefficient(
+        OF_BANDWIDTH, 1, RATIO, starts(NETWORKS, gpu=(0.8, 0.2), cpu=(0.7, 0.3), machine=(0.8, 0.5))
+    )
+    pooling: float = coefficient(
+        OF_BANDWIDTH, 1, RATIO, starts(NETWORKS, gpu=(0.6, 0.4), cpu=(0.5, 0.3), machine=(0.6, 0.5))
+    )
+    elementwise: float = coefficient(
+        OF_BANDWIDTH, 1, RATIO, starts(BY_DEFINITION, gpu=(0.98, 0.05), cpu=(0.7, 0.3), machine=(0.8, 0.5))
+    )
+    softmax: float = coefficient(OF_BANDWIDTH, 1, RATIO, starts(NETWORKS, gpu=(0.7, 0.2), machine=(0.8, 0.5)))
+    reduction: float = coefficient(OF_BANDWIDTH, 1, RATIO, starts(NETWORKS, gpu=(0.8, 0.3), machine=(0.8, 0.5)))
+    copy: float = coefficient(f"copies and look-ups, {OF_BANDWIDTH}", 1, RATIO, starts(NETWORKS, gpu=(0.8, 0.3)))
+    update: float = coefficient(
+        f"optimizer updates and casts, {OF_BANDWIDTH}",
+        1,
+        RATIO,
+        starts(NETWORKS, gpu=(0.85, 0.2), machine=(0.8, 0.5)),
+    )
+    half_width: float = coefficient(
+        "element-wise kernels of 2-byte values, further", 1, RATIO, starts(NETWORKS, gpu=(0.95, 0.1)), absent=1.0
+    )
+
+    def efficiency(self, columns: Columns, width: float, *, compiled: bool) -> FloatArray:
+        """Fraction of the sustained bandwidth that each kernel reaches, (kernels,).
+
+        Pooling's kernels walk their windows value by value, so that narrow ones take as long as full ones.
+
+        width : of an activation. [byte]
+        compiled : whether a compiler writes the loops over elements and rows, which then read memory all alike; its
+            sums over an image, whose channels are last, are as slow as the libraries'.
+        """
+        import numpy as np
+
+        pooling = columns.op_class == OpClass.POOLING
+        efficiency: FloatArray = np.array([self.of_class(one, compiled=compiled) for one in OpClass])[columns.op_class]
+        if width <= HALF_WIDTH:
+            efficiency = np.where(columns.engine == Engine.VECTOR, efficiency * self.half_width, efficiency)
+        if width < FULL_WIDTH and not compiled:
+            efficiency = np.where(pooling, self.pooling * width / FULL_WIDTH, efficiency)
+        return efficiency
+
+    def of_class(self, op_class: OpClass, *, compiled: bool) -> float:
+        """The coefficient of a class of kernels."""
+        if compiled and op_class in COMPILED:
+            return self.elementwise
+        match op_class:
+            case OpClass.GEMM | OpClass.CONVOLUTION | OpClass.ATTENTION:
+                return self.operand
+            case OpClass.COPY | OpClass.LOOKUP:
+                return self.copy
+            case OpClass.UPDATE | OpClass.CAST:
+                return self.update
+        value: float = getattr(self, op_class.name.lower())
+        return value
