@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from simulator.cli import main
-from simulator.device.device import load_memory
+from simulator.device.memory import load_memory
 from simulator.units import parse
 
 DAY = 86_400

@@ -16,13 +16,12 @@ from functools import lru_cache, partial
 from multiprocessing import Pool
 from typing import Protocol
 
-import msgspec
 import numpy as np
 
 from simulator.calibration.kernels import MeasuredKernels
 from simulator.calibration.measurements import Measurement, device_of, options_of, workload_of
-from simulator.device.device import Device
-from simulator.device.framework import Framework, load_framework
+from simulator.device.device import Device, with_families
+from simulator.device.framework import load_framework, with_files
 from simulator.errors import SimulatorError
 from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, Kernels
@@ -112,60 +111,14 @@ def _chosen(measured: Measurement, kernels: Kernels) -> FloatArray:
     return np.asarray(chosen, dtype=float)
 
 
-def device_with(device: Device, values: Values) -> Device:
-    """A device whose kind's and family's coefficients are replaced; what its own file says stays."""
-    sustained, kernel = dict(device.sustained), dict(device.kernel)
-    launch_s, start_s = device.launch_s, device.start_s
-    own = device.profile
-    for scope in (f"families/{device.kind}", f"families/{own.family}"):
-        for (where, key), value in values.items():
-            if where != scope:
-                continue
-            section, _, name = key.partition(".")
-            if section == "launch" and own.launch is None:
-                launch_s = value
-            elif section == "start" and own.start is None:
-                start_s = value
-            elif section == "sustained" and getattr(own.sustained, name, None) is None:
-                sustained[name] = value * device.limits.get(name, 1.0)
-            elif section == "kernel" and getattr(own.kernel, name, None) is None:
-                kernel[name] = value
-    return replace(device, sustained=sustained, kernel=kernel, launch_s=launch_s, start_s=start_s)
-
-
-def framework_with(framework: Framework, values: Values) -> Framework:
-    """A framework with its coefficients replaced."""
-    given = {key: value for (scope, key), value in values.items() if scope == f"frameworks/{framework.origin.get(key)}"}
-    dispatch = list(framework.dispatch_s)
-    for phases, name in (((0,), "forward"), ((1, 2), "backward"), ((3,), "update")):
-        for phase in phases:
-            dispatch[phase] = given.get(f"dispatch.{name}", dispatch[phase])
-    paths = {
-        which: msgspec.structs.replace(
-            getattr(framework, which),
-            **{key.partition(".")[2]: value for key, value in given.items() if key.startswith(which)},
-        )
-        for which in ("plain", "mixed")
-    }
-    keys = {"call": "call_s", "convolution": "convolution_s", "packing": "packing", "new_pages": "new_pages"}
-    calls = replace(
-        framework.processor,
-        **{field: given[f"processor.{key}"] for key, field in keys.items() if f"processor.{key}" in given},  # type: ignore[arg-type]
-    )
-    step_s = given.get("dispatch.step", framework.step_s)
-    helpers_s = given.get("dispatch.helpers", framework.helpers_s)
-    timed = {"dispatch_s": tuple(dispatch), "step_s": step_s, "helpers_s": helpers_s, "processor": calls}
-    return replace(framework, **timed, **paths)  # type: ignore[arg-type]
-
-
 def predict_rows(rows: Sequence[Row], values: Values) -> FloatArray:
     """Predicted time of each row, shape (rows,). [s]"""
     together: dict[tuple[int, str, str, str], list[int]] = {}
     for number, row in enumerate(rows):
         key = (id(row.kernels), row.device.name, row.precision.name, row.measured.framework)
         together.setdefault(key, []).append(number)
-    device = lru_cache(maxsize=None)(lambda given: device_with(given, values))
-    framework = lru_cache(maxsize=None)(lambda name: framework_with(load_framework(name), values))
+    device = lru_cache(maxsize=None)(lambda given: with_families(given, values))
+    framework = lru_cache(maxsize=None)(lambda name: with_files(load_framework(name), values))
     seconds = np.empty(len(rows))
     for numbers in together.values():
         first = rows[numbers[0]]
@@ -179,7 +132,7 @@ def predict_rows(rows: Sequence[Row], values: Values) -> FloatArray:
 
 def predict_kernels(group: MeasuredKernels, values: Values) -> FloatArray:
     """Predicted time of each measured kernel, back to back on its device, shape (kernels,). [s]"""
-    device = device_with(device_of(group.device), values)
+    device = with_families(device_of(group.device), values)
     precision = get_precision(group.precision)
     seconds: FloatArray = busy_seconds(group.columns, device, float(group.batch), precision) + device.launch_s + CALL_S
     return seconds

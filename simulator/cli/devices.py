@@ -26,7 +26,8 @@ def command(words: Sequence[str], as_json: bool) -> None:
 def _is_one(words: Sequence[str]) -> bool:
     """Whether the words are one device's name, alias or file, or nothing that any row holds, and so a name mistaken."""
     from simulator import catalog
-    from simulator.device.device import FOLDER, is_memory
+    from simulator.device.device import FOLDER
+    from simulator.device.memory import is_memory
 
     if len(words) != 1:
         return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -12,35 +11,16 @@ import msgspec
 from simulator import catalog
 from simulator.causes.host import HostOfDevice
 from simulator.device import gpu_database
+from simulator.device.inheritance import Inherited, Replaced, families_of, inherited, load_family
+from simulator.device.memory import MEMORIES, Memory, is_memory, memory_of, swapped_memory
 from simulator.device.overrides import apply_overrides, spaced, split_device
 from simulator.device.power import limits
-from simulator.device.profile import (
-    GRADES,
-    Coefficients,
-    DeviceProfile,
-    FamilyProfile,
-    Grade,
-    MemoryProfile,
-    MemorySection,
-)
-from simulator.device.provenance import Provenance, below, leaves, nearest, provenance_of, spread
-from simulator.errors import InputError, UnknownNameError
+from simulator.device.profile import GRADES, DeviceProfile, FamilyProfile, Grade, MemoryProfile
+from simulator.device.provenance import Provenance, below, provenance_of, spread
+from simulator.errors import InputError
 from simulator.units import parse
 
 FOLDER = "hardware_profiles/devices"
-MEMORIES = "hardware_profiles/memories"
-FAMILIES = "hardware_profiles/families"
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The main memory. [byte], [byte/s]"""
-
-    technology: str
-    count: int
-    unit: str
-    capacity_bytes: float
-    bandwidth_byte_per_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,13 +131,13 @@ def load_device(name: str, *, memory: str | None = None, overrides: Sequence[str
     where, content = _content(name)
     changed: list[str] = []
     if memory is not None:
-        content["memory"] = _swapped_memory(memory)
+        content["memory"] = swapped_memory(memory)
         changed.append("memory")
     changed += apply_overrides(content, overrides, lambda path: _stock_value(name, path))
     profile = _convert(content, where)
     if isinstance(profile, MemoryProfile):
         raise InputError(f"{profile.name} is a memory technology, not a device; use it as --memory {profile.name}:4")
-    device = _resolve(profile, where, changed)
+    device = resolve(profile, where, changed)
     return replace(device, swapped_memory=memory, overrides=tuple(overrides))
 
 
@@ -173,48 +153,34 @@ def _stock_value(name: str, path: str) -> float | None:
     return plain.get(path)
 
 
-@lru_cache
-def load_memory(name: str) -> MemoryProfile:
-    """A memory technology by name."""
-    if not is_memory(name):
-        raise UnknownNameError("memory technology", name, catalog.names(MEMORIES))
-    profile = read_profile(name)
-    assert isinstance(profile, MemoryProfile), name  # noqa: S101 - the folder holds nothing else, as a test asserts
-    return profile
-
-
-def is_memory(name: str) -> bool:
-    """Whether a name or an alias is that of a shipped memory technology."""
-    return bool(catalog.shipped(MEMORIES, name.lower())) or name.lower() in catalog.aliases(MEMORIES)
-
-
 def _convert(content: dict[str, Any], where: str) -> DeviceProfile | MemoryProfile:
     struct = MemoryProfile if content.get("kind") == "memory" else DeviceProfile
     profile: DeviceProfile | MemoryProfile = catalog.convert(content, struct, where)
     return profile
 
 
-def _swapped_memory(text: str) -> dict[str, Any]:
-    """The memory section of "hbm2:4": count times one unit of the technology."""
-    name, _, count = text.partition(":")
-    unit = load_memory(name).unit
-    if not count.isdigit() or int(count) < 1:
-        raise InputError(f"--memory {text!r}: say how many {unit}s, for example {name}:4")
-    return {"technology": name, f"{unit}s": int(count)}
+def resolve(profile: DeviceProfile, where: str, changed: Sequence[str] = ()) -> Device:
+    """The device of a profile, which need not lie in a file.
 
+    Parameters
+    ----------
+    where : what messages call the profile.
+    changed : key paths that the user set.
 
-def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Device:
-    rungs = _rungs(profile, where)
-    values, provenance = _coefficients([*rungs, (profile, where)])
-    provenance |= provenance_of(profile.sources)
+    Raises
+    ------
+    InputError
+    """
+    found = inherited(profile, where)
+    provenance = {**found.provenance, **provenance_of(profile.sources)}
     peaks = msgspec.structs.asdict(profile.peak)
     peak = {key: parse(text, "FLOP/s", f"{where}: peak.{key}") for key, text in peaks.items() if text is not None}
-    memory = _memory(profile.memory, where)
+    memory = memory_of(profile.memory, where)
     held: dict[str, float] = {}
-    for name, limit in limits(profile, rungs[-1][0], peak, memory.bandwidth_byte_per_s):
+    for name, limit in limits(profile, _narrowest(profile, where), peak, memory.bandwidth_byte_per_s):
         key = f"sustained.{name}"
-        if key not in _given(profile, where) and key in values:
-            held[name], values[key] = limit.share, values[key] * limit.share
+        if key not in found.own and key in found.values:
+            held[name] = limit.share
             provenance[key] = Provenance("family default", f"{limit.why}; {provenance[key].source}")
     for path in changed:
         provenance = {key: found for key, found in provenance.items() if not below(key, path)}
@@ -227,20 +193,38 @@ def _resolve(profile: DeviceProfile, where: str, changed: Sequence[str]) -> Devi
         peak=peak,
         memory=memory,
         cache_bytes=parse(cache, "byte", f"{where}: cache.last_level") if cache else 0.0,
-        sustained=_section(values, "sustained"),
-        kernel=_section(values, "kernel"),
-        launch_s=values["launch"],
-        start_s=values.get("start", 0.0),
-        calls_s=_calls(values),
-        step_s=values.get("calls.step", 0.0),
+        **_coefficients(found, held),
         cache_speedup=_cache_speedup(profile, memory, where),
-        utilisation=values["utilisation"],
+        utilisation=found.values["utilisation"],
         unit_count=(profile.units.count if profile.units else None) or 1,
         clock_hz=_clock_hz(profile, where),
         provenance=spread(provenance, profile),
         profile=profile,
         limits=held,
     )
+
+
+def with_families(device: Device, replaced: Replaced) -> Device:
+    """A device whose kind's and family's coefficients are replaced; what its own file says stays."""
+    found = inherited(device.profile, device.name, replaced)
+    return replace(device, **_coefficients(found, device.limits))
+
+
+def _coefficients(found: Inherited, held: Mapping[str, float]) -> dict[str, Any]:
+    """What a device has of its inherited coefficients; sustained rates by what its power leaves of its family's."""
+    sustained = {name: value * held.get(name, 1.0) for name, value in found.section("sustained").items()}
+    return {
+        "sustained": sustained,
+        "kernel": found.section("kernel"),
+        "launch_s": found.values["launch"],
+        "start_s": found.values.get("start", 0.0),
+        "calls_s": _calls(found.values),
+        "step_s": found.values.get("calls.step", 0.0),
+    }
+
+
+def _narrowest(profile: DeviceProfile, where: str) -> FamilyProfile:
+    return load_family(families_of(profile)[-1], where)
 
 
 def _clock_hz(profile: DeviceProfile, where: str) -> float | None:
@@ -261,93 +245,3 @@ def _cache_speedup(profile: DeviceProfile, memory: Memory, where: str) -> float 
         return None
     bandwidth = parse(profile.cache.bandwidth, "byte/s", f"{where}: cache.bandwidth")
     return max(bandwidth / memory.bandwidth_byte_per_s, 1.0)
-
-
-def _section(values: Mapping[str, float], name: str) -> dict[str, float]:
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-
-
-def _rungs(profile: DeviceProfile, where: str) -> list[tuple[FamilyProfile, str]]:
-    """Where a device's missing coefficients come from, the most general first: its kind, its family."""
-    rungs = []
-    for name in (profile.kind, profile.family):
-        if name is not None:
-            rungs.append((load_family(name, where), name))
-    return rungs
-
-
-@lru_cache
-def load_family(name: str, where: str = "") -> FamilyProfile:
-    """What the devices of a family, or of a kind, have in common; an `UnknownNameError` with the nearest name."""
-    path = catalog.shipped(FAMILIES, name)
-    if path is None:
-        raise UnknownNameError("family", name, catalog.names(FAMILIES), where)
-    profile: FamilyProfile = catalog.convert(catalog.read_yaml(path), FamilyProfile, str(path))
-    return profile
-
-
-def _coefficients(rungs: Sequence[tuple[Coefficients, str]]) -> tuple[dict[str, float], dict[str, Provenance]]:
-    """Each coefficient and its provenance from the last rung that has it."""
-    values: dict[str, float] = {}
-    provenance: dict[str, Provenance] = {}
-    for rung, where in rungs:
-        given = _given(rung, where)
-        values |= given
-        sources = provenance_of(rung.sources)
-        for key in given:
-            provenance[key] = nearest(sources, key) or Provenance("assumption", "the profile names no source")
-    return values, provenance
-
-
-def _given(rung: Coefficients, where: str) -> dict[str, float]:
-    given: dict[str, float] = {}
-    if rung.utilisation is not None:
-        given["utilisation"] = rung.utilisation
-    if rung.launch is not None:
-        given["launch"] = parse(rung.launch, "s", f"{where}: launch", positive=False)
-    if rung.start is not None:
-        given["start"] = parse(rung.start, "s", f"{where}: start", positive=False)
-    for key, text in msgspec.structs.asdict(rung.calls).items() if rung.calls else ():
-        given[f"calls.{key}"] = parse(text, "s", f"{where}: calls.{key}", positive=False)
-    for name, section in (("sustained", rung.sustained), ("kernel", rung.kernel)):
-        for key, value in msgspec.structs.asdict(section).items() if section else ():
-            if value is not None:
-                given[f"{name}.{key}"] = value
-    return given
-
-
-def _memory(section: MemorySection, where: str) -> Memory:
-    """Totals from the datasheet where it prints them, else count times one unit of the technology."""
-    if section.technology is None:
-        return _unnamed_memory(section, where)
-    technology = load_memory(section.technology)
-    counts = {"stack": section.stacks, "channel": section.channels, "chip": section.chips}
-    written = [unit for unit, count in counts.items() if count is not None]
-    count = counts[technology.unit]
-    if written and count is None:
-        raise InputError(f"{where}: memory: {technology.name} comes in {technology.unit}s, not {written[0]}s")
-    if count is None and (section.capacity is None or section.bandwidth is None):
-        raise InputError(f"{where}: memory: give `{technology.unit}s`, or both `capacity` and `bandwidth`")
-    units = count or 1
-    capacity = parse(section.capacity or technology.capacity, "byte", f"{where}: memory.capacity")
-    bandwidth = parse(section.bandwidth or technology.bandwidth, "byte/s", f"{where}: memory.bandwidth")
-    return Memory(
-        technology.name,
-        units,
-        technology.unit,
-        capacity if section.capacity else capacity * units,
-        bandwidth if section.bandwidth else bandwidth * units,
-    )
-
-
-def _unnamed_memory(section: MemorySection, where: str) -> Memory:
-    """A memory of which only the totals are known, as a machine measures its own."""
-    if section.capacity is None or section.bandwidth is None:
-        raise InputError(f"{where}: memory: give `technology`, or both `capacity` and `bandwidth`")
-    capacity = parse(section.capacity, "byte", f"{where}: memory.capacity")
-    bandwidth = parse(section.bandwidth, "byte/s", f"{where}: memory.bandwidth")
-    return Memory("memory", 1, "system", capacity, bandwidth)
-
-
-__all__ = ["Device", "Memory", "Provenance", "leaves", "load_device", "load_memory", "read_profile"]

@@ -1,127 +1,23 @@
 """Frameworks: what the software between a network and a device adds or takes away."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import inf
-from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from simulator import catalog
-from simulator.device.profile import Source, Strict
+from simulator.device.framework_profile import SECTIONS, ExecutionPath, FrameworkProfile, HeldMemory
+from simulator.device.inheritance import Replaced
 from simulator.device.provenance import Provenance, nearest, provenance_of
 from simulator.errors import InputError
 from simulator.precision import Precision
 from simulator.units import parse
 
 FOLDER = "hardware_profiles/frameworks"
-
-
-class Dispatch(Strict, frozen=True, kw_only=True):
-    """Host time to issue one call of each phase, and to begin a step; device time of a call's helper kernels."""
-
-    forward: str
-    backward: str
-    update: str
-    step: str = "0 s"
-    helpers: str = "0 s"
-
-
-class Path(Strict, frozen=True, kw_only=True):
-    """How a framework runs kernels: one path for plain precisions, one for mixed precision."""
-
-    elementwise: Annotated[float, Meta(gt=0, description="element-wise traffic left after fusion")] = 1.0
-    convolution: Annotated[float, Meta(gt=0, description="rate of its convolutions, of the device's")] = 1.0
-    attention: Annotated[float, Meta(gt=0, description="rate of its fused attention, of the device's")] = 1.0
-    hopper_attention: Annotated[
-        bool, Meta(description="has fused attention for Hopper's matrix instructions, not for those of Ampere alone")
-    ] = True
-    transposes: Annotated[
-        float, Meta(ge=0, description="times a tensor-core convolution's operands are copied into channels-last layout")
-    ] = 0.0
-    layout: Annotated[
-        Literal["channels first", "channels last", "chosen"],
-        Meta(
-            description="of tensors; tensor cores take channels last as they are; chosen for each network by a compiler"
-        ),
-    ] = "channels first"
-    odd_groups: Annotated[
-        bool,
-        Meta(description="has tensor-core kernels for channels-last groups of any width, not of powers of two alone"),
-    ] = True
-    poor_groups: Annotated[
-        tuple[str, ...], Meta(description="families for whose grouped convolutions its library has poor kernels alone")
-    ] = ()
-    tf32_groups: Annotated[bool, Meta(description="has tensor-core kernels for groups at tf32")] = True
-    folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
-    fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False
-    joins: Annotated[
-        bool, Meta(description="trains with normalisation, the addition and the activation after it in one kernel")
-    ] = False
-    promotes: Annotated[
-        bool, Meta(description="keeps softmax, layer norms and what they are added to in full width in mixed precision")
-    ] = False
-    casts: Annotated[bool, Meta(description="casts master weights again in each forward pass at inference")] = False
-
-
-class MemorySection(Strict, frozen=True, kw_only=True):
-    """What a framework holds of a device's memory beside the tensors of a step."""
-
-    context: Annotated[str, Meta(description="the driver's context and the loaded kernels, such as '500 MiB'")] = "0 B"
-    workspace: Annotated[str, Meta(description="scratch space of its libraries")] = "0 B"
-    fragmentation: Annotated[float, Meta(ge=0, lt=1, description="allocated but unused, of the activations")] = 0.0
-
-
-class GradientSection(Strict, frozen=True, kw_only=True):
-    """How gradients are summed over devices that work on one step."""
-
-    bucket: Annotated[
-        str, Meta(description="gradients summed together, such as '25 MiB'; 'all' waits for the last")
-    ] = "25 MiB"
-
-
-class ProcessorSection(Strict, frozen=True, kw_only=True):
-    """What a framework's calls cost on a processor that did not measure them (`roofline/processor.py`)."""
-
-    call: Annotated[str, Meta(description="a forward call, one after the other; left out where calls queue")] | None = (
-        None
-    )
-    convolution: Annotated[str, Meta(description="further time of a call of the convolution library")] = "0 s"
-    layout: Annotated[float, Meta(ge=0, description="times a convolution's operands change layout at each call")] = 0.0
-    packing: Annotated[float, Meta(ge=0, description="times operands of a matrix product are packed")] = 0.0
-    new_pages: Annotated[
-        float, Meta(ge=0, description="large tensors are new pages, written at this share of the bandwidth; 0: kept")
-    ] = 0.0
-
-
-class Release(Strict, frozen=True, kw_only=True):
-    """Which releases of a framework another file describes."""
-
-    of: Annotated[str, Meta(description="the framework whose own file describes the releases in use")]
-    since: Annotated[int, Meta(description="first year")] = 0
-    until: Annotated[int, Meta(description="last year")] = 9999
-
-
-class FrameworkProfile(Strict, frozen=True, kw_only=True):
-    """One framework: `hardware_profiles/frameworks/<name>.yaml`; what it leaves out is as in the one it is `like`."""
-
-    name: str
-    kind: Literal["framework"]
-    description: str
-    aliases: tuple[str, ...] = ()
-    like: Annotated[str | None, Meta(description="the framework whose values hold where this one gives none")] = None
-    release: Release | None = None
-    eager_attention: Annotated[bool, Meta(description="has no fused attention: its parts run one by one")] = False
-    dispatch: Dispatch | None = None
-    plain: Path = Path()
-    mixed: Path = Path()
-    processor: ProcessorSection = ProcessorSection()
-    memory: MemorySection = MemorySection()
-    gradients: GradientSection = GradientSection()
-    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,8 +78,8 @@ class Framework:
     dispatch_s: tuple[float, float, float, float]
     step_s: float
     helpers_s: float
-    plain: Path
-    mixed: Path
+    plain: ExecutionPath
+    mixed: ExecutionPath
     processor: ProcessorCalls = ProcessorCalls()
     reserve: Reserve = Reserve()
     bucket_bytes: float = inf
@@ -195,13 +91,9 @@ class Framework:
     provenance: Mapping[str, Provenance] = field(default_factory=dict, compare=False)
     written: Mapping[str, str] = field(default_factory=dict, compare=False)
 
-    def path(self, precision: Precision) -> Path:
+    def path(self, precision: Precision) -> ExecutionPath:
         """How it runs kernels at a precision."""
         return self.mixed if precision.master_weights else self.plain
-
-
-SECTIONS = ("dispatch", "plain", "mixed", "processor", "memory", "gradients")
-"""Parts of a framework's file that are merged, value by value, over those of the framework it is like."""
 
 
 @lru_cache
@@ -232,6 +124,32 @@ def load_framework(name: str) -> Framework:
         provenance=_provenance(name),
         written={key: _written(name, key) for key in _provenance(name)},
     )
+
+
+def with_files(framework: Framework, replaced: Replaced) -> Framework:
+    """A framework with values in place of those that files give, its own or that of the one it is like."""
+    origin = framework.origin
+    given = {key: value for (scope, key), value in replaced.items() if scope == f"frameworks/{origin.get(key)}"}
+    dispatch = list(framework.dispatch_s)
+    for phases, kind in (((0,), "forward"), ((1, 2), "backward"), ((3,), "update")):
+        for phase in phases:
+            dispatch[phase] = given.get(f"dispatch.{kind}", dispatch[phase])
+    paths = {
+        which: msgspec.structs.replace(
+            getattr(framework, which),
+            **{key.partition(".")[2]: value for key, value in given.items() if key.startswith(which)},
+        )
+        for which in ("plain", "mixed")
+    }
+    keys = {"call": "call_s", "convolution": "convolution_s", "packing": "packing", "new_pages": "new_pages"}
+    calls = replace(
+        framework.processor,
+        **{name: given[f"processor.{key}"] for key, name in keys.items() if f"processor.{key}" in given},  # type: ignore[arg-type]
+    )
+    step_s = given.get("dispatch.step", framework.step_s)
+    helpers_s = given.get("dispatch.helpers", framework.helpers_s)
+    timed = {"dispatch_s": tuple(dispatch), "step_s": step_s, "helpers_s": helpers_s, "processor": calls}
+    return replace(framework, **timed, **paths)  # type: ignore[arg-type]
 
 
 @lru_cache
@@ -267,7 +185,7 @@ def _where(name: str) -> str:
 def _merged(name: str) -> tuple[dict[str, Any], dict[str, str]]:
     """The content of a framework's file over that of the one it is like; the framework that gives each value."""
     where = _where(name)
-    content = catalog.read_yaml(FilePath(where))
+    content = catalog.read_yaml(Path(where))
     catalog.convert(content, FrameworkProfile, where)  # before it is merged, so that an error names this file
     if "like" in content and _canonical(content["like"]).endswith((".yaml", ".yml")):
         raise InputError(f"{where}: like: {content['like']!r} must be the name of a framework that ships")
@@ -302,7 +220,7 @@ def _bucket_bytes(text: str, where: str) -> float:
     return inf if text == "all" else parse(text, "byte", where)
 
 
-def _reserve(section: MemorySection, where: str) -> Reserve:
+def _reserve(section: HeldMemory, where: str) -> Reserve:
     return Reserve(
         parse(section.context, "byte", f"{where}.context", positive=False),
         parse(section.workspace, "byte", f"{where}.workspace", positive=False),

@@ -11,11 +11,12 @@ import msgspec
 
 from simulator import catalog
 from simulator.device.device import FOLDER as DEVICES
-from simulator.device.device import MEMORIES, Device, leaves, load_device, load_memory, read_profile
+from simulator.device.device import Device, load_device, read_profile
 from simulator.device.framework import FOLDER as FRAMEWORKS
 from simulator.device.framework import load_framework
+from simulator.device.memory import MEMORIES, load_memory
 from simulator.device.profile import GRADES, DeviceProfile, MemoryProfile
-from simulator.device.provenance import Provenance
+from simulator.device.provenance import Provenance, leaves
 from simulator.precision import PRECISIONS, Role
 from simulator.units import duration
 from simulator.workload.dataset import FOLDER as DATASETS

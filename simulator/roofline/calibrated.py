@@ -9,7 +9,7 @@ import numpy as np
 from simulator.causes.cache import Cache
 from simulator.causes.passes import Passes
 from simulator.device.device import Device
-from simulator.device.framework import Path
+from simulator.device.framework_profile import ExecutionPath
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, at_batch
 from simulator.op.views import KEPT, activations, matrix_part
@@ -30,7 +30,7 @@ def calibrated_seconds(
     precision: Precision,
     batch: FloatArray | float,
     moved_bytes: FloatArray,
-    path: Path,
+    path: ExecutionPath,
 ) -> tuple[FloatArray, FloatArray]:
     """Seconds that each distinct kernel computes and moves data, shape (kernels,) or (batches, kernels).
 
@@ -80,7 +80,7 @@ AMPERES_ON_HOPPER = 0.62
 "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture", 2024, arXiv 2402.13499, table 8."""
 
 
-def attention_rate(device: Device, path: Path) -> float:
+def attention_rate(device: Device, path: ExecutionPath) -> float:
     """Rate of a framework's fused attention over that of the kernels that the device was calibrated with."""
     older = device.profile.family == "hopper" and not path.hopper_attention
     return path.attention * (AMPERES_ON_HOPPER if older else 1.0)

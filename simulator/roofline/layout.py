@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from simulator.device.framework import Path
+from simulator.device.framework_profile import ExecutionPath
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Kernels
 from simulator.op.views import shares_channels
@@ -16,7 +16,7 @@ TorchInductor weighs grouped ones 1.358 and others 0.823 for what channels last 
 PyTorch 2.13, `torch/_inductor/graph.py`."""
 
 
-def with_layout(path: Path, kernels: Kernels) -> Path:
+def with_layout(path: ExecutionPath, kernels: Kernels) -> ExecutionPath:
     """A path with the layout that TorchInductor chooses: channels last, unless grouped convolutions weigh too much.
 
     In training none may have groups of more than one channel.

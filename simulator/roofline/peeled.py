@@ -18,7 +18,8 @@ from simulator.causes.passes import Passes
 from simulator.causes.registry import neutral
 from simulator.causes.tiles import Tiles
 from simulator.device.device import Device
-from simulator.device.framework import Framework, Path
+from simulator.device.framework import Framework
+from simulator.device.framework_profile import ExecutionPath
 
 Setting = tuple[Device, Framework]
 """What a time reads: a device and the software that issues its kernels."""
@@ -55,7 +56,7 @@ def _no_software(setting: Setting) -> Setting:
     """Kernels as the device's own: full rates, no copies into other layouts."""
     device, software = setting
 
-    def plain(path: Path) -> Path:
+    def plain(path: ExecutionPath) -> ExecutionPath:
         return msgspec.structs.replace(
             path,
             elementwise=min(path.elementwise, 1.0),

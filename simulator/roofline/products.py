@@ -10,7 +10,7 @@ from simulator.causes.convolution import Convolutions
 from simulator.causes.groups import Depthwise, Groups, ThinImages
 from simulator.causes.tiles import HALF_WIDTH, Tiles
 from simulator.device.device import Device
-from simulator.device.framework import Path
+from simulator.device.framework_profile import ExecutionPath
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
 from simulator.op.views import KEPT, channels, in_groups_of, is_depthwise, is_grouped, shares_channels
@@ -177,7 +177,7 @@ def off_tensor_cores_seconds(
     precision: Precision,
     batch: FloatArray | float,
     lanes_s: FloatArray,
-    path: Path,
+    path: ExecutionPath,
 ) -> FloatArray:
     """Seconds of convolutions that the library has poor kernels for, in place of those on tensor cores; others nan.
 
@@ -196,7 +196,7 @@ def off_tensor_cores_seconds(
     return np.where(np.isnan(poor_s := poor_groups_seconds(columns, device, batch, path)), seconds, poor_s)
 
 
-def poor_groups_seconds(columns: Columns, device: Device, batch: FloatArray | float, path: Path) -> FloatArray:
+def poor_groups_seconds(columns: Columns, device: Device, batch: FloatArray | float, path: ExecutionPath) -> FloatArray:
     """Seconds of grouped convolutions that a release's library runs by poor kernels on this family; others nan.
 
     Whatever the format, they take the same time: under TensorFlow 1.15 and cuDNN 8.0 a T4 infers ResNeXt-101 32x4d

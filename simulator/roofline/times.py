@@ -8,7 +8,8 @@ from enum import IntEnum
 import numpy as np
 
 from simulator.device.device import Device
-from simulator.device.framework import Framework, Path, ProcessorCalls
+from simulator.device.framework import Framework, ProcessorCalls
+from simulator.device.framework_profile import ExecutionPath
 from simulator.op.kernel import Engine, OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels, at_batch
 from simulator.precision import Precision, get_precision
@@ -120,7 +121,7 @@ def busy_times(
     flops = at_batch(columns.flops, batch)
     moved = traffic_bytes(columns, device, batch, precision, traffic)
     if fidelity is Fidelity.CALIBRATED:
-        path = framework.path(precision) if framework and device.kind != processor.KIND else Path()
+        path = framework.path(precision) if framework and device.kind != processor.KIND else ExecutionPath()
         if path.layout == "chosen":
             path = with_layout(path, kernels)
         # A machine that measured its calls measured its copies too.
@@ -144,7 +145,7 @@ def parts_seconds(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The same by what it is made of: computing, moving data, and both. [s]"""
     moved = traffic_bytes(columns, device, batch, precision, TrafficModel.IDEAL)
-    return _calibrated(columns, device, precision, batch, moved, (Path(), ProcessorCalls()))
+    return _calibrated(columns, device, precision, batch, moved, (ExecutionPath(), ProcessorCalls()))
 
 
 def _calibrated(
@@ -153,7 +154,7 @@ def _calibrated(
     precision: Precision,
     batch: FloatArray | float,
     moved: FloatArray,
-    software: tuple[Path, ProcessorCalls],
+    software: tuple[ExecutionPath, ProcessorCalls],
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Seconds of computing, of moving data, and of both: the slower, and on a processor what overlaps with neither."""
     path, calls = software

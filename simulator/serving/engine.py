@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from simulator import catalog
-from simulator.device.framework import Release
+from simulator.device.framework_profile import Release
 from simulator.device.profile import Source, Strict
 from simulator.errors import UnknownNameError
 from simulator.units import parse

@@ -15,9 +15,7 @@ from simulator.calibration.fit import (
     Problem,
     Row,
     Values,
-    device_with,
     fit,
-    framework_with,
     predict_kernels,
     predict_rows,
     robust,
@@ -26,8 +24,8 @@ from simulator.calibration.fit import (
 from simulator.calibration.kernels import MeasuredKernels, read_kernels
 from simulator.calibration.measurements import Measurement
 from simulator.calibration.validation import predict
-from simulator.device.device import load_device
-from simulator.device.framework import load_framework
+from simulator.device.device import load_device, with_families
+from simulator.device.framework import load_framework, with_files
 from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import at_batch
 
@@ -170,16 +168,17 @@ def test_repeated_measurements_count_once_as_their_median() -> None:
 
 def test_values_reach_the_device_and_the_framework() -> None:
     device = load_device(DEVICE)
-    changed = device_with(device, {ELEMENTWISE: 0.5, ("families/volta", "launch"): 1e-6, ("families/cpu", "launch"): 9})
+    values = {ELEMENTWISE: 0.5, ("families/volta", "launch"): 1e-6, ("families/cpu", "launch"): 9}
+    changed = with_families(device, values)
     assert (changed.kernel["elementwise"], changed.launch_s) == (0.5, 1e-6)
     # The family stands over the kind, and the device's own file over both.
-    both = device_with(device, {BATCHED: 0.3, ("families/gpu", "kernel.normalization"): 0.2})
+    both = with_families(device, {BATCHED: 0.3, ("families/gpu", "kernel.normalization"): 0.2})
     assert both.kernel["normalization"] == 0.3
-    own = device_with(device, {("families/gpu", "sustained.bandwidth"): 0.1})
+    own = with_families(device, {("families/gpu", "sustained.bandwidth"): 0.1})
     assert own.sustained["bandwidth"] == device.profile.sustained.bandwidth  # type: ignore[union-attr]
     pytorch = load_framework("pytorch")
     scope = "frameworks/pytorch"
-    software = framework_with(
+    software = with_files(
         pytorch, {(scope, "dispatch.backward"): 7e-6, (scope, "mixed.transposes"): 0.5, ("frameworks/mxnet", "x"): 1}
     )
     assert software.dispatch_s[1:3] == (7e-6, 7e-6)
@@ -198,7 +197,7 @@ def test_a_framework_like_another_shares_what_its_file_leaves_out() -> None:
         ("frameworks/pytorch", "mixed.transposes"): 0.2,
         ("frameworks/pytorch-channels-last", "mixed.elementwise"): 0.5,
     }
-    software = framework_with(last, given)
+    software = with_files(last, given)
     assert (software.dispatch_s[0], software.mixed.elementwise, software.mixed.transposes) == (7e-6, 0.5, 0.2)
     rows = rows_of([measurement("lenet5", 1, framework="pytorch-channels-last", precision="amp")])
     problem = Problem(rows, [], [Parameter(scope, key, value, 1.0) for (scope, key), value in given.items()])
@@ -221,11 +220,11 @@ def test_releases_of_a_framework_weigh_with_it() -> None:
 
 
 def test_values_reach_a_processor_and_what_calls_cost_on_it() -> None:
-    processor = device_with(load_device("core-i9-10940x"), {("families/cpu", "start"): 2e-6})
+    processor = with_families(load_device("core-i9-10940x"), {("families/cpu", "start"): 2e-6})
     assert processor.start_s == 2e-6
     compiled, scope = load_framework("pytorch-compiled"), "frameworks/pytorch"
     given = {(scope, "processor.convolution"): 7e-5, (scope, "processor.packing"): 0.25}
-    software = framework_with(compiled, given)
+    software = with_files(compiled, given)
     assert software.processor == replace(compiled.processor, convolution_s=7e-5, packing=0.25)
 
 

@@ -24,7 +24,7 @@ from simulator.calibration.machine.measure import Measured
 from simulator.calibration.machine.timing import LEAST, Stopwatch
 from simulator.catalog import read_yaml
 from simulator.cli import main
-from simulator.device.device import leaves
+from simulator.device.provenance import leaves
 from simulator.errors import InputError
 from simulator.op.convolution import Convolution
 from simulator.op.normalization import BatchNorm

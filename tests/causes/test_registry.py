@@ -18,8 +18,9 @@ from simulator.causes.cause import MACHINE, Cause, Coefficient
 from simulator.causes.groups import ThinImages
 from simulator.causes.registry import CAUSES, HEADER, coefficients, fitted_families, neutral, starts_of, table
 from simulator.causes.tiles import Tiles
-from simulator.device.device import FAMILIES, load_device, load_family
+from simulator.device.device import load_device
 from simulator.device.framework import load_framework
+from simulator.device.inheritance import FAMILIES, load_family
 from simulator.device.profile import KernelCoefficients
 from simulator.device.schema import device_schema
 from simulator.errors import InputError

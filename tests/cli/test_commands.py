@@ -15,7 +15,7 @@ from simulator import catalog
 from simulator.cli import COMMANDS, EXAMPLES, main
 from simulator.cli.options import _RUN_OPTIONS, run_options
 from simulator.device.device import FOLDER as DEVICES
-from simulator.device.device import MEMORIES
+from simulator.device.memory import MEMORIES
 from simulator.workload.dataset import FOLDER as DATASETS
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.device.device import load_device, load_family
+from simulator.device.device import load_device
+from simulator.device.inheritance import load_family
 from simulator.device.power import CORRECTION, limits
 from simulator.device.profile import FamilyProfile
 

@@ -12,11 +12,12 @@ import pytest
 
 from simulator.calibration.llm_calls import CallsProfile
 from simulator.catalog import read_yaml
-from simulator.device.device import Device, leaves, load_device
-from simulator.device.framework import FrameworkProfile
+from simulator.device.device import Device, load_device
+from simulator.device.framework_profile import FrameworkProfile
 from simulator.device.host import HostProfile
 from simulator.device.link import LinkProfile
 from simulator.device.profile import DeviceProfile, FamilyProfile, MemoryProfile
+from simulator.device.provenance import leaves
 from simulator.device.system import SystemProfile
 from simulator.execution.certainty import CertaintyProfile
 from simulator.serving.engine import EngineProfile

@@ -10,8 +10,10 @@ import pytest
 
 from simulator.causes.cache import CACHE_SPEEDUP
 from simulator.causes.registry import coefficients
-from simulator.device.device import Device, Memory, load_device
-from simulator.device.framework import Framework, Path, load_framework
+from simulator.device.device import Device, load_device
+from simulator.device.framework import Framework, load_framework
+from simulator.device.framework_profile import ExecutionPath
+from simulator.device.memory import Memory
 from simulator.errors import UnknownNameError
 from simulator.op.base import Op, Shape, Site
 from simulator.op.convolution import Convolution
@@ -34,7 +36,7 @@ from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
 
 FP32, AMP = get_precision("fp32"), get_precision("amp")
-PLAIN = Path()
+PLAIN = ExecutionPath()
 
 
 def device(*, units: int = 4, sustained: float = 1.0, cache_bytes: float = 0.0, **kernel: float) -> Device:
@@ -63,7 +65,7 @@ def columns_of(op: Op, shape: Shape, phase: Phase = Phase.FORWARD) -> Columns:
     return pack([next(kernel for kernel in kernels if kernel.phase is phase)])
 
 
-def seconds(columns: Columns, on: Device, precision: str = "fp32", path: Path = PLAIN) -> tuple[float, float]:
+def seconds(columns: Columns, on: Device, precision: str = "fp32", path: ExecutionPath = PLAIN) -> tuple[float, float]:
     """(computing, moving) of one kernel at one sample."""
     chosen = get_precision(precision)
     moved = traffic_bytes(columns, on, 1.0, chosen, TrafficModel.IDEAL)
@@ -431,7 +433,7 @@ def test_a_convolution_that_tensor_cores_pad_stays_in_lanes() -> None:
     assert seconds(image, fast, "amp")[0] == pytest.approx(lanes / 2)
 
 
-COPIES = Path(transposes=1.5)
+COPIES = ExecutionPath(transposes=1.5)
 
 
 def test_half_width_convolutions_on_tensor_cores_are_transposed() -> None:
@@ -460,7 +462,7 @@ def test_narrow_groups_have_kernels_for_half_width_values_alone() -> None:
     assert seconds(groups, on, "tf32")[0] == pytest.approx(4 * 2 * 1024 * 64 * 9 * 16 / 8e12)
 
 
-CHANNELS_LAST = Path(layout="channels last")
+CHANNELS_LAST = ExecutionPath(layout="channels last")
 
 
 def test_channels_last_groups_of_a_power_of_two_wait_for_memory_alone() -> None:
@@ -505,7 +507,7 @@ def test_channels_last_groups_of_odd_widths_once_ran_at_a_third_of_the_lanes() -
 
 def test_groups_at_tf32_once_stayed_in_lanes() -> None:
     on = replace(device(), peak={"fp32": 1e12, "fp16_tensor": 64e12, "tf32_tensor": 32e12})
-    old = Path(tf32_groups=False)
+    old = ExecutionPath(tf32_groups=False)
     groups = columns_of(convolution(groups=4, channels=64), (64, 32, 32))
     assert seconds(groups, on, "tf32", old) == seconds(groups, on, "fp32")
     assert seconds(groups, on, "tf32")[0] < seconds(groups, on, "tf32", old)[0]
@@ -543,7 +545,7 @@ def test_pooling_takes_as_long_for_narrow_values_as_for_full_ones() -> None:
     full, half = (seconds(pool, device(half_width=0.9), precision)[1] for precision in ("fp32", "fp16"))
     assert half == pytest.approx(full)
     # What a compiler writes reads like any other loop.
-    assert seconds(pool, device(), "fp16", Path(fuses=True))[1] == pytest.approx(full / 2)
+    assert seconds(pool, device(), "fp16", ExecutionPath(fuses=True))[1] == pytest.approx(full / 2)
 
 
 def test_the_softmax_of_fused_attention_stands_between_its_products() -> None:
@@ -630,17 +632,17 @@ def test_the_loops_that_a_compiler_writes_read_memory_alike_but_for_sums() -> No
         assert class_efficiency(copy_of(1e6, OpClass[name]), on, FP32, compiled=True).tolist() == [0.8], name
     assert class_efficiency(copy_of(1e6, OpClass.REDUCTION), on, FP32, compiled=True).tolist() == [0.2]
     pooled = copy_of(1e6, OpClass.POOLING)
-    assert seconds(pooled, on, path=Path(fuses=True))[1] == pytest.approx(seconds(pooled, on)[1] * 0.3 / 0.8)
+    assert seconds(pooled, on, path=ExecutionPath(fuses=True))[1] == pytest.approx(seconds(pooled, on)[1] * 0.3 / 0.8)
 
 
 def test_a_framework_that_fuses_moves_less_in_lanes_and_nothing_less_in_products() -> None:
-    fused, linear = Path(elementwise=0.25), columns_of(Linear(out=512, bias=False), (512,))
+    fused, linear = ExecutionPath(elementwise=0.25), columns_of(Linear(out=512, bias=False), (512,))
     assert seconds(copy_of(1e6), device(), path=fused)[1] == pytest.approx(2e6 / 1e11)
     assert seconds(linear, device(), path=fused) == seconds(linear, device())
 
 
 def test_a_frameworks_convolutions_run_at_its_rate() -> None:
-    twice, linear = Path(convolution=2.0), columns_of(Linear(out=512, bias=False), (512,))
+    twice, linear = ExecutionPath(convolution=2.0), columns_of(Linear(out=512, bias=False), (512,))
     assert seconds(deep(), device(), path=twice)[0] == pytest.approx(seconds(deep(), device())[0] / 2)
     assert seconds(linear, device(), path=twice) == seconds(linear, device())
 
@@ -730,7 +732,7 @@ def test_desktop_hosts_issue_calls_faster() -> None:
 
 def test_a_processor_takes_nothing_from_libraries_of_graphics_processors() -> None:
     kernels = lower(load_workload("lenet5"), training=False)
-    odd = Framework("odd", (0.0,) * 4, 0.0, 0.0, Path(elementwise=3.0, convolution=0.1), PLAIN)
+    odd = Framework("odd", (0.0,) * 4, 0.0, 0.0, ExecutionPath(elementwise=3.0, convolution=0.1), PLAIN)
     processor = replace(device(), kind="cpu")
     for on, alike in ((processor, True), (device(), False)):
         times = [kernel_times(kernels, on, 64.0, FP32, framework=framework) for framework in (odd, software(0.0))]
@@ -762,7 +764,7 @@ def test_matrix_units_of_full_precision_serve_fp32() -> None:
 
 def test_narrow_groups_of_a_family_without_kernels_take_as_long_in_every_format() -> None:
     board = replace(device(), profile=msgspec.structs.replace(device().profile, family="volta"))
-    poor = Path(poor_groups=("volta",))
+    poor = ExecutionPath(poor_groups=("volta",))
     narrow = columns_of(convolution(groups=8, channels=8 * 4), (8 * 4, 32, 32))
     # 1024 positions x 32 columns x 9 x 4, at 0.08 of the lanes' 1 TFLOP/s.
     expected = 2 * 1024 * 32 * 9 * 4 / (POOR_GROUPS * 1e12)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 
+from simulator import catalog
 from simulator.calibration.machine.bandwidth import Rate, held
 from simulator.calibration.machine.calls import CallCosts
 from simulator.calibration.machine.fitting import fitted
 from simulator.calibration.machine.layers import Timed, product_call
 from simulator.calibration.machine.measure import Measured
 from simulator.catalog import read_text
-from simulator.device.device import Device, load_device
-from simulator.device.profile import Grade
+from simulator.device.device import Device, resolve
+from simulator.device.profile import DeviceProfile, Grade
 from simulator.errors import InputError
 from simulator.units import binary_bytes, si
 
@@ -131,10 +131,9 @@ def _evidence(measured: Measured) -> list[Timed]:
 
 def _device(base: str) -> Device:
     """The machine with its family's kernel coefficients."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "machine.yaml"
-        path.write_text(base + "\n", encoding="utf-8")
-        return load_device(str(path))
+    where = "this machine"
+    profile: DeviceProfile = catalog.convert(catalog.parse_yaml(base, where), DeviceProfile, where)
+    return resolve(profile, where)
 
 
 def _notes(measured: Measured) -> str:

@@ -1,0 +1,115 @@
+"""What a framework's file may say: the schema of `hardware_profiles/frameworks/*.yaml`, as people write it."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from simulator.device.profile import Source, Strict
+
+
+class Dispatch(Strict, frozen=True, kw_only=True):
+    """Host time to issue one call of each phase, and to begin a step; device time of a call's helper kernels."""
+
+    forward: str
+    backward: str
+    update: str
+    step: str = "0 s"
+    helpers: str = "0 s"
+
+
+class ExecutionPath(Strict, frozen=True, kw_only=True):
+    """How a framework runs kernels: one path for plain precisions, one for mixed precision."""
+
+    elementwise: Annotated[float, Meta(gt=0, description="element-wise traffic left after fusion")] = 1.0
+    convolution: Annotated[float, Meta(gt=0, description="rate of its convolutions, of the device's")] = 1.0
+    attention: Annotated[float, Meta(gt=0, description="rate of its fused attention, of the device's")] = 1.0
+    hopper_attention: Annotated[
+        bool, Meta(description="has fused attention for Hopper's matrix instructions, not for those of Ampere alone")
+    ] = True
+    transposes: Annotated[
+        float, Meta(ge=0, description="times a tensor-core convolution's operands are copied into channels-last layout")
+    ] = 0.0
+    layout: Annotated[
+        Literal["channels first", "channels last", "chosen"],
+        Meta(
+            description="of tensors; tensor cores take channels last as they are; chosen for each network by a compiler"
+        ),
+    ] = "channels first"
+    odd_groups: Annotated[
+        bool,
+        Meta(description="has tensor-core kernels for channels-last groups of any width, not of powers of two alone"),
+    ] = True
+    poor_groups: Annotated[
+        tuple[str, ...], Meta(description="families for whose grouped convolutions its library has poor kernels alone")
+    ] = ()
+    tf32_groups: Annotated[bool, Meta(description="has tensor-core kernels for groups at tf32")] = True
+    folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
+    fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False
+    joins: Annotated[
+        bool, Meta(description="trains with normalisation, the addition and the activation after it in one kernel")
+    ] = False
+    promotes: Annotated[
+        bool, Meta(description="keeps softmax, layer norms and what they are added to in full width in mixed precision")
+    ] = False
+    casts: Annotated[bool, Meta(description="casts master weights again in each forward pass at inference")] = False
+
+
+class HeldMemory(Strict, frozen=True, kw_only=True):
+    """What a framework holds of a device's memory beside the tensors of a step."""
+
+    context: Annotated[str, Meta(description="the driver's context and the loaded kernels, such as '500 MiB'")] = "0 B"
+    workspace: Annotated[str, Meta(description="scratch space of its libraries")] = "0 B"
+    fragmentation: Annotated[float, Meta(ge=0, lt=1, description="allocated but unused, of the activations")] = 0.0
+
+
+class GradientSection(Strict, frozen=True, kw_only=True):
+    """How gradients are summed over devices that work on one step."""
+
+    bucket: Annotated[
+        str, Meta(description="gradients summed together, such as '25 MiB'; 'all' waits for the last")
+    ] = "25 MiB"
+
+
+class ProcessorSection(Strict, frozen=True, kw_only=True):
+    """What a framework's calls cost on a processor that did not measure them (`roofline/processor.py`)."""
+
+    call: Annotated[str, Meta(description="a forward call, one after the other; left out where calls queue")] | None = (
+        None
+    )
+    convolution: Annotated[str, Meta(description="further time of a call of the convolution library")] = "0 s"
+    layout: Annotated[float, Meta(ge=0, description="times a convolution's operands change layout at each call")] = 0.0
+    packing: Annotated[float, Meta(ge=0, description="times operands of a matrix product are packed")] = 0.0
+    new_pages: Annotated[
+        float, Meta(ge=0, description="large tensors are new pages, written at this share of the bandwidth; 0: kept")
+    ] = 0.0
+
+
+class Release(Strict, frozen=True, kw_only=True):
+    """Which releases of a framework another file describes."""
+
+    of: Annotated[str, Meta(description="the framework whose own file describes the releases in use")]
+    since: Annotated[int, Meta(description="first year")] = 0
+    until: Annotated[int, Meta(description="last year")] = 9999
+
+
+class FrameworkProfile(Strict, frozen=True, kw_only=True):
+    """One framework: `hardware_profiles/frameworks/<name>.yaml`; what it leaves out is as in the one it is `like`."""
+
+    name: str
+    kind: Literal["framework"]
+    description: str
+    aliases: tuple[str, ...] = ()
+    like: Annotated[str | None, Meta(description="the framework whose values hold where this one gives none")] = None
+    release: Release | None = None
+    eager_attention: Annotated[bool, Meta(description="has no fused attention: its parts run one by one")] = False
+    dispatch: Dispatch | None = None
+    plain: ExecutionPath = ExecutionPath()
+    mixed: ExecutionPath = ExecutionPath()
+    processor: ProcessorSection = ProcessorSection()
+    memory: HeldMemory = HeldMemory()
+    gradients: GradientSection = GradientSection()
+    sources: tuple[Source, ...] = ()
+
+
+SECTIONS = ("dispatch", "plain", "mixed", "processor", "memory", "gradients")
+"""Parts of a framework's file that are merged, value by value, over those of the framework it is like."""
