@@ -8,7 +8,7 @@
 #   make test PYTHON=python3.13     with that interpreter (after `make clean`)
 
 .DEFAULT_GOAL := help
-.PHONY: run gallery accuracy held-out certainty calibrate-profiles test test-oldest test-newest lock lint format bench clean help
+.PHONY: run gallery accuracy held-out certainty calibrate-profiles test test-oldest test-newest lock lint format bench fuzz clean help
 
 ARGS ?=
 PYTHON ?=
@@ -119,6 +119,9 @@ lint: $(TEST_STAMP) ## ruff and mypy
 format: $(TEST_STAMP) ## put imports and layout right
 	.venv-test/bin/ruff check --fix .
 	.venv-test/bin/ruff format .
+
+fuzz: $(TEST_STAMP) ## mutate every kind of input for SECONDS=60, and print what escapes
+	.venv-test/bin/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),60) $(ARGS)
 
 bench: $(TEST_STAMP) ## time the benchmarks (the tests run each once, untimed)
 	.venv-test/bin/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only $(ARGS)

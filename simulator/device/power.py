@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from simulator.device.profile import DeviceProfile, FamilyProfile
+from simulator.errors import InputError
 from simulator.units import parse
 
 STATIC_W, UNIT_W = 15.0, 0.35
@@ -69,6 +70,8 @@ def limits(
     if family is None or family.energy is None or profile.power is None or profile.units is None:
         return
     limit_w, left_w = parse(profile.power, "W"), power_of_lanes(profile, bandwidth)
+    if left_w <= 0:
+        raise InputError(f"{profile.name}: power: {limit_w:.4g} W leave nothing for computing beside units and memory")
     for name, peak, energy in (
         ("vector", peaks.get("fp32"), family.energy.vector),
         ("matrix", peaks.get("fp16_tensor"), family.energy.matrix),
@@ -77,7 +80,7 @@ def limits(
             continue
         needed_w = peak * parse(energy, "J") * _rated(profile, family)
         if needed_w > left_w:
-            share = sqrt(max(left_w, 0.0) / needed_w)
+            share = sqrt(left_w / needed_w)
             yield name, Limit(share, f"{limit_w:.0f} W hold its clock to {share:.2f} of the rated one")
 
 

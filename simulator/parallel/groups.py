@@ -7,6 +7,7 @@ stages last, as Megatron-LM and NeMo place them. Source: Narayanan et al., SC 20
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
 
 from simulator.device.system import Cluster
 from simulator.errors import InputError
@@ -54,4 +55,5 @@ def groups_of(plan: Plan, cluster: Cluster) -> Groups:
 def _group(size: int, stride: int, node: int) -> Group:
     """`size` ranks, each `stride` after the one before: as many in a machine as fit and divide the group."""
     room = max(node // stride, 1)
-    return Group(size, max(n for n in range(1, min(room, size) + 1) if size % n == 0))
+    small = [n for n in range(1, isqrt(size) + 1) if size % n == 0]
+    return Group(size, max(n for one in small for n in (one, size // one) if n <= room))

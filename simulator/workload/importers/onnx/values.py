@@ -72,6 +72,8 @@ def fold(node: Node, inputs: Sequence[Array | None], opset: int) -> list[Array] 
     if any(output is None for output in outputs):
         return None
     arrays = [np.asarray(output) for output in outputs]
+    if any(array.dtype == object for array in arrays):  # sides that are not known
+        return None
     return [array if array.dtype in KINDS else array.astype(np.int64) for array in arrays]
 
 
