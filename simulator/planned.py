@@ -11,10 +11,12 @@ from simulator.device.device import Device
 from simulator.device.framework import load_framework
 from simulator.device.system import Cluster
 from simulator.errors import InputError, OutOfMemoryError
+from simulator.execution.bill import Bill, Circumstances, bill_of
 from simulator.execution.certainty import Interval
 from simulator.execution.memory import Footprint
 from simulator.execution.plan_certainty import plan_interval
 from simulator.execution.plan_memory import Holding, stage_footprints
+from simulator.execution.run import Run, run_of
 from simulator.op.kernel import Engine
 from simulator.op.kernels import at_batch
 from simulator.op.optimizer import get_optimizer
@@ -28,6 +30,7 @@ from simulator.pipeline import Options, kernels_of, reserve_of, times_of
 from simulator.precision import get_precision
 from simulator.roofline.rates import peak_name
 from simulator.units import binary_bytes
+from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
 
 
@@ -56,6 +59,16 @@ class Planned:
     model_flops: float
     peak_flop_per_s: float
     command: str = ""
+    bill: Bill | None = None
+    """What the run costs, where that is asked for."""
+
+    @property
+    def run(self) -> Run | None:
+        """All epochs, of whole steps, the last of an epoch too; None where no dataset is known."""
+        dataset = self.workload.dataset
+        if dataset == NO_DATASET:
+            return None
+        return run_of(dataset.samples, self.global_batch, self.options.epochs or 1, lambda _: self.step.time_s)
 
     @property
     def interval(self) -> Interval:
@@ -124,6 +137,21 @@ def simulate_plan(
     if not found.fits and not options.ignore_memory:
         raise OutOfMemoryError(_too_large(found))
     return found
+
+
+def billed(answer: Planned, given: Circumstances) -> Planned:
+    """The same answer with its run's money, energy and failures.
+
+    Raises
+    ------
+    InputError
+        If no dataset is known, so that the run has no end.
+    """
+    if answer.run is None:
+        raise InputError(
+            f"{answer.workload.name} names no dataset, so that a run has no end; give --dataset or --samples"
+        )
+    return replace(answer, bill=bill_of(answer.run.total_s, answer.device, answer.plan.devices, given))
 
 
 def evaluate(

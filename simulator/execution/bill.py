@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from simulator.device.device import Device
 from simulator.errors import InputError
@@ -32,6 +33,10 @@ class Circumstances:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
+        given = {"--price": self.price_usd_per_hour, "--pue": self.pue, "--carbon": self.carbon_g_per_kwh}
+        for name, number in given.items():
+            if number is not None and not isfinite(number):
+                raise InputError(f"{name} must be a number, found {number}")
         if self.pue < 1:
             raise InputError(f"--pue is at least 1, found {self.pue:g}")
         if (self.price_usd_per_hour or 0) < 0 or (self.carbon_g_per_kwh or 0) < 0:

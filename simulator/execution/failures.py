@@ -18,12 +18,15 @@ equations 20 (time) and 37 (interval). doi:10.1016/j.future.2004.11.016
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, expm1, inf, sqrt
+from math import exp, expm1, inf, isfinite, sqrt
 
 from simulator.errors import InputError
 
 LONGEST = 500.0
 """Times the mean time between failures beyond which a piece of work is as good as never done."""
+
+MOST_TIMES = 100.0
+"""Times its work beyond which a run is not worth beginning."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class Failures:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
+        times = (self.mtbf_s, self.checkpoint_s, self.restart_s, self.interval_s or 0.0)
+        if not all(map(isfinite, times)):
+            raise InputError("--mtbf, --checkpoint, --restart and --checkpoint-every must be finite")
         if not self.mtbf_s > 0:
             raise InputError("--mtbf must be positive, such as 50000h")
         if self.checkpoint_s < 0 or self.restart_s < 0 or (self.interval_s is not None and self.interval_s <= 0):
@@ -106,8 +112,11 @@ def interrupted(work_s: float, devices: int, failures: Failures) -> Interrupted:
     best = daly_interval(failures.checkpoint_s, mtbf_s) or mtbf_s
     interval_s = min(failures.interval_s or best, work_s)
     time_s = expected_seconds(work_s, interval_s, failures, mtbf_s)
-    if time_s == inf:
-        raise InputError(f"a failure every {mtbf_s:.3g} s leaves no time for a checkpoint; --mtbf is of one device")
+    if time_s > MOST_TIMES * work_s:
+        raise InputError(
+            f"a failure every {mtbf_s:.3g} s leaves no time for checkpoints of {failures.checkpoint_s:.3g} s each "
+            f"{interval_s:.3g} s: the work would take over {MOST_TIMES:.0f} times its work (--mtbf is of one device)"
+        )
     checkpoints_s = failures.checkpoint_s * work_s / interval_s
     return Interrupted(
         work_s=work_s,

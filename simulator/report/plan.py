@@ -11,6 +11,7 @@ from simulator.parallel.plan import as_row
 from simulator.parallel.step import PARTS
 from simulator.planned import Planned
 from simulator.report.listing import Row, print_table
+from simulator.report.scorecard import bill_lines
 from simulator.units import binary_bytes, duration, duration_range
 
 WORDS = {
@@ -61,6 +62,7 @@ def lines(answer: Planned) -> Iterator[str]:
         )
     yield rate
     yield certainty(answer)
+    yield from run_lines(answer)
     share = "sequence parallel, " if plan.sequence else ""
     yield (
         f"{step.microbatches} micro-batches of {answer.microbatch}, schedule {plan.schedule_label}, {share}"
@@ -74,6 +76,16 @@ def lines(answer: Planned) -> Iterator[str]:
         f"memory {binary_bytes(memory.total_bytes)} of {binary_bytes(memory.capacity_bytes)}{which} (activations "
         f"{binary_bytes(memory.activations_bytes)}){'' if memory.fits else ': it does not fit'}"
     )
+
+
+def run_lines(answer: Planned) -> Iterator[str]:
+    """Epochs, where they were asked for, and what the run costs."""
+    run = answer.run
+    if run is not None and (answer.options.epochs is not None or answer.bill is not None):
+        epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
+        name, steps = answer.workload.dataset.name, run.epochs * run.steps_per_epoch
+        yield f"{epochs} of {name} ({run.samples:,} samples): {steps:,} steps, {duration(run.total_s)}"
+    yield from bill_lines(answer.bill)
 
 
 def certainty(answer: Planned) -> str:
@@ -146,6 +158,8 @@ def plan_summary(answer: Planned) -> dict[str, Any]:
             "binds": answer.binds,
             "hop_s": step.hop_s,
         },
+        "run": None if answer.run is None else asdict(answer.run) | {"total_s": answer.run.total_s},
+        "bill": None if answer.bill is None else asdict(answer.bill),
         "memory": {"fits": answer.fits, "fullest_stage": answer.fullest + 1, "total_bytes": answer.memory.total_bytes},
         "stages": [_stage(answer, stage) for stage in range(answer.plan.pipeline)],
     }

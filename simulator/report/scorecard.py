@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.execution.bill import JOULES_PER_KWH
+from simulator.execution.bill import JOULES_PER_KWH, Bill
 from simulator.pipeline import Simulation, operations_per_sample
 from simulator.planning.hints import precision_hint
 from simulator.report.asked import asked_line, no_interval, utilisation_words
@@ -63,7 +63,7 @@ def _lines(simulation: Simulation, others: Sequence[Other]) -> Iterator[str]:
     yield from interval_lines(simulation)
     yield bound_line(simulation)
     yield from exchange_lines(simulation)
-    yield from bill_lines(simulation)
+    yield from bill_lines(simulation.bill)
     yield memory_line(simulation)
     yield work_line(simulation)
     if simulation.counts_epochs:
@@ -93,9 +93,8 @@ def throughput(simulation: Simulation) -> str:
     return f"{text}, {step.samples_per_s * inputs[0][0]:,.0f} tokens/s" if len(inputs[0]) == 1 else text
 
 
-def bill_lines(simulation: Simulation) -> Iterator[str]:
+def bill_lines(bill: Bill | None) -> Iterator[str]:
     """What the run costs, and what failures add to it, where that is asked for."""
-    bill = simulation.bill
     if bill is None:
         return
     broken = bill.interrupted

@@ -48,6 +48,23 @@ def test_other_words_for_the_same(simulate: Simulate) -> None:
     assert simulate(*words, "--fsdp").json() == simulate(*words, "--zero", "3").json()
 
 
+def test_the_run_of_a_plan_has_its_bill(simulate: Simulate) -> None:
+    words = (*STEP, "--samples", "1000", "--epochs", "3", "--no-report")
+    bill = ("--price", "2.5", "--pue", "1.2", "--carbon", "350", "--mtbf", "50000h", "--checkpoint", "30s")
+    plain, answer = simulate(*words, "--json").json(), simulate(*words, *bill, "--json").json()
+    assert plain["bill"] is None
+    run = answer["run"]
+    assert (run["steps_per_epoch"], run["total_s"]) == (63, pytest.approx(3 * 63 * answer["step"]["time_s"]))
+    found = answer["bill"]
+    assert found["interrupted"]["time_s"] == found["time_s"] > run["total_s"]
+    assert found["cost_usd"] == pytest.approx(2.5 * 8 * found["time_s"] / 3600)
+    assert found["energy_j"] == pytest.approx(1.2 * 8 * 700 * found["time_s"])
+    text = " ".join(simulate(*words, *bill).stdout.split())
+    assert "(1,000 samples): 189 steps" in text
+    assert "the run costs" in text
+    assert "epochs" not in simulate(*STEP, "--no-report").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -77,7 +77,7 @@ def test_more_devices_fail_more_often() -> None:
 
 
 def test_failures_faster_than_checkpoints_are_an_error() -> None:
-    with pytest.raises(InputError, match="no time for a checkpoint"):
+    with pytest.raises(InputError, match="no time for checkpoints"):
         interrupted(1e6, 10**6, Failures(1000.0, checkpoint_s=60))
     for fields in ({"mtbf_s": 0.0}, {"mtbf_s": 1.0, "checkpoint_s": -1.0}, {"mtbf_s": 1.0, "interval_s": 0.0}):
         with pytest.raises(InputError):
@@ -102,3 +102,17 @@ def test_what_is_not_known_stays_unknown() -> None:
     assert given_price.price_date == ""
     with pytest.raises(InputError, match="--pue"):
         Circumstances(pue=0.5)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_refused(number: float) -> None:
+    for key in ("price_usd_per_hour", "pue", "carbon_g_per_kwh"):
+        with pytest.raises(InputError, match="must be a number"):
+            Circumstances(**{key: number})
+    with pytest.raises(InputError, match="finite"):
+        Failures(mtbf_s=number)
+
+
+def test_a_run_that_failures_leave_no_time_for_is_refused() -> None:
+    with pytest.raises(InputError, match="over 100 times its work"):
+        interrupted(1e6, 1, Failures(mtbf_s=50_000 * 3600, checkpoint_s=1e6 * 3600))
