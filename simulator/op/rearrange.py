@@ -72,16 +72,36 @@ class ZeroPad(Copy, frozen=True):
 
 @operation("channel_slice")
 class ChannelSlice(View, frozen=True):
-    """Channels `start` up to `stop` of a tensor, a view: its readers read that part alone."""
+    """Channels `start` up to `stop` of a tensor, a view: its readers read that part alone.
+
+    split : one part of a tensor that others of the kind share out between them: their gradients are put side by side,
+        not added.
+    """
 
     start: int
     stop: int
+    split: bool = False
 
     def output_shape(self, inputs: Shapes) -> Shape:
         """The channels of the slice, all other sides as they are."""
         if not 0 <= self.start < self.stop <= inputs[0][0]:
             raise InputError(f"channel_slice: no channels {self.start} to {self.stop} in {list(inputs[0])}")
         return (self.stop - self.start, *inputs[0][1:])
+
+
+@operation("part")
+class Part(View, frozen=True):
+    """A part of a tensor, of `shape`, a view; `split` as of `channel_slice`."""
+
+    shape: tuple[int, ...]
+    split: bool = False
+
+    def output_shape(self, inputs: Shapes) -> Shape:
+        """The part's shape."""
+        whole = inputs[0]
+        if len(self.shape) != len(whole) or any(part > side for part, side in zip(self.shape, whole, strict=True)):
+            raise InputError(f"part: no part of {list(self.shape)} in {list(whole)}")
+        return self.shape
 
 
 @operation("to_positions")

@@ -24,9 +24,14 @@ class Reshape(View, frozen=True):
 
 @operation("cut")
 class Cut(Op, frozen=True):
-    """A part of a tensor, of `shape`, copied out; the gradient is copied back into zeros."""
+    """A part of a tensor, of `shape`, copied out; the gradient is copied back into zeros.
+
+    split : one part of a tensor that others of the kind share out between them: their gradients are put side by side,
+        without zeros and not added.
+    """
 
     shape: tuple[int, ...]
+    split: bool = False
 
     def output_shape(self, inputs: Shapes) -> Shape:
         """The part's shape."""
@@ -42,7 +47,7 @@ class Cut(Op, frozen=True):
 
     def backward(self, site: Site) -> list[Kernel]:
         """The part's gradient, and zeros around it."""
-        if not site.input_gradient:
+        if not site.input_gradient or self.split:
             return []
         reads, writes = {Role.GRADIENT: elements(site.output)}, {Role.GRADIENT: elements(site.inputs[0])}
         return [elementwise(Phase.INPUT_GRADIENT, 0, reads, writes, OpClass.COPY)]

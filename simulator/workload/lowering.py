@@ -12,7 +12,7 @@ import numpy as np
 from simulator.op.base import Op, Site, elements, elementwise
 from simulator.op.eager_attention import EagerAttention
 from simulator.op.fused_attention import FusedAttention
-from simulator.op.kernel import Engine, Kernel, Phase, Role
+from simulator.op.kernel import Engine, Kernel, OpClass, Phase, Role
 from simulator.op.kernels import Kernels, pack
 from simulator.op.optimizer import Optimizer, cast_gradients, cast_weights
 from simulator.workload.autocast import cast_backward, cast_forward, wide_outputs
@@ -127,7 +127,8 @@ def _lower_backward(
     wide: Sequence[bool] | None,
     quantize: bool,
 ) -> None:
-    """Gradients, last layer first; where an output has several readers, their gradients are added before it is used.
+    """Gradients, last layer first; where an output has several readers, their gradients are added before it is used,
+    and those of the parts of a split are put side by side.
 
     The engine that walks the gradients adds them by itself, beside its calls.
     """
@@ -148,9 +149,12 @@ def _lower_backward(
     for position in reversed(range(len(layers))):
         if not trained[position]:
             continue
-        role = Role.WIDE if wide and wide[position] else Role.GRADIENT
-        for _ in range(len(readers[position]) - 1):
-            launches.emit(position, (_sum_kernel(elements(layers[position].output), role),), call=False)
+        role, size = Role.WIDE if wide and wide[position] else Role.GRADIENT, elements(layers[position].output)
+        parts = [reader for reader in readers[position] if getattr(layers[reader].op, "split", False)]
+        if parts:
+            launches.emit(position, (_join_kernel(size, role),))
+        for _ in range(len(readers[position]) - max(len(parts), 1)):
+            launches.emit(position, (_sum_kernel(size, role),), call=False)
         launches.emit(position, backward[position])
         if cast[position]:
             launches.emit(position, (_cast_gradients(layers[position].parameters),))
@@ -197,6 +201,11 @@ _cast_gradients = lru_cache(cast_gradients)
 @lru_cache
 def _update(optimizer: Optimizer, parameters: int, master_weights: bool) -> Kernel:
     return optimizer.update(parameters, master_weights=master_weights)
+
+
+@lru_cache
+def _join_kernel(size: int, role: Role) -> Kernel:
+    return elementwise(Phase.INPUT_GRADIENT, 0, {role: size}, {role: size}, OpClass.COPY)
 
 
 @lru_cache

@@ -8,6 +8,7 @@ from simulator.errors import InputError
 from simulator.op.base import Op, Shape, Site
 from simulator.op.distance_loss import DistanceLoss
 from simulator.op.pointwise import Pointwise
+from simulator.op.rearrange import Part
 from simulator.op.reshape import Cut, Reduce, Reshape
 
 
@@ -29,6 +30,8 @@ def test_operations_by_hand() -> None:
     assert _work(Pointwise(function="power"), (2, 3, 4)) == [(72, 24, 24), (72, 48, 24)]
     assert _work(Pointwise(function="linear"), (2, 3, 4)) == [(48, 24, 24), (24, 24, 24)]
     assert _work(Cut(shape=(2, 2, 2)), (2, 3, 4)) == [(0, 8, 8), (0, 8, 24)]
+    assert _work(Cut(shape=(2, 2, 2), split=True), (2, 3, 4)) == [(0, 8, 8)]
+    assert _work(Part(shape=(2, 2, 4), split=True), (2, 3, 4)) == []
     assert _work(Reduce(shape=(2, 3)), (2, 3, 4)) == [(24, 24, 6), (24, 6, 24)]
     assert _work(Reshape(shape=(6, 4)), (2, 3, 4)) == []
     assert _work(DistanceLoss(), (10,)) == [(30, 20, 1), (20, 20, 10)]
@@ -40,6 +43,7 @@ def test_operations_by_hand() -> None:
     ("op", "inputs"),
     [
         (Cut(shape=(2, 9)), ((2, 3),)),
+        (Part(shape=(3, 3)), ((2, 3),)),
         (Reduce(shape=(9,)), ((2, 3),)),
         (Reshape(shape=(5,)), ((2, 3),)),
         (DistanceLoss(), ((2,), (3,))),

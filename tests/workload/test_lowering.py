@@ -86,6 +86,21 @@ def test_gradients_of_an_output_with_three_readers_are_added_twice() -> None:
     assert kernels.write[Role.GRADIENT, 1, sums].tolist() == [32, 32]
 
 
+@pytest.mark.parametrize("split", [False, True])
+def test_gradients_of_a_split_are_put_side_by_side(split: bool) -> None:
+    """A tensor of 32 values whose halves go two ways: one addition of 32, or one copy of 32 that replaces it."""
+    halves = [
+        {"channel_slice": {"name": name, "start": start, "stop": start + 1, "from": "a", "split": split}}
+        for start, name in enumerate("bc")
+    ]
+    kernels = lower(net(conv("a"), *halves, {"add": {"name": "d", "from": ["b", "c"]}}), optimizer=SGD)
+    of_a = (kernels.layer == 0) & (kernels.phase == Phase.INPUT_GRADIENT)
+    assert (op_class(kernels)[of_a] == (OpClass.COPY if split else OpClass.ELEMENTWISE)).all()
+    assert kernels.read[Role.GRADIENT, 1, of_a].tolist() == [32 if split else 64]
+    assert kernels.write[Role.GRADIENT, 1, of_a].tolist() == [32]
+    assert kernels.dispatch[of_a].tolist() == [split]
+
+
 def test_an_input_with_two_readers_needs_no_sum() -> None:
     workload = net(conv("a"), conv("b", **{"from": "input"}), {"add": {"from": ["a", "b"]}})
     kernels = lower(workload)

@@ -44,8 +44,8 @@ def _down_unit(net: Network, prefix: str, width: int) -> None:
 def _unit(net: Network, prefix: str, width: int) -> None:
     """Half of the channels pass by."""
     start, half = net.last, width // 2
-    shortcut = net.add(ChannelSlice(start=0, stop=half), start, name=f"{prefix}.chunk1")
-    other = net.add(ChannelSlice(start=half, stop=width), start, name=f"{prefix}.chunk2")
+    shortcut = net.add(ChannelSlice(start=0, stop=half, split=True), start, name=f"{prefix}.chunk1")
+    other = net.add(ChannelSlice(start=half, stop=width, split=True), start, name=f"{prefix}.chunk2")
     _join(net, prefix, shortcut, _branch(net, f"{prefix}.branch2", other, half, 1))
 
 

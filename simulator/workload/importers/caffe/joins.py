@@ -135,7 +135,9 @@ def slice(builder: Builder, placed: Placed) -> None:
     handles = []
     for number, shape in enumerate(placed.tops):
         sample = builder.sample(placed.layer, shape)
-        op: Op = ChannelSlice(start=start, stop=start + sample[0]) if axis == 1 else Cut(shape=sample)
+        op: Op = Cut(shape=sample, split=True)
+        if axis == 1:
+            op = ChannelSlice(start=start, stop=start + sample[0], split=True)
         handles.append(builder.add(placed, op, source, suffix=f"/{number}"))
         start += sample[0]
     builder.finish(placed, *handles)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from simulator.errors import InputError
 from simulator.op.base import Shape
 from simulator.op.combine import Concat
+from simulator.op.rearrange import Part
 from simulator.op.tensor import Move
 from simulator.workload.importers.onnx.builder import Call, Plan, Tensor, operator, product
 from simulator.workload.importers.onnx.messages import INT64
@@ -155,7 +156,13 @@ def split(call: Call) -> list[Tensor]:
     if sum(sizes) != side or min(sizes) < 0 or len(sizes) != count:
         raise InputError(f"Split of {side} into {list(sizes)}")
     shape = call.first.shape
-    return [call.view(call.first, (*shape[:axis], size, *shape[axis + 1 :])) for size in sizes]
+    shapes = [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
+    if call.first.constant or axis % len(shape) == 0 or count == 1:
+        return [call.view(call.first, one) for one in shapes]
+    return [
+        call.add(Part(shape=call.builder.sample(one), split=True), [call.first], Plan(one, call.first.kind))
+        for one in shapes
+    ]
 
 
 @operator("Pad")
