@@ -17,16 +17,19 @@ SIMULATE = .venv/bin/simulate
 
 # In CI the optional extras' tests run too. PyTorch stands apart from the lock: there is a build of it for each kind of
 # device under one version, so that no hash fits all; elsewhere its tests skip unless you ask: make test TORCH=torch==2.13.0
+# The oldest click that is allowed stands in a folder of its own, with which tests read every help page a second time.
 ifeq ($(CI),true)
 TORCH ?= torch==2.13.0
+OLDEST_CLICK := click==$(shell sed -n 's/.*"click>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 endif
 TORCH ?=
+OLDEST_CLICK ?=
 
 # A stamp is named after what was asked for and where the checkout lies (an environment cannot be moved), and is older
 # than the lock when the environment must be made again.
 stamp = $(1)/.stamp-$(shell printf '%s' '$(CURDIR) $(2)' | cksum | cut -d' ' -f1)
 RUN_STAMP := $(call stamp,.venv,)
-TEST_STAMP := $(call stamp,.venv-test,$(TORCH))
+TEST_STAMP := $(call stamp,.venv-test,$(strip $(TORCH) $(OLDEST_CLICK)))
 LOCK_STAMP := $(call stamp,.venv-lock,)
 
 # $(call make_venv,folder,what pip installs,further packages)
@@ -58,6 +61,8 @@ $(RUN_STAMP): requirements.lock pyproject.toml
 
 $(TEST_STAMP): requirements-test.lock pyproject.toml
 	$(call make_venv,.venv-test,--require-hashes -r requirements-test.lock,$(if $(TORCH),--no-deps $(TORCH)))
+	$(if $(OLDEST_CLICK),@.venv-test/bin/python -m pip install --disable-pip-version-check --no-input --no-deps \
+		--target .venv-test/click-oldest $(OLDEST_CLICK) >>.venv-test/install.log 2>&1)
 	$(call add_project,.venv-test)
 	@touch $@
 
