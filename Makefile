@@ -91,9 +91,14 @@ certainty: $(RUN_STAMP) ## fit the stated interval to them, and write docs/accur
 calibrate-profiles: $(RUN_STAMP) ## fit the coefficients in hardware_profiles/ to the published measurements again
 	.venv/bin/python -m simulator.calibration.profiles tests/validation
 
+# Some measure this machine, so with nothing beside them.
+define run_tests
+$(1)/bin/python -m pytest -m alone $(ARGS) || test $$? -eq 5
+$(1)/bin/python -m pytest -n auto -m "not alone" $(ARGS)
+endef
+
 test: lint ## lint, types and tests, warnings as errors
-	.venv-test/bin/python -m pytest -m alone $(ARGS) || test $$? -eq 5  # measures this machine, so with nothing beside it
-	.venv-test/bin/python -m pytest -n auto -m "not alone" $(ARGS)
+	$(call run_tests,.venv-test)
 
 # $(call resolve,options of the resolver,file that it writes): names, exact versions and hashes, for every supported Python
 resolve = .venv-lock/bin/uv pip compile -q pyproject.toml --group build --python-version 3.11 --no-header --no-annotate $(1) -o $(2)
@@ -108,13 +113,13 @@ test-oldest: $(LOCK_STAMP) ## the tests with the oldest versions that pyproject.
 	$(call resolve,--resolution lowest-direct $(TEST_NEEDS),.venv-lock/oldest.txt)
 	$(call make_venv,.venv-oldest,-r .venv-lock/oldest.txt)
 	$(call add_project,.venv-oldest)
-	.venv-oldest/bin/python -m pytest -n auto $(ARGS)
+	$(call run_tests,.venv-oldest)
 
 test-newest: $(LOCK_STAMP) ## the tests with the newest versions of today
 	$(call resolve,--upgrade $(TEST_NEEDS),.venv-lock/newest.txt)
 	$(call make_venv,.venv-newest,-r .venv-lock/newest.txt)
 	$(call add_project,.venv-newest)
-	.venv-newest/bin/python -m pytest -n auto $(ARGS)
+	$(call run_tests,.venv-newest)
 
 lint: $(TEST_STAMP) ## ruff and mypy
 	.venv-test/bin/ruff check .

@@ -27,6 +27,9 @@ COLUMNS = (
 )  # fmt: skip
 """What is known of a configuration, in order."""
 
+NO_NUMBERS = ("step.bound", "memory.fits", "reason")
+"""Those that are texts or truths; all others are floats."""
+
 HOUR_S = 3600.0
 TOO_LARGE = "does not fit the device's memory"
 
@@ -75,8 +78,14 @@ def answers(devices: DeviceColumns, options: Options, asked: Asked) -> dict[str,
 def _without(found: dict[str, Column], place: int, reason: str) -> dict[str, Column]:
     """The answers with a reason in place of those of one number of devices."""
     lacking = np.arange(found["step.time_s"].shape[1])[:, None, None, None] == place
-    nothing: dict[str, Any] = dict.fromkeys(COLUMNS, None) | {"reason": reason}
-    return {name: np.where(lacking, np.array(nothing[name], dtype=object), column) for name, column in found.items()}
+    nothing = unanswered((), reason)
+    return {name: np.where(lacking, nothing[name], column) for name, column in found.items()}
+
+
+def unanswered(shape: tuple[int, ...], reason: str) -> dict[str, Column]:
+    """`COLUMNS` of configurations that have a reason and no answer: numbers stay numbers, NaN, and texts None."""
+    unknown = {name: np.full(shape, None if name in NO_NUMBERS else np.nan) for name in COLUMNS}
+    return {**unknown, "reason": np.full(shape, reason, dtype=object)}
 
 
 def _steps(devices: DeviceColumns, options: Options, asked: Asked) -> tuple[dict[str, Column], list[str | None]]:

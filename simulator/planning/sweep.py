@@ -16,7 +16,7 @@ from simulator.device.host import hosted
 from simulator.errors import InputError, SimulatorError
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Options
-from simulator.planning.answers import COLUMNS, Asked, answers
+from simulator.planning.answers import COLUMNS, Asked, answers, unanswered
 from simulator.precision import get_precision
 from simulator.workload.importers import Request
 from simulator.workload.reading import load_workload
@@ -206,8 +206,7 @@ def _columns(
         chosen = Options(**options, ignore_memory=True)  # type: ignore[arg-type]
         return answers(replace(devices, one=hosted(devices.one, chosen.host)), chosen, asked)
     except SimulatorError as error:
-        unknown = {name: np.full(shape, None, dtype=object) for name in COLUMNS}
-        return {**unknown, "reason": np.full(shape, str(error), dtype=object)}
+        return unanswered(shape, str(error))
 
 
 def pareto(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -63,6 +63,7 @@ def test_what_cannot_run_is_a_row_with_its_reason() -> None:
     assert small["reason"].tolist() == ["does not fit the device's memory"]
     assert not small["memory.fits"].iloc[0]
     assert frame[frame["reason"].isna()]["step.time_s"].notna().all()
+    assert {str(frame[name].dtype) for name in frame if name.endswith(("_s", "mfu", "bytes", "usd"))} == {"float64"}
 
 
 def test_unknown_axes_and_names_are_errors_before_any_work() -> None:

@@ -142,4 +142,4 @@ def test_the_cases_of_the_package(tmp_path: Path) -> None:
     reasons = (*EMPTY, *ACROSS, *UNDECIDED, *NOT_COUNTED)
     assert [name for name in wrong if not any(word in name for word in (*BY_VALUE, *EMPTY))] == []
     assert [(name, text) for name, text in refused.items() if not any(word in name for word in reasons)] == []
-    assert right > 1000
+    assert right > (1000 if onnx.defs.onnx_opset_version() >= 23 else 800)  # of 911 cases; onnx 1.23 has 1,221
