@@ -8,18 +8,16 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from simulator.calibration.served import read_table
+from simulator.calibration.sized import network_of
 from simulator.device.device import Device, load_device
 from simulator.device.system import Cluster, usual_cluster
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.parallel.plan import RECOMPUTE, Plan
 from simulator.pipeline import Options
 from simulator.planned import Planned, Shares
-from simulator.workload.importers import Request
-from simulator.workload.reading import load_workload
 from simulator.workload.workload import Workload
 
 COLUMNS = ("workload", "profile", "devices", "precision", "global_batch", "micro_batch", "tp", "pp")
@@ -38,9 +36,19 @@ FRAMEWORKS = (
 )
 """Software as a table names it -> framework; PyTorch where none matches."""
 
+UNACCUMULATED = re.compile(r"torchtitan|MaxText")
+"""Software that adds up no gradients over micro-batches unless asked to: a replica's batch is one micro-batch."""
+
+BEFORE_SEQUENCE = r"Megatron-DeepSpeed"
+"""BLOOM's fork of Megatron-LM, of before sequence parallelism (Korthikanti et al., May 2022); its pipeline adds up
+gradients in fp32 and exchanges them after the last micro-batch (DeepSpeed, `bf16_optimizer.py`)."""
+
+UNSAID = {"megatron": 1, "jax": 3}
+"""Framework -> what its data ranks share out unless asked otherwise: Megatron's recipes the optimizer's state
+(`use_distributed_optimizer`), MaxText all of the weights (`ici_fsdp_parallelism: -1` in its base configuration)."""
+
 UNLIKE = (
     (r"^lora;", "only adapters train (LoRA), and no gradients of frozen weights are computed"),
-    (r"TRUNCATED", "a network cut to fewer layers than its workload has"),
     (r"CPU offload of|Full Offload|offload True", "states are moved to the host, which is not modelled"),
 )
 """What a row's note, software or ZeRO column says -> why its step is not the workload's."""
@@ -52,11 +60,14 @@ class TrainedRow:
 
     Attributes
     ----------
+    device : our profile, or the table's own name of a device where it names none.
+    model : the table's own name of the network.
     measured : metric -> value: `step_s` [s] or `tokens_per_s_per_gpu` [1/s], and `memory_gib` [GiB].
     """
 
     id: str
     workload: str
+    model: str
     device: str
     devices: int
     precision: str
@@ -136,7 +147,8 @@ def _row(row: Mapping[str, str | None], where: str) -> TrainedRow:
     return TrainedRow(
         id=text("id") or where.rpartition(" ")[2],
         workload=text("workload"),
-        device=text("profile"),
+        model=text("model"),
+        device=text("profile") or text("device"),
         devices=int(number("devices")),
         precision=text("precision"),
         global_batch=int(number("global_batch")),
@@ -180,23 +192,27 @@ MEMORY_WIDTH = 0.25
 def _answer(row: TrainedRow) -> Planned:
     """The row's step, with the least recomputation that fits where the table does not say."""
     _check(row)
-    device, workload = load_device(row.device), _workload(row.workload, row.sequence)
+    device = load_device(row.device)
+    workload = network_of(row.workload, row.model, row.sequence, row.software, row.note)
     options = Options(
-        precision=PRECISIONS[row.precision], framework=framework_of(row.software), optimizer="adam", ignore_memory=True
+        precision=PRECISIONS[row.precision],
+        framework=framework_of(row.software, row.note),
+        optimizer="adam",
+        ignore_memory=True,
     )
     cluster = usual_cluster(device, row.devices)
     shares = _shares(workload, device, options, cluster)
-    plan = plan_of(row)
+    plan, batch = plan_of(row), global_batch_of(row)
     for recompute in (row.recompute,) if row.recompute in RECOMPUTE else RECOMPUTE:
         chosen = replace(plan, recompute=recompute)
-        if all(stage.fits for stage in shares.footprints(chosen, row.global_batch)):
+        if all(stage.fits for stage in shares.footprints(chosen, batch)):
             break
-    return shares.evaluate(chosen, row.global_batch)
+    return shares.evaluate(chosen, batch)
 
 
 def _check(row: TrainedRow) -> None:
     """Refuse rows that say too little, or time another step than the workload's."""
-    for name in ("workload", "device", "devices", "precision", "global_batch"):
+    for name in ("device", "devices", "precision"):
         if not getattr(row, name):
             raise UnsupportedError(f"the table does not say the {'profile' if name == 'device' else name}")
     if not row.measured:
@@ -208,9 +224,20 @@ def _check(row: TrainedRow) -> None:
             raise UnsupportedError(reason)
 
 
-def framework_of(software: str) -> str:
-    """The framework whose profile stands for a software."""
-    return next((name for pattern, name in FRAMEWORKS if re.search(pattern, software)), "pytorch")
+def framework_of(software: str, note: str = "") -> str:
+    """The framework whose profile stands for a software; a note may say that nothing was compiled."""
+    found = next((name for pattern, name in FRAMEWORKS if re.search(pattern, software)), "pytorch")
+    return "pytorch" if found == "pytorch-compiled" and re.search(r"\beager\b", note) else found
+
+
+def global_batch_of(row: TrainedRow) -> int:
+    """Samples a step: as the table says, else a replica's batch ("local", in torchtitan's words) times the replicas."""
+    local = re.search(r"local batch (?:size )?(\d+)", row.note)
+    a_replica = int(local[1]) if local else row.microbatch if UNACCUMULATED.search(row.software) else 0
+    batch = row.global_batch or a_replica * plan_of(row).data
+    if not batch:
+        raise UnsupportedError("the table does not say the global_batch")
+    return batch
 
 
 def plan_of(row: TrainedRow) -> Plan:
@@ -220,6 +247,7 @@ def plan_of(row: TrainedRow) -> Plan:
     if row.devices % share:
         raise InputError(f"tp x pp x cp = {share} does not divide {row.devices} devices")
     pieces = pieces if stages > 1 else 1
+    old = bool(re.search(BEFORE_SEQUENCE, row.software))
     return Plan(
         data=row.devices // share,
         tensor=tensor,
@@ -227,15 +255,17 @@ def plan_of(row: TrainedRow) -> Plan:
         context=context,
         expert=expert,
         zero=zero_of(row),
-        microbatch=row.microbatch or 1,
+        microbatch=row.microbatch
+        or (None if stages == 1 and row.software and UNACCUMULATED.search(row.software) else 1),
         schedule="interleaved" if pieces > 1 else "1f1b",
         virtual=pieces,
-        sequence=tensor > 1,
+        sequence=tensor > 1 and not old,
+        overlap=not old,
     )
 
 
 def zero_of(row: TrainedRow) -> int:
-    """What data ranks share out: as the table says, else the optimizer's state where Megatron runs."""
+    """What data ranks share out: as the table says, else what its software does of itself."""
     text = row.zero.lower()
     found = re.match(r"zero\s?(\d)", text)
     if found:
@@ -244,12 +274,7 @@ def zero_of(row: TrainedRow) -> int:
         return 2
     if "fsdp" in text or "hsdp" in text:
         return 3
-    return 1 if framework_of(row.software) == "megatron" else 0
-
-
-@lru_cache(maxsize=64)
-def _workload(name: str, sequence: int) -> Workload:
-    return load_workload(name, request=Request(attention="fused", sequence=sequence or None))
+    return UNSAID.get(framework_of(row.software), 0)
 
 
 _KNOWN: dict[tuple[Workload, Device, Options, str], Shares] = {}

@@ -20,6 +20,7 @@ import msgspec
 from simulator.errors import InputError, UnsupportedError
 from simulator.op.attention import Attention
 from simulator.op.base import Op, Shape, elements
+from simulator.op.combine import Add
 from simulator.op.experts import Experts
 from simulator.op.key_selection import KeySelection
 from simulator.op.linear import Linear
@@ -122,6 +123,8 @@ class _Sharding:
         fed = tensor.fed(self.layers, self.readers, position) if isinstance(layer.op, Linear) else ()
         columns = tensor.columns_of(fed, position == self.head, given)
         state = self._state(layer.op, given, columns=columns is not None, head=position == self.head)
+        if self._joins_stream(layer):
+            state = State.WHOLE
         needs_all = columns is not None or (isinstance(layer.op, Experts) and self.expert == 1)
         sources = [self._source(layer, place, state, needs_all=needs_all) for place in range(len(layer.sources))]
         if state is State.WHOLE and not needs_all:
@@ -144,6 +147,16 @@ class _Sharding:
         if isinstance(op, Embedding):
             return State.PARTIAL
         return State.SPLIT if head else tensor.state_of(op, given, columns=columns)
+
+    def _joins_stream(self, layer: Layer) -> bool:
+        """Whether a sum adds a product to a residual stream that another layer had exchanged already.
+
+        Sums of parts could wait for one exchange, but software exchanges the product and adds it to the stream, of
+        which each rank then keeps its own positions alone.
+        """
+        exchanged = {source for source, what in self.known if what in ("scatter", "reduce")}
+        stream = (self.handles[source] for source in layer.sources if source >= 0)
+        return isinstance(layer.op, Add) and len(layer.sources) == 2 and any(source in exchanged for source in stream)
 
     def _share(self, layer: Layer, columns: tensor.Fed | None) -> Op:
         if self.ways == 1:

@@ -11,13 +11,14 @@ from simulator.calibration.trained import (
     COLUMNS,
     TrainedRow,
     framework_of,
+    global_batch_of,
     is_trained,
     plan_of,
     predict_trained,
     read_trained,
     zero_of,
 )
-from simulator.errors import InputError
+from simulator.errors import InputError, UnsupportedError
 from simulator.report.trained import trained_summary
 
 HEADING = (
@@ -78,6 +79,24 @@ def test_software_has_a_framework() -> None:
     assert framework_of("llm-foundry (MPT, triton flash attention)") == "composer"
     assert framework_of("MaxText/tpu-recipes") == "jax"
     assert framework_of("of our own") == "pytorch"
+
+
+def test_software_says_what_a_row_does_not(tmp_path: Path) -> None:
+    assert framework_of("torchtitan 9dec370", "Table 1; FSDP; eager; 90") == "pytorch"
+    assert framework_of("torchtitan 9dec370", "Table 1; FSDP + torch.compile") == "pytorch-compiled"
+    # 8 devices over tp = 2 and pp = 2 are 2 replicas.
+    local = row(tmp_path, NEMO.replace(",16,1,4096", ",,,4096").replace(",pre-training", ",local batch size 12"))
+    assert global_batch_of(local) == 24
+    titan = row(tmp_path, NEMO.replace(",16,1,4096", ",,3,4096").replace(",NeMo,", ",torchtitan,"))
+    assert global_batch_of(titan) == 6
+    with pytest.raises(UnsupportedError, match="global_batch"):
+        global_batch_of(row(tmp_path, NEMO.replace(",16,1,4096", ",,3,4096")))
+    flat = NEMO.replace(",16,1,4096,2,2,,,2,ddp", ",16,,4096,,,,,,")
+    assert plan_of(row(tmp_path, flat)).microbatch == 1
+    assert plan_of(row(tmp_path, flat.replace(",NeMo,", ",MaxText,"))).microbatch is None
+    assert zero_of(row(tmp_path, flat.replace(",NeMo,", ",MaxText,"))) == 3
+    plan = plan_of(row(tmp_path, NEMO.replace(",NeMo,", ",Megatron-DeepSpeed,")))
+    assert (plan.sequence, plan.overlap) == (False, False)
 
 
 def test_each_row_is_predicted_or_has_its_reason(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ MATRIX_UNCHECKED = {
     "gb200": "its number of tensor cores is not published",
     "gb300": "its number of tensor cores is not published",
     "tpu-v6e": "its clock is not published",
+    "tpu-v7x": "neither its clock nor its matrix units are published",
     "radeon-8060s": "the vector registers' own instructions, no matrix unit",
     "graviton3": "the vector registers' own instructions, no matrix unit",
 }
@@ -185,7 +186,7 @@ def test_fp32_peak_is_lanes_times_clock(name: str) -> None:
     device = load_device(name)
     units = device.profile.units
     if units is None or units.lanes is None or units.clock is None:
-        assert name in {"cpu-16core", "gb200", "gb300", "tpu-v6e"}, "lanes or clock are missing"
+        assert name in {"cpu-16core", "gb200", "gb300", "tpu-v6e", "tpu-v7x"}, "lanes or clock are missing"
         return
     product = units.lanes * 2 * parse(units.clock, "Hz")
     assert device.peak["fp32"] == pytest.approx(product, rel=0.03)

@@ -50,6 +50,17 @@ def test_megatrons_layer_by_hand() -> None:
     assert transfers(share) == {("all_reduce", ""): 25, ("", "all_reduce"): 25}
 
 
+def test_the_stream_behind_a_split_embedding_is_each_ranks_own() -> None:
+    # LLaMA 3 8B, 32 blocks of 4096 features at 8192 positions; over 4 ranks: 2048 positions. Each block's two products
+    # are exchanged, and the embedding, before they meet the stream: 65 times.
+    share = shard(load("llama3_8b"), 4, 1, 1, sequence=True)
+    by_name = {layer.name: layer for layer in share.layers}
+    assert by_name["layers.5.attention.output.scatter"].inputs == ((8192, 4096),)
+    assert by_name["layers.5.attention.add"].inputs == ((2048, 4096), (2048, 4096))
+    assert by_name["layers.5.mlp.add"].output == (2048, 4096)
+    assert transfers(share) == {("reduce_scatter", "all_gather"): 65, ("all_gather", "reduce_scatter"): 65}
+
+
 def test_sequence_parallel_ranks_share_out_positions() -> None:
     share = shard(load("gpt2"), 4, 1, 1, sequence=True)
     by_name = {layer.name: layer for layer in share.layers}
