@@ -114,6 +114,13 @@ def test_a_loop_without_end_is_refused(tmp_path: Path) -> None:
         net(tmp_path, text)
 
 
+def test_a_loop_of_too_many_trips_is_refused_before_it_starts(tmp_path: Path) -> None:
+    stored = f"int64 many = {{1000000}}, bool yes = {{1}}, {EIGHTS}"
+    text = f"(float[N,8] x) => (float[N,8] y) <{stored}> {{ y = Loop (many, yes, x) {BODY} }}"
+    with pytest.raises(InputError, match="1000000 trips of 2 nodes"):
+        net(tmp_path, text)
+
+
 SCAN = f"""(float[N,6,8] x) => (float[N,6,8] all) <{EIGHTS}> {{
     first = ReduceMean <axes = [1], keepdims = 0> (x)
     last, all = Scan <num_scan_inputs = 1, scan_input_axes = [1], scan_output_axes = [1],
@@ -346,6 +353,11 @@ def test_attention_reads_the_keys_before_its_own(tmp_path: Path) -> None:
     assert kinds(ours)[:2] == ["concat", "concat"]
     assert ours.macs == 2 * 2 * 6 * 8
     assert ours.layers[0].output == (2, 6, 8)
+
+
+def test_tensors_of_too_few_sides_do_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"STFT of tensors of \[65521, 64\], \[\], \[\] that do not fit it"):
+        net(tmp_path, "(float[N,64] x) => (float[N] y) <int64 step = {4}, float h = {1}> { y = STFT(x, step, h) }")
 
 
 def test_text_and_training_steps_have_reasons(tmp_path: Path) -> None:

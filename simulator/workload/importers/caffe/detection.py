@@ -110,7 +110,7 @@ def multibox_loss(builder: Builder, placed: Placed) -> None:
     builder.place(placed, DistanceLoss(work=SMOOTH_L1_FLOPS), [builder.source(placed)], (offsets, (1,)), suffix="/loc")
     match = Pass("match_boxes", (boxes,), 4 * boxes, OVERLAP_FLOPS * boxes * labelled, loss=True)
     builder.place(placed, match.op(), [-1], ((4 * boxes,), (boxes,)), suffix="/match")
-    builder.remarks[f"{labelled} labelled boxes an image"] = None
+    builder.remarks[f"labelled boxes an image: {labelled}"] = None
     builder.finish(placed, handle)
 
 

@@ -21,30 +21,48 @@ def attention(call: Call) -> list[Tensor]:
         raise UnsupportedError("attention whose scores a graph of its own changes has no rule")
     query, key, value = (call.input(i) for i in range(3))
     heads, kv_heads = _heads(call, query, "q_num_heads"), _heads(call, key, "kv_num_heads")
-    key, value = (_with_past(call, new, 4 + i, kv_heads) for i, new in enumerate((key, value)))
-    causal = bool(call.node.integer("is_causal", 0))
-    eager = call.builder.request.attention == "eager" or len(call.node.outputs) > 3
-    op_type = EagerAttention if eager else FusedAttention
-    inputs = tuple(_positions(tensor) for tensor in (query, key, value))
-    size = inputs[2][1] // max(kv_heads, 1)
-    softcap = call.node.real("softcap", 0.0) > 0
-    op = op_type(heads=heads, kv_heads=kv_heads, causal=causal, softcap=softcap)
-    sample = op.output_shape(inputs)
-    if len(query.shape) == 4:
-        output: Shape = (*query.shape[:3], size)
-    else:
-        output = (*query.shape[:2], heads * size)
-    result = call.add(op, [query, key, value], Plan(output, query.kind, inputs, sample))
-    scores = call.view(result, (query.shape[0], heads, inputs[0][0], inputs[1][0]))
+    key, value = (with_past(call, new, 4 + i, kv_heads) for i, new in enumerate((key, value)))
+    causal, softcap = bool(call.node.integer("is_causal", 0)), call.node.real("softcap", 0.0) > 0
+    result = attend(call, (query, key, value), (heads, kv_heads), causal=causal, softcap=softcap)
+    sides = _positions(query)[0], _positions(key)[0]
+    scores = call.view(result, (query.shape[0], heads, *sides))
     return [result, key, value, scores][: max(1, len(call.node.outputs))]
 
 
-def _with_past(call: Call, new: Tensor, position: int, heads: int) -> Tensor:
+def attend(
+    call: Call,
+    operands: tuple[Tensor, Tensor, Tensor],
+    heads: tuple[int, int],
+    *,
+    causal: bool = False,
+    softcap: bool = False,
+    span: int = -1,
+) -> Tensor:
+    """Attention of queries, keys and values, each of four sides or of three; `span` keys back, below zero all.
+
+    Parameters
+    ----------
+    heads : of the queries, and of keys and values.
+    """
+    query, _, value = operands
+    scores_written = len(call.node.outputs) > 3 and not call.node.domain
+    eager = call.builder.request.attention == "eager" or scores_written
+    op_type = EagerAttention if eager else FusedAttention
+    inputs = tuple(_positions(tensor) for tensor in operands)
+    op = op_type(heads=heads[0], kv_heads=heads[1], causal=causal, softcap=softcap, span=span if span > 0 else None)
+    sample = op.output_shape(inputs)
+    size = inputs[2][1] // max(heads[1], 1)
+    output: Shape = (*query.shape[:3], size) if len(query.shape) == 4 else (*query.shape[:2], heads[0] * size)
+    return call.add(op, list(operands), Plan(output, value.kind, inputs, sample))
+
+
+def with_past(call: Call, new: Tensor, position: int, heads: int, *, force: bool = False) -> Tensor:
     """Keys or values (batch, heads, positions, size), earlier ones before them."""
     past = call.optional(position)
-    if past is not None or (len(new.shape) == 3 and len(call.node.outputs) > 1):
-        batch, positions, features = new.shape if len(new.shape) == 3 else (new.shape[0], new.shape[2], 0)
-        new = call.view(new, (batch, heads, positions, features // heads)) if features else new
+    wanted = past is not None or force or len(call.node.outputs) > 1
+    if wanted and len(new.shape) == 3:
+        batch, positions, features = new.shape
+        new = call.view(new, (batch, heads, positions, features // heads))
     return new if past is None else joined(call, [past, new], 2)
 
 

@@ -61,6 +61,12 @@ class Body:
         self.runner.run(self.graph.nodes, inner, self.depth + 1)
         return [found(value.name, inner) for value in self.graph.outputs]
 
+    def check_length(self, trips: int) -> None:
+        """Refuse, before it starts, what would be more nodes than a network may have."""
+        nodes = trips * len(self.graph.nodes)
+        if nodes > self.runner.left:
+            raise InputError(f"{trips} trips of {len(self.graph.nodes)} nodes are more than a network may have")
+
     @property
     def builder(self) -> Builder:
         """The layers in the making."""
@@ -114,6 +120,7 @@ def loop(runner: Runner, node: Node, inputs: list[Tensor | None], scope: Scope, 
         node, _known(limit), runner.builder.request.trips, undecided=limit is not None and limit.value is None
     )
     carried, rows = list(inputs[2:]), list[list[Tensor]]()
+    body.check_length(trips.most or 0)
     while trips.another(truth(going)):
         outputs = body.enter([_number(len(rows)), going or _number(True), *carried])
         if len(outputs) < 1 + len(carried):
@@ -187,7 +194,9 @@ def scan(runner: Runner, node: Node, inputs: list[Tensor | None], scope: Scope, 
     states, walked = list(given[:-count]), given[-count:]
     axes = node.integers("scan_input_axes", (0,) * count) or (0,) * count
     rows: list[list[Tensor]] = []
-    for trip in range(_walk_length(body, walked, axes)):
+    length = _walk_length(body, walked, axes)
+    body.check_length(length)
+    for trip in range(length):
         slices = [_slice(tensor, trip, axis) for tensor, axis in zip(walked, axes, strict=True)]
         outputs = body.enter([*states, *slices])
         states = outputs[: len(states)]

@@ -248,6 +248,15 @@ def _is_channel(shape: Shape, constant: Shape) -> bool:
     return len(shape) in (2, 3) and product(constant) == constant[-1] == shape[-1]
 
 
+def shifted(call: Call, data: Tensor, bias: Tensor) -> Tensor:
+    """A vector added to each row, trained where it is stored."""
+    shape = broadcast(data.shape, bias.shape)
+    if bias.constant and _is_channel(data.shape, bias.shape) and shape == data.shape:
+        return _channel_affine(call, ChannelAffine(scale=False), data, Plan(shape, data.kind, weights=(bias,)))
+    live = [tensor for tensor in (data, bias) if not tensor.constant]
+    return call.add(Binary(function="add"), live, Plan(shape, data.kind))
+
+
 def _channel_affine(call: Call, op: Op, data: Tensor, plan: Plan) -> Tensor:
     if len(data.shape) == 4:
         shape = image_of(call.builder, data.shape)

@@ -12,6 +12,7 @@ from simulator.workload.importers.onnx import (  # noqa: F401 - registers the ru
     attention,
     chance,
     choice,
+    contrib,
     control,
     convolution,
     einsum,
@@ -54,9 +55,11 @@ CONTROL = {*control.RULES, "Constant", "ConstantOfShape"}
 
 _TEXT = "text has no arithmetic to count: cut the graph behind its tokens"
 _TRAINING = "gradients and updates are added here: give the graph of the forward pass"
+_SEARCH = "a whole generation inside a node is a question for `simulate serve`: give the decoder's own file"
 REASONS = {
     **dict.fromkeys(("StringConcat", "StringNormalizer", "StringSplit", "RegexFullMatch", "TfIdfVectorizer"), _TEXT),
     **{f"ai.onnx.preview.training.{name}": _TRAINING for name in ("Adagrad", "Adam", "Gradient", "Momentum")},
+    **dict.fromkeys(("com.microsoft.GreedySearch", "com.microsoft.BeamSearch", "com.microsoft.Sampling"), _SEARCH),
     "ImageDecoder": "a file's decoding belongs to the input: give the graph behind it",
 }
 """Operators that no network's layers hold -> why."""
@@ -173,6 +176,9 @@ class Runner:
             result = _filled(call) if rule is None else rule(call)
         except UnknownNumbersError as error:
             result = declared_outputs(call, error)
+        except (IndexError, ValueError, ZeroDivisionError):
+            sides = ", ".join(str(list(tensor.shape)) for tensor in call.given[:4])
+            raise InputError(f"{node.op} of tensors of {sides} that do not fit it") from None
         return result if isinstance(result, list) else [result]
 
     def _fold(self, node: Node, inputs: list[Tensor | None]) -> list[Tensor] | None:

@@ -60,7 +60,7 @@ def gather(call: Call) -> Tensor:
     if data.constant and indices.constant:
         return Tensor(output, data.kind, None, data.stored)
     if data.constant and not indices.constant:
-        return _embedding(call, data, indices, output)
+        return look_up(call, data, indices, output)
     if not indices.constant:
         return copied(call, output, indices)
     kept = (*data.shape[:axis], max(1, indices.size), *data.shape[axis + 1 :])
@@ -69,7 +69,8 @@ def gather(call: Call) -> Tensor:
     return part(call, output)
 
 
-def _embedding(call: Call, table: Tensor, indices: Tensor, output: Shape) -> Tensor:
+def look_up(call: Call, table: Tensor, indices: Tensor, output: Shape) -> Tensor:
+    """Rows of a stored table by numbers of the input."""
     tokens = product(call.builder.sample(indices.shape))
     total = product(call.builder.sample(output))
     vocabulary, features = table.shape[0], total // tokens
