@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from simulator.calibration.served import read_table
+from simulator.calibration.recomputing import Stepped, least_recomputed, whole
 from simulator.calibration.sized import network_of
+from simulator.calibration.trained_rows import TrainedRow
 from simulator.device.device import Device, load_device
-from simulator.device.system import Cluster, usual_cluster
+from simulator.device.system import Cluster, cluster_of_system, load_system, usual_cluster
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.parallel.plan import RECOMPUTE, Plan
 from simulator.pipeline import Options
-from simulator.planned import Planned, Shares
+from simulator.planned import Shares
 from simulator.workload.workload import Workload
-
-COLUMNS = ("workload", "profile", "devices", "precision", "global_batch", "micro_batch", "tp", "pp")
-"""Columns by which a table of plans is known."""
 
 PRECISIONS = {
     "bf16": "bf16", "fp16": "amp", "fp32": "fp32", "fp8": "fp8", "mxfp8": "fp8", "fp8-cs": "fp8", "fp8-mx": "fp8",
@@ -43,6 +38,9 @@ BEFORE_SEQUENCE = r"Megatron-DeepSpeed"
 """BLOOM's fork of Megatron-LM, of before sequence parallelism (Korthikanti et al., May 2022); its pipeline adds up
 gradients in fp32 and exchanges them after the last micro-batch (DeepSpeed, `bf16_optimizer.py`)."""
 
+MACHINES = ((r"Jean Zay \(8xA100", "jean-zay-a100"),)
+"""What a row's note says -> the system that it ran on, where it is not the device's usual one."""
+
 UNSAID = {"megatron": 1, "jax": 3}
 """Framework -> what its data ranks share out unless asked otherwise: Megatron's recipes the optimizer's state
 (`use_distributed_optimizer`), MaxText all of the weights (`ici_fsdp_parallelism: -1` in its base configuration)."""
@@ -52,35 +50,6 @@ UNLIKE = (
     (r"CPU offload of|Full Offload|offload True", "states are moved to the host, which is not modelled"),
 )
 """What a row's note, software or ZeRO column says -> why its step is not the workload's."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedRow:
-    """One measured step; 0, "" and None where the table does not say.
-
-    Attributes
-    ----------
-    device : our profile, or the table's own name of a device where it names none.
-    model : the table's own name of the network.
-    measured : metric -> value: `step_s` [s] or `tokens_per_s_per_gpu` [1/s], and `memory_gib` [GiB].
-    """
-
-    id: str
-    workload: str
-    model: str
-    device: str
-    devices: int
-    precision: str
-    global_batch: int
-    microbatch: int
-    sequence: int
-    degrees: tuple[int, int, int, int, int]
-    """tp, pp, cp, ep, pieces a stage; 0 where unsaid."""
-    zero: str
-    recompute: str
-    software: str
-    note: str
-    measured: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,66 +72,6 @@ class TrainedCase:
         return (1 / ratio if self.metric.startswith("tokens") else ratio) - 1
 
 
-def is_trained(path: Path) -> bool:
-    """Whether a table's heading is that of training plans."""
-    heading = read_table(path).partition("\n")[0].split(",")
-    return all(column in heading for column in ("global_batch", "tp", "pp"))
-
-
-def read_trained(path: Path) -> list[TrainedRow]:
-    """Rows of a table.
-
-    Raises
-    ------
-    InputError
-        Naming the file, the line and the column that is missing or malformed.
-    """
-    reader = csv.DictReader(io.StringIO(read_table(path)))
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: the column {missing[0]!r} is missing; a table has {', '.join(COLUMNS)}")
-    return [_row(row, f"{path}: line {reader.line_num}") for row in reader]
-
-
-METRICS = ("step_s", "tokens_per_s_per_gpu", "memory_gib")
-
-
-def _row(row: Mapping[str, str | None], where: str) -> TrainedRow:
-    def number(column: str) -> float:
-        text = (row.get(column) or "").strip()
-        try:
-            value = float(text) if text and text.lower() != "nan" else 0.0
-        except ValueError:
-            raise InputError(f"{where}: {column} {text!r} is no number") from None
-        if not 0 <= value < math.inf:
-            raise InputError(f"{where}: {column} must be positive, found {text}")
-        return value
-
-    def text(column: str) -> str:
-        return (row.get(column) or "").strip()
-
-    found = {metric: value for metric in METRICS if (value := number(metric))}
-    if "step_s" in found:
-        found.pop("tokens_per_s_per_gpu", None)
-    return TrainedRow(
-        id=text("id") or where.rpartition(" ")[2],
-        workload=text("workload"),
-        model=text("model"),
-        device=text("profile") or text("device"),
-        devices=int(number("devices")),
-        precision=text("precision"),
-        global_batch=int(number("global_batch")),
-        microbatch=int(number("micro_batch")),
-        sequence=int(number("sequence")),
-        degrees=(int(number("tp")), int(number("pp")), int(number("cp")), int(number("ep")), int(number("vp"))),
-        zero=text("zero_or_fsdp"),
-        recompute=text("recompute"),
-        software=text("software"),
-        note=text("note"),
-        measured=found,
-    )
-
-
 def predict_trained(row: TrainedRow) -> list[TrainedCase]:
     """A case for each metric of a row; one with the reason where the row has none, or cannot be predicted."""
     try:
@@ -173,23 +82,24 @@ def predict_trained(row: TrainedRow) -> list[TrainedCase]:
     return [_case(row, metric, value, answer) for metric, value in row.measured.items()]
 
 
-def _case(row: TrainedRow, metric: str, value: float, answer: Planned) -> TrainedCase:
+def _case(row: TrainedRow, metric: str, value: float, answer: Stepped) -> TrainedCase:
     if metric == "memory_gib":
-        predicted = answer.memory.total_bytes / 2**30
+        predicted = answer.memory_bytes / 2**30
         low, high = (1 - MEMORY_WIDTH) * predicted, (1 + MEMORY_WIDTH) * predicted
     else:
-        fast, slow = answer.interval.low, answer.interval.high
+        interval = answer.planned.interval
+        fast, slow = interval.low, interval.high
         rate = metric.startswith("tokens")
-        predicted = answer.tokens_per_s_per_device if rate else answer.step.time_s
+        predicted = answer.tokens_per_s_per_device if rate else answer.time_s
         low, high = (predicted / slow, predicted / fast) if rate else (predicted * fast, predicted * slow)
-    return TrainedCase(row, metric, value, predicted, low, high, plan=answer.plan.label)
+    return TrainedCase(row, metric, value, predicted, low, high, plan=answer.planned.plan.label)
 
 
 MEMORY_WIDTH = 0.25
 """Half width of memory's interval: what allocators and libraries hold beside the tensors is not known better."""
 
 
-def _answer(row: TrainedRow) -> Planned:
+def _answer(row: TrainedRow) -> Stepped:
     """The row's step, with the least recomputation that fits where the table does not say."""
     _check(row)
     device = load_device(row.device)
@@ -200,14 +110,21 @@ def _answer(row: TrainedRow) -> Planned:
         optimizer="adam",
         ignore_memory=True,
     )
-    cluster = usual_cluster(device, row.devices)
+    cluster = _cluster(row, device)
     shares = _shares(workload, device, options, cluster)
     plan, batch = plan_of(row), global_batch_of(row)
-    for recompute in (row.recompute,) if row.recompute in RECOMPUTE else RECOMPUTE:
-        chosen = replace(plan, recompute=recompute)
-        if all(stage.fits for stage in shares.footprints(chosen, batch)):
-            break
-    return shares.evaluate(chosen, batch)
+    if row.recompute in RECOMPUTE:
+        return whole(shares, replace(plan, recompute=row.recompute), batch)
+    return least_recomputed(shares, plan, batch)
+
+
+def _cluster(row: TrainedRow, device: Device) -> Cluster:
+    """The machines that a note names, else those that usually hold the device."""
+    for pattern, name in MACHINES:
+        if re.search(pattern, row.note):
+            size = load_system(name).devices
+            return cluster_of_system(name, -(-row.devices // size), row.devices)
+    return usual_cluster(device, row.devices)
 
 
 def _check(row: TrainedRow) -> None:

@@ -51,7 +51,7 @@ def command(
     from simulator.calibration.collectives import is_collectives
     from simulator.calibration.llm_ops import is_ops
     from simulator.calibration.served import is_served
-    from simulator.calibration.trained import is_trained
+    from simulator.calibration.trained_rows import is_trained
 
     others: dict[Callable[[Path], bool], Callable[[], None]] = {
         is_served: lambda: _served(file, out, as_json),
@@ -134,7 +134,8 @@ def _served(file: Path, out: Path | None, as_json: bool) -> None:
 
 def _trained(file: Path, out: Path | None, as_json: bool) -> None:
     """A table of training plans: each step, and its memory where that was measured."""
-    from simulator.calibration.trained import predict_trained, read_trained
+    from simulator.calibration.trained import predict_trained
+    from simulator.calibration.trained_rows import read_trained
     from simulator.report import trained
 
     cases = [case for row in read_trained(file) for case in predict_trained(row)]

@@ -7,17 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.calibration.trained import (
-    COLUMNS,
-    TrainedRow,
-    framework_of,
-    global_batch_of,
-    is_trained,
-    plan_of,
-    predict_trained,
-    read_trained,
-    zero_of,
-)
+from simulator.calibration.trained import framework_of, global_batch_of, plan_of, predict_trained, zero_of
+from simulator.calibration.trained_rows import COLUMNS, TrainedRow, is_trained, read_trained
 from simulator.errors import InputError, UnsupportedError
 from simulator.report.trained import trained_summary
 
@@ -114,6 +105,14 @@ def test_each_row_is_predicted_or_has_its_reason(tmp_path: Path) -> None:
     summary = trained_summary(cases)
     assert (summary["rows"], summary["not_predicted"]) == (6, 3)
     assert {"id", "metric", "measured", "predicted", "low", "high"} <= set(summary["cases"][0])
+
+
+def test_a_note_that_names_the_machine(tmp_path: Path) -> None:
+    # 16 devices in two nodes: eight ports of 25 GB/s a node against four of 12.5, between the stages.
+    text = "h,llama3_8b,a100-sxm4-80gb,16,bf16,64,1,8192,8,2,,,,,none,,9,,NeMo,\n"
+    there = text.replace("NeMo,", "NeMo,on Jean Zay (8xA100-80GB; 4x100 Gb/s a node)")
+    (usual,), (slow,) = (predict_trained(row(tmp_path, rows)) for rows in (text, there))
+    assert slow.predicted > usual.predicted
 
 
 def test_recomputation_that_is_not_said_is_the_least_that_fits(tmp_path: Path) -> None:
