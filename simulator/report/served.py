@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simulator.calibration.doubt import doubt_of
 from simulator.calibration.served import ServedCase
 from simulator.report.csv_text import write_frame
 from simulator.report.listing import Row, print_table
@@ -25,6 +26,7 @@ def served_frame(cases: Sequence[ServedCase]) -> pd.DataFrame:
 
     rows = [
         {**asdict(case.row), "kind": case.kind, "predicted": case.predicted, "reason": case.reason, "error": case.error}
+        | {"doubt": "" if case.reason else doubt_of(case.row)}
         for case in cases
     ]
     return pd.DataFrame(rows)
@@ -32,7 +34,7 @@ def served_frame(cases: Sequence[ServedCase]) -> pd.DataFrame:
 
 def error_rows(frame: pd.DataFrame, keys: Sequence[str]) -> list[Row]:
     """One row a group: number, mean, median and bias of the errors."""
-    predicted = frame[frame["predicted"].notna()]
+    predicted = frame[frame["predicted"].notna() & (frame["doubt"] == "")]
     rows = []
     for names, group in predicted.groupby(list(keys), sort=True):
         error = group["error"]
@@ -56,10 +58,24 @@ def reason_rows(frame: pd.DataFrame) -> list[Row]:
     return [{"rows": int(count), "not predicted because": str(reason)} for reason, count in counts.head(12).items()]
 
 
+def doubt_rows(frame: pd.DataFrame) -> list[Row]:
+    """Measured figures that cannot be, which count in no error, and how far off the predictions are of them."""
+    doubted = frame[frame["doubt"] != ""]
+    return [
+        {
+            "rows": len(group),
+            "measured": str(why),
+            "predicted over measured": f"{1 + group['error'].median():.2f} (median)",
+        }
+        for why, group in doubted.groupby("doubt", sort=True)
+    ]
+
+
 def _tables(frame: pd.DataFrame) -> dict[str, list[Row]]:
     number = int(frame["predicted"].notna().sum())
     tables = {f"{number} of {len(frame)} figures predicted": error_rows(frame, ["kind", "engine"])}
     tables |= {f"by {key}": error_rows(frame, [key]) for key in GROUPS}
+    tables |= {"rows in doubt, in no error above": doubt_rows(frame)}
     return tables | {"rows without a prediction": reason_rows(frame)}
 
 
@@ -91,9 +107,11 @@ def served_summary(cases: Sequence[ServedCase]) -> dict[str, Any]:
         "not_predicted": sum(math.isnan(case.predicted) for case in cases),
         "by": {key: error_rows(frame, [key]) for key in GROUPS},
         "reasons": reason_rows(frame),
+        "doubts": doubt_rows(frame),
         "cases": [
             {"id": case.row.id, "kind": case.kind, "metric": case.row.metric, "measured": case.row.value}
             | {"predicted": None if math.isnan(case.predicted) else case.predicted, "reason": case.reason or None}
-            for case in cases
+            | {"doubt": doubt or None}
+            for case, doubt in zip(cases, frame["doubt"], strict=True)
         ],
     }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from simulator.calibration.doubt import doubt_of
 from simulator.calibration.served import ServedCase, is_served, predict_served, read_served
 from simulator.errors import InputError
+from simulator.report.served import served_summary
 
 HERE = Path(__file__).parent
 SAMPLE = HERE / "served.csv"
@@ -71,3 +74,26 @@ def test_a_broken_table_is_refused(tmp_path: Path) -> None:
     compressed.write_bytes(b"not compressed")
     with pytest.raises(InputError, match="cannot be read"):
         read_served(compressed)
+
+
+def test_a_figure_that_no_memory_could_feed_is_in_doubt(cases: list[ServedCase]) -> None:
+    """Qwen2 7B has 14.1 GB of products in half width: an H100 reads them in 4.2 ms, so 2,048 tokens take over 8 s."""
+    row = replace(
+        cases[0].row, workload="qwen2_7b", device="h100-sxm5-80gb", format="fp16", devices=1, ways=1, stages=1,
+        engine="tensorrt-llm", batch=1, prompt=2048, output=2048, metric="e2e_latency_s", note="",
+    )  # fmt: skip
+    assert "faster than the device's memory" in doubt_of(replace(row, value=3.4))
+    assert doubt_of(replace(row, value=15.0)) == ""
+    assert doubt_of(replace(row, metric="decode_tok_s", value=120.0)) == ""
+    assert "faster" in doubt_of(replace(row, metric="tpot_s", value=0.001))
+    assert doubt_of(replace(row, devices=8, ways=8, value=3.4)) == ""
+    assert "anomaly" in doubt_of(replace(row, note="ANOMALY: 10x below", value=15.0))
+
+
+def test_rows_in_doubt_count_in_no_error(cases: list[ServedCase]) -> None:
+    good = next(case for case in cases if not case.reason)
+    bad = ServedCase(replace(good.row, id="odd", note="ANOMALY"), good.kind, 100 * good.row.value)
+    summary = served_summary([good, bad])
+    assert summary["by"]["kind"][0]["rows"] == 1
+    assert summary["doubts"][0]["rows"] == 1
+    assert [case["doubt"] for case in summary["cases"]] == [None, "the table calls it an anomaly"]
