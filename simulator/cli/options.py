@@ -100,7 +100,9 @@ _RUN_OPTIONS = [
     ),
     click.option("--task", default="train", show_default=True, help="train or infer."),
     click.option("--epochs", type=int, help="Passes over the dataset.", show_default="1"),
-    click.option("--optimizer", default="sgd", show_default=True, help="sgd (with momentum) or adam."),
+    click.option(
+        "--optimizer", default="sgd", show_default=True, help="sgd, adam, adamw, adam8bit, adafactor or muon."
+    ),
     click.option("--fidelity", default="calibrated", show_default=True, help="napkin, roofline or calibrated."),
     click.option("--traffic", default="ideal", show_default=True, help="Memory traffic: ideal, cached or naive."),
     click.option(

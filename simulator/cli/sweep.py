@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--devices", default="1", show_default=True, metavar="RANGE", help="How many step together: 1:8.")
 @click.option("--precision", type=PRECISION, default="fp32", show_default=True, metavar="NAMES", help="fp32,amp ...")
 @click.option("--framework", type=FRAMEWORK, metavar="NAMES", help="Software that issues the kernels.")
-@click.option("--optimizer", metavar="NAMES", help="sgd,adam.")
+@click.option("--optimizer", metavar="NAMES", help="sgd,adam,adam8bit ...")
 @click.option("--task", metavar="NAMES", help="train,infer.")
 @click.option("--fidelity", metavar="NAMES", help="napkin,roofline,calibrated.")
 @click.option("--sequence", metavar="RANGE", help="Lengths of the input sequence.")

@@ -17,6 +17,7 @@ from simulator.op.linear import Linear
 from simulator.op.optimizer import Optimizer
 from simulator.precision import Precision
 from simulator.units import binary_bytes
+from simulator.workload.lowering import optimizer_values
 from simulator.workload.workload import Layer, Workload
 
 NO_RESERVE = Reserve()
@@ -107,7 +108,7 @@ def footprint(
     return Footprint(
         parameters * (widths[Role.WEIGHT] + master),
         parameters * gradient,
-        parameters * optimizer.moments * widths[Role.STATE],
+        optimizer_values(workload, optimizer) * widths[Role.STATE],
         per_sample * batch,
         per_sample,
         capacity_bytes,

@@ -20,6 +20,7 @@ from simulator.parallel.schedule import held_by_stage
 from simulator.parallel.stages import blocks, crossing_elements
 from simulator.parallel.zero import AHEAD, FULLY, weights_of
 from simulator.precision import Precision, Role
+from simulator.workload.lowering import optimizer_values
 from simulator.workload.workload import Workload
 
 
@@ -74,7 +75,8 @@ def _footprint(
     passing = max(_transient(workload, piece, plan, holding) for piece in here)
     master = widths[Role.STATE] if holding.precision.master_weights else 0
     gradient = widths[Role.STATE] if holding.precision.master_weights else widths[Role.WEIGHT_GRADIENT]
-    optimizer = master + holding.optimizer.moments * widths[Role.STATE]
+    kept_values = optimizer_values(workload, holding.optimizer) / max(workload.parameters, 1)
+    optimizer = master + kept_values * widths[Role.STATE]
     weights = _shared(dense, experts, plan, FULLY) * widths[Role.WEIGHT]
     weights += _gathered(workload, here, plan) * widths[Role.WEIGHT]
     master_bytes = _shared(dense, experts, plan, 1) * master

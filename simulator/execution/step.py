@@ -72,7 +72,8 @@ def step_of(kernels: Kernels, times: Times, batch: int, matrix_peak_flop_per_s: 
     phase = np.bincount(kernels.phase, weights=times.time_s, minlength=len(Phase))
     bounds = np.bincount(times.bound, weights=times.time_s, minlength=len(Bound))
     total = float(times.time_s.sum())
-    matrix_flops = float(times.flops[kernels.engine == Engine.MATRIX].sum())
+    products = (kernels.engine == Engine.MATRIX) & (kernels.phase != Phase.UPDATE)
+    matrix_flops = float(times.flops[products].sum())
     return Step(
         batch=batch,
         time_s=total,

@@ -12,6 +12,7 @@ from simulator.device.columns import DeviceColumns
 from simulator.device.framework import load_framework
 from simulator.device.system import Cluster
 from simulator.execution.certainty import SMALL_BATCH
+from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels, at_batch
 from simulator.parallel.data import buckets_on, exposed_seconds
 from simulator.pipeline import Options, gradient_bytes_of, interval_factors, kernels_of, times_of
@@ -177,7 +178,7 @@ def _utilisation(points: Points, time_s: FloatArray) -> FloatArray:
     if points.options.fidelity == Fidelity.NAPKIN:
         return np.full_like(time_s, devices.one.utilisation)
     columns, times = kernels.distinct, np.bincount(kernels.row, minlength=len(kernels.distinct))
-    products = columns.engine == Engine.MATRIX
+    products = (columns.engine == Engine.MATRIX) & (columns.phase != Phase.UPDATE)
     flops = (at_batch(columns.flops, points.batches.astype(float)[:, None]) * times)[:, products].sum(axis=-1)
     name = peak_name(devices.one, get_precision(points.options.precision), Engine.MATRIX)
     result: FloatArray = flops / (time_s * devices.number(f"peak.{name}")[:, None, None])

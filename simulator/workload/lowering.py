@@ -14,7 +14,7 @@ from simulator.op.eager_attention import EagerAttention
 from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Engine, Kernel, OpClass, Phase, Role
 from simulator.op.kernels import Kernels, pack
-from simulator.op.optimizer import Optimizer, cast_gradients, cast_weights
+from simulator.op.optimizer import Matrices, Optimizer, cast_gradients, cast_weights, matrices_of
 from simulator.workload.autocast import cast_backward, cast_forward, wide_outputs
 from simulator.workload.fusion import COMPILED, JOINED, Fusion, Lowered, fuse_backward, fuse_forward, readers_of
 from simulator.workload.quantize import quantize_backward, quantize_forward
@@ -114,7 +114,8 @@ def lower(
     if training and optimizer:
         for position, layer in enumerate(layers):
             if layer.parameters and not layer.op.unused:
-                launches.emit(position, (_update(optimizer, layer.parameters, master_weights),))
+                matrices = weight_matrices(layer)
+                launches.emit(position, _updates(optimizer, layer.parameters, matrices, master_weights))
     return launches.pack()
 
 
@@ -199,8 +200,23 @@ _cast_gradients = lru_cache(cast_gradients)
 
 
 @lru_cache
-def _update(optimizer: Optimizer, parameters: int, master_weights: bool) -> Kernel:
-    return optimizer.update(parameters, master_weights=master_weights)
+def _updates(optimizer: Optimizer, parameters: int, matrices: Matrices, master_weights: bool) -> tuple[Kernel, ...]:
+    return optimizer.updates(parameters, matrices, master_weights=master_weights)
+
+
+def weight_matrices(layer: Layer) -> Matrices:
+    """The matrices among a layer's trained weights; none where they do not make up its parameters."""
+    found = matrices_of(_forward_kernels(layer.op, layer.site(training=True)))
+    return found if sum(matrix.size for matrix in found) <= layer.parameters else ()
+
+
+def optimizer_values(workload: Workload, optimizer: Optimizer) -> float:
+    """What an optimizer keeps of a network, in values of the state's width."""
+    return sum(
+        optimizer.state_values(layer.parameters, weight_matrices(layer))
+        for layer in workload.layers
+        if layer.parameters
+    )
 
 
 @lru_cache

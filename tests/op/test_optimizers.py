@@ -1,0 +1,79 @@
+"""Optimizers by hand: what each keeps, moves and computes for a matrix of 64 x 128 with 64 biases."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulator.device.device import load_device
+from simulator.op.kernel import Engine, Phase, Role
+from simulator.op.optimizer import OPTIMIZERS, Matrix
+from simulator.pipeline import Options, simulate
+from simulator.workload.lowering import optimizer_values, weight_matrices
+from simulator.workload.reading import load_workload
+
+WEIGHTS, BIASES = 64 * 128, 64
+MATRICES = (Matrix(64, 128),)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("sgd", 8256),
+        ("adam", 2 * 8256),
+        ("adamw", 2 * 8256),
+        ("adam8bit", 2 * 8256 * (1 / 4 + 1 / 256)),
+        ("adafactor", 64 + 128 + 64),
+        ("muon", 8192 + 2 * 64),
+    ],
+)
+def test_state(name: str, values: float) -> None:
+    assert OPTIMIZERS[name].state_values(WEIGHTS + BIASES, MATRICES) == values
+
+
+def test_small_tensors_keep_full_moments() -> None:
+    assert OPTIMIZERS["adam8bit"].state_values(4095, ()) == 2 * 4095
+
+
+def test_muons_products() -> None:
+    """Five times 64 x 64 x 128, 64 x 64 x 64 and 64 x 128 x 64: 5 x 2 x (2 m m n + m m m) FLOP."""
+    kernels = OPTIMIZERS["muon"].updates(WEIGHTS + BIASES, MATRICES, master_weights=True)
+    products = [kernel for kernel in kernels if kernel.engine is Engine.MATRIX]
+    assert len(products) == 15
+    assert all(kernel.phase is Phase.UPDATE for kernel in kernels)
+    assert sum(kernel.flops.fixed for kernel in products) == 5 * 2 * (2 * 64 * 64 * 128 + 64**3)
+    assert sum(kernel.flops.fixed for kernel in kernels if kernel.engine is Engine.VECTOR) == 8 * 8192 + 14 * 64
+
+
+def test_adafactor_reads_gradients_twice() -> None:
+    means, step = OPTIMIZERS["adafactor"].updates(WEIGHTS + BIASES, MATRICES, master_weights=False)
+    read = [dict(kernel.read)[Role.WEIGHT_GRADIENT].fixed for kernel in (means, step)]
+    assert read == [8256, 8256]
+    assert dict(means.write)[Role.STATE].fixed == 256
+    assert dict(step.write)[Role.WEIGHT].fixed == 8256
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_network_keeps_the_sum_of_its_layers(name: str) -> None:
+    workload, optimizer = load_workload("resnet50"), OPTIMIZERS[name]
+    answer = simulate(workload, load_device("v100"), Options(optimizer=name, batch=32))
+    assert answer.memory.optimizer_bytes == pytest.approx(4 * optimizer_values(workload, optimizer))
+    assert answer.step.update_s > 0
+    alone = simulate(workload, load_device("v100"), Options(batch=32))
+    assert answer.step.mfu * answer.step.time_s == pytest.approx(alone.step.mfu * alone.step.time_s)
+
+
+def test_matrices_of_layers_are_their_weights() -> None:
+    for layer in load_workload("resnet50").layers:
+        if layer.op.kind in ("conv", "linear"):
+            biases = layer.parameters - sum(matrix.size for matrix in weight_matrices(layer))
+            assert biases in (0, 1000)
+
+
+def test_states_of_llama() -> None:
+    """Llama 3 8B: Adam keeps 16 bytes a parameter beside its weights; 8 bits a quarter; factored next to nothing."""
+    workload = load_workload("llama3_8b")
+    kept = {name: optimizer_values(workload, one) / workload.parameters for name, one in OPTIMIZERS.items()}
+    assert kept["adam"] == 2
+    assert kept["adam8bit"] == pytest.approx(0.508, abs=0.001)
+    assert kept["adafactor"] < 0.1
+    assert 1 < kept["muon"] < 1.2
