@@ -85,6 +85,7 @@ def _sparse(file: BinaryIO, head: bytes, count: int) -> None:
     file.write(struct.pack("<f", 1.0))
 
 
+@pytest.mark.alone
 def test_a_file_of_460_megabytes(tmp_path: Path, benchmark: Any) -> None:
     path = tmp_path / "large.onnx"
     write(path)
