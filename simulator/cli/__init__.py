@@ -29,6 +29,7 @@ COMMANDS = {
     "sweep": "Every configuration of some options as a table: filtered, sorted, its Pareto front, plotted.",
     "plan": "Which machines, and how many, meet a deadline, a budget and a power limit; how surely.",
     "parallel": "The fastest ways to share a network over many devices, and why the next one loses.",
+    "scaling": "Speed-up and efficiency against devices, with the part lost to each cause.",
     "rewrite": "A network before and after pruning, quantising, low rank or folding, layer by layer.",
     "serve": "A language model that is served: first token, tokens a second, cache, cost, at each concurrency.",
     "validate": "Predictions against a table of measured step times.",
