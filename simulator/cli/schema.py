@@ -1,19 +1,37 @@
-"""`simulate schema {device,workload}`: JSON Schema, for editors."""
+"""`simulate schema KIND`: JSON Schema of files, for editors, and of answers, for programs."""
 
 from __future__ import annotations
 
 import click
 
+FILES = ("device", "workload")
+
 
 @click.command("schema")
-@click.argument("kind", type=click.Choice(["device", "workload"]))
+@click.argument("kind", metavar="KIND")
 def command(kind: str) -> None:
-    """JSON Schema of device or workload files."""
+    """JSON Schema of device or workload files, or of what a command's --json prints: simulate, layers, sweep ...
+
+    KIND: device, workload; simulate, simulate-batches (of a curve over batches), simulate-parallel (of a plan), or the
+    name of a command.
+    """
     import json
 
-    if kind == "device":
-        from simulator.device.schema import device_schema as schema
-    else:
-        from simulator.workload.schema import workload_schema as schema
+    click.echo(json.dumps(_schema(kind), indent=2))
 
-    click.echo(json.dumps(schema(), indent=2))
+
+def _schema(kind: str) -> dict[str, object]:
+    if kind == "device":
+        from simulator.device.schema import device_schema
+
+        return device_schema()
+    if kind == "workload":
+        from simulator.workload.schema import workload_schema
+
+        return workload_schema()
+    from simulator.errors import UnknownNameError
+    from simulator.report.planning_documents import DOCUMENTS, document_schema
+
+    if kind not in DOCUMENTS:
+        raise UnknownNameError("schema", kind, [*FILES, *DOCUMENTS])
+    return document_schema(kind)

@@ -299,7 +299,7 @@ def config(chance: random.Random, folder: Path) -> None:
 @lru_cache
 def _rows() -> list[str]:
     table = ROOT / "tests" / "validation" / "networks.csv"
-    return table.read_text(encoding="utf-8").splitlines()
+    return [line for line in table.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
 
 
 def table(chance: random.Random, folder: Path) -> None:
