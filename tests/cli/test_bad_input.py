@@ -54,7 +54,7 @@ def check_refused(simulate: Simulate, arguments: list[str], said: str) -> None:
         ("layers lenet5 --samples 0", "must be at least 1"),
         ("layers", "Missing argument"),
         ("devices v10x", "did you mean 'v100'?"),
-        ("schema devise", "'devise' is not one of"),
+        ("schema devise", "unknown schema 'devise'; did you mean 'device'?"),
         ("layerz", "unknown command 'layerz'; did you mean 'layers'?"),
         ("--frobnicate", "No such option"),
     ],
