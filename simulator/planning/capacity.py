@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import erf, inf, isnan, log, sqrt
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,6 +22,9 @@ from simulator.planning.answers import Asked, Column, answers
 from simulator.units import parse
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUANTILE_80 = 1.2816
 """Standard deviations from the median within which a normal value lies with a probability of 80 %."""
@@ -105,6 +109,26 @@ class CapacityPlan:
     considered: tuple[SetUp, ...]
     meeting: int
     refused: dict[str, str]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a set-up that runs: its fields, the `probability` that it is done in time, whether it `meets`
+        everything, and at what it is `best`.
+        """
+        import pandas as pd
+
+        best = {"cheapest": self.cheapest, "fastest": self.fastest, "smallest": self.smallest, "nearest": self.nearest}
+        plain = ("devices", "precision", "batch", "time_s", "low_s", "high_s", "cost_usd", "power_w")
+        rows = [
+            {
+                "device": one.device.name,
+                **{name: getattr(one, name) for name in plain},
+                "probability": one.probability(self.needs.deadline_s),
+                "meets": one.meets(self.needs),
+                "best": ", ".join(name for name, chosen in best.items() if chosen is one),
+            }
+            for one in self.considered
+        ]
+        return pd.DataFrame(rows)
 
     def obstacle(self) -> str:
         """What stands in the way of the nearest set-up, and by how much."""

@@ -6,10 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simulator import catalog
 from simulator.errors import InputError
 from simulator.pipeline import Simulation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_BYTES = 64 * 2**20
 
@@ -80,6 +84,18 @@ class Difference:
     moved: tuple[Moved, ...]
     bounds: Mapping[tuple[str, str], tuple[int, float]]
     only: tuple[tuple[str, ...], tuple[str, ...]]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a layer that both have, by name: times of one sample, what is gained of them, and both bounds."""
+        import pandas as pd
+
+        mine, theirs = self.first.batch * self.first.devices, self.other.batch * self.other.devices
+        rows = [
+            (one.before.time_s / mine, one.after.time_s / theirs, one.gained_s, one.before.bound, one.after.bound)
+            for one in self.moved
+        ]
+        names = pd.Index([one.name for one in self.moved], name="layer")
+        return pd.DataFrame(rows, names, ["before_s", "after_s", "gained_s", "bound_before", "bound_after"])
 
 
 def side_of(simulation: Simulation, label: str) -> Side:

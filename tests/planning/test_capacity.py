@@ -57,6 +57,12 @@ def test_every_choice_meets_the_needs_and_is_the_least() -> None:
     assert answer.cheapest is not None
     assert answer.cheapest.cost_usd == min(one.cost_usd for one in meeting if one.cost_usd is not None)
     assert answer.nearest is None
+    frame = answer.to_frame()
+    assert len(frame) == len(answer.considered)
+    assert frame["meets"].sum() == answer.meeting
+    (fastest,) = frame[frame["best"].str.contains("fastest")].to_dict("records")
+    assert (fastest["device"], fastest["time_s"]) == (answer.fastest.device.name, answer.fastest.time_s)
+    assert frame["probability"].between(0, 1).all()
 
 
 def test_where_nothing_meets_it_the_nearest_says_why() -> None:

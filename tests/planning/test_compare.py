@@ -37,6 +37,9 @@ def test_by_hand() -> None:
     assert [(one.name, one.gained_s) for one in found.moved] == [("a", 2.0), ("b", 0.0)]
     assert found.bounds == {("compute", "memory"): (1, 3.0)}
     assert found.only == (("c",), ("d",))
+    frame = found.to_frame()
+    assert frame.loc["a"].tolist() == [3.0, 1.0, 2.0, "compute", "memory"]
+    assert frame["gained_s"].sum() == sum(one.gained_s for one in found.moved)
     lines = why(found)
     assert lines[0] == "a sample is 2.00 times faster: 5.00 s to 2.50 s"
     assert "1 layers went from compute to memory, which were 60% of the time" in lines
