@@ -64,6 +64,8 @@ WHAT = {
     "hardware_profiles/frameworks": "framework",
     "hardware_profiles/links": "link",
     "hardware_profiles/hosts": "host",
+    "hardware_profiles/loaders": "loader",
+    "hardware_profiles/storage": "storage",
     "hardware_profiles/systems": "system",
 }
 """Data folder -> what one of its files describes."""

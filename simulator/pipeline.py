@@ -16,9 +16,10 @@ from simulator.device.system import Cluster
 from simulator.errors import InputError, UnknownNameError
 from simulator.execution.bill import Bill, Circumstances, bill_of
 from simulator.execution.certainty import Interval, Question, factors_of, interval_of
+from simulator.execution.input import Feeding, Input, input_of
 from simulator.execution.memory import Footprint, check_fits, footprint
 from simulator.execution.run import Run, run_of
-from simulator.execution.step import LayerTimes, Step, layer_times, step_of, with_communication
+from simulator.execution.step import LayerTimes, Step, layer_times, step_of, with_communication, with_input
 from simulator.op.kernels import FloatArray, Kernels
 from simulator.op.optimizer import Optimizer, get_optimizer
 from simulator.parallel.data import Exchange, exchange_gradients
@@ -114,6 +115,8 @@ class Simulation:
     """What several devices exchange in a training step."""
     bill: Bill | None = None
     """What the run costs, where that is asked for."""
+    input: Input | None = None
+    """How samples reach the device, where that is asked for."""
     plot: ClassVar[Any]
     """Plots on axes, `plot.roofline(ax=...)`; `report.plotting` adds it where the package hands out `simulate`."""
 
@@ -211,6 +214,25 @@ def billed(simulation: Simulation, given: Circumstances) -> Simulation:
     return replace(simulation, bill=bill)
 
 
+def fed(simulation: Simulation, feeding: Feeding) -> Simulation:
+    """The same answer where samples come from a loader that prefetches: a step waits for its slowest stage.
+
+    Raises
+    ------
+    InputError, UnsupportedError
+        Where something of the input is not known.
+    """
+    workload, device, step, options = simulation.workload, simulation.device, simulation.step, simulation.options
+    cluster = simulation.cluster
+    machine = (cluster.per_node, cluster.nodes) if cluster else (1, 1)
+    found = input_of(workload, device, feeding, (step.batch, step.time_s), machine)
+    timed = partial(times_of, workload, simulation.kernels, device, options)
+    run = _run(workload, step, options, timed, found.time_s / step.batch)
+    waits = found.exposed_s > 0
+    interval = None if waits else simulation.interval
+    return replace(simulation, step=with_input(step, found.exposed_s), run=run, input=found, interval=interval)
+
+
 def _memory(workload: Workload, device: Device, options: Options) -> Footprint:
     """What a step holds; an `OutOfMemoryError` where it does not fit, unless that is to be ignored."""
     memory = footprint_of(workload, device, options)
@@ -241,13 +263,19 @@ def _used(device: Device, options: Options) -> tuple[Used, ...]:
     return used_numbers(device, software, precision, Fidelity(options.fidelity), training=options.task == "train")
 
 
-def _run(workload: Workload, step: Step, options: Options, timed: Callable[[int], Times]) -> Run:
-    """All epochs, of whole steps on all devices and of one smaller step; a single step where no dataset is known."""
+def _run(workload: Workload, step: Step, options: Options, timed: Callable[[int], Times], sample_s: float = 0.0) -> Run:
+    """All epochs, of whole steps on all devices and of one smaller step; a single step where no dataset is known.
+
+    sample_s : what the input of each device takes of a step, for each of its samples. [s]
+    """
     together = step.batch * step.devices
     samples = workload.dataset.samples if workload.dataset != NO_DATASET else together
-    return run_of(
-        samples, together, options.epochs or 1, lambda size: step.time_s - _saved(step, timed, -(-size // step.devices))
-    )
+
+    def step_s(size: int) -> float:
+        each = -(-size // step.devices)
+        return max(step.time_s - _saved(step, timed, each), sample_s * each)
+
+    return run_of(samples, together, options.epochs or 1, step_s)
 
 
 def _exchange(

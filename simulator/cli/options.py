@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from simulator.cli.completion import DATASET, DEVICE, FRAMEWORK, HOST, LINK, PRECISION, SYSTEM, WORKLOAD
+from simulator.cli.completion import (
+    DATASET,
+    DEVICE,
+    FRAMEWORK,
+    HOST,
+    LINK,
+    LOADER,
+    PRECISION,
+    STORAGE,
+    SYSTEM,
+    WORKLOAD,
+)
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -141,6 +152,22 @@ _BILL_OPTIONS = [
 BILL = ("price", "pue", "carbon", "mtbf", "checkpoint", "checkpoint_every", "restart")
 """Their names among all options."""
 
+_INPUT_OPTIONS = [
+    click.option(
+        "--loader", type=LOADER, metavar="NAME", help="How samples come: pillow, pillow-simd, dali, ffcv, none."
+    ),
+    click.option("--workers", type=click.IntRange(1), metavar="N", help="Cores that prepare samples, of each device."),
+    click.option("--worker-rate", type=float, metavar="1/S", help="Samples a second of a worker, as you measured it."),
+    click.option(
+        "--storage", type=STORAGE, metavar="NAME", help="Where samples lie: hdd, nvme-pcie4 ...; else in memory."
+    ),
+    click.option("--page-cache", metavar="SIZE", help="Of each machine's memory, such as 256GiB."),
+]
+"""Options of a step's input; the first asks for it."""
+
+INPUT = ("loader", "workers", "worker_rate", "storage", "page_cache")
+"""Their names among all options."""
+
 _PLAN_OPTIONS = [
     click.option(
         "--parallel", "degrees", metavar="DEGREES", help="dp=16,tp=4,pp=2,ep=8,cp=2: how devices share a network."
@@ -187,7 +214,7 @@ def workload_options(function: Function) -> Function:
 
 def run_options(function: Function) -> Function:
     """Options of the main job."""
-    return _apply(_RUN_OPTIONS, _apply([*_BILL_OPTIONS, *_PLAN_OPTIONS], workload_options(function)))
+    return _apply(_RUN_OPTIONS, _apply([*_INPUT_OPTIONS, *_BILL_OPTIONS, *_PLAN_OPTIONS], workload_options(function)))
 
 
 def chosen_workload(name: str, options: dict[str, Any]) -> Workload:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli.options import BILL, LARGEST_BATCH, PLAN, chosen_workload
+from simulator.cli.options import BILL, INPUT, LARGEST_BATCH, PLAN, chosen_workload
 from simulator.errors import InputError, SimulatorError
 
 if TYPE_CHECKING:
     from simulator.device.system import Cluster
     from simulator.execution.bill import Circumstances
+    from simulator.execution.input import Feeding
     from simulator.pipeline import Options, Simulation
     from simulator.workload.workload import Workload
 
@@ -21,14 +22,21 @@ def run(options: dict[str, Any]) -> None:
     """Simulate, print the answer, write the report."""
     options = options | {"device": devices_of(options)}
     if (isinstance(options["batch"], str) and options["batch"] != LARGEST_BATCH) or options["slo"]:
+        _without_input(options, "a curve over batches")
         run_curve(options)
         return
     if any(options[name] for name in PLAN) or options["zero"] == 0:
+        _without_input(options, "a plan")
         from simulator.cli.planned import run_plan
 
         run_plan(options)
         return
+    feeding = feeding_of(options)
     simulation, others = _answers(options)
+    if feeding is not None:
+        from simulator.pipeline import fed
+
+        simulation, others = fed(simulation, feeding), [_fed(other, feeding) for other in others]
     given = circumstances(options)
     if given is not None:
         from simulator.pipeline import billed
@@ -118,6 +126,43 @@ def circumstances(options: dict[str, Any]) -> Circumstances | None:
     names = {"mtbf": "mtbf_s", "checkpoint": "checkpoint_s", "checkpoint_every": "interval_s", "restart": "restart_s"}
     failures = Failures(**{names[name]: value for name, value in times.items()}) if times else None
     return Circumstances(options["price"], options["pue"] or 1.0, options["carbon"], failures)
+
+
+def feeding_of(options: dict[str, Any]) -> Feeding | None:
+    """How samples reach the device; None where nothing of it is said.
+
+    Raises
+    ------
+    InputError
+        If something of it is said, and no loader.
+    """
+    said = [name for name in INPUT if options[name] is not None]
+    if not said:
+        return None
+    if options["loader"] is None:
+        raise InputError(f"--{said[0].replace('_', '-')} is of a loader: give --loader, such as pillow or none")
+    from simulator.execution.input import Feeding
+    from simulator.units import parse
+
+    cache = parse(options["page_cache"], "byte", "--page-cache") if options["page_cache"] else 0.0
+    return Feeding(options["loader"], options["workers"], options["worker_rate"], options["storage"], cache)
+
+
+def _without_input(options: dict[str, Any], what: str) -> None:
+    if feeding_of(options) is not None:
+        raise InputError(f"--loader is of a step on one device, or on several with data parallelism, not of {what}")
+
+
+def _fed(other: Simulation | tuple[str, SimulatorError], feeding: Feeding) -> Simulation | tuple[str, SimulatorError]:
+    """Another device with the same input, or why it cannot have it."""
+    from simulator.pipeline import fed
+
+    if isinstance(other, tuple):
+        return other
+    try:
+        return fed(other, feeding)
+    except SimulatorError as error:
+        return other.device.label, error
 
 
 def options_of(options: dict[str, Any]) -> Options:

@@ -18,8 +18,8 @@ class Step:
     Attributes
     ----------
     batch : samples of each device.
-    forward_s, backward_s, update_s, communication_s : time by phase, and of exchange that hides behind nothing; they
-        sum to `time_s`. [s]
+    forward_s, backward_s, update_s, communication_s, input_s : time by phase, of exchange that hides behind nothing,
+        and of waiting for samples; they sum to `time_s`. [s]
     bound : what most of the time is spent waiting for.
     bound_shares : share of the time by bound, in the order of `Bound`.
     mfu : model FLOP utilisation: FLOPs of matrix products over time times their peak.
@@ -38,6 +38,7 @@ class Step:
     traffic_bytes: float
     communication_s: float = 0.0
     devices: int = 1
+    input_s: float = 0.0
 
     @property
     def samples_per_s(self) -> float:
@@ -102,6 +103,17 @@ def with_communication(step: Step, exposed_s: float, devices: int) -> Step:
         bound_shares=tuple(shares),
         mfu=step.mfu * step.time_s / total,
     )
+
+
+def with_input(step: Step, exposed_s: float) -> Step:
+    """The step whose device waits for its samples: they bind, however little they add."""
+    if exposed_s <= 0:
+        return step
+    total = step.time_s + exposed_s
+    shares = [share * step.time_s / total for share in step.bound_shares]
+    shares[Bound.INPUT] = exposed_s / total
+    mfu = step.mfu * step.time_s / total
+    return replace(step, time_s=total, input_s=exposed_s, bound=Bound.INPUT, bound_shares=tuple(shares), mfu=mfu)
 
 
 def layer_times(kernels: Kernels, times: Times, layers: int) -> LayerTimes:

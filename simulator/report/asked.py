@@ -33,6 +33,8 @@ def asked_line(simulation: Simulation) -> str:
 
 def no_interval(simulation: Simulation) -> str:
     """Why a calibrated time has no interval."""
+    if simulation.step.input_s:
+        return "no interval: no step that waits for its input was measured"
     traffic = simulation.options.traffic
     return why_none(simulation.device) if traffic == "ideal" else f"no interval: --traffic {traffic} is a bound"
 

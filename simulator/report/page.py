@@ -129,6 +129,7 @@ def _phases(simulation: Simulation) -> str:
     step = simulation.step
     rows = [("forward", step.forward_s), ("backward", step.backward_s), ("update", step.update_s)]
     rows.append(("communication that hides behind nothing", step.communication_s))
+    rows.append(("waiting for input", step.input_s))
     table = [(name, duration(seconds), percent(seconds / step.time_s)) for name, seconds in rows if seconds]
     return markdown_table(["phase", "time", "share"], [*table, ("step", duration(step.time_s), "100 %")])
 

@@ -26,6 +26,7 @@ COLOURS = {
     Bound.MEMORY: "thread_state_iowait",
     Bound.OVERHEAD: "thread_state_runnable",
     Bound.COMMUNICATION: "thread_state_uninterruptible",
+    Bound.INPUT: "thread_state_unknown",
 }
 """Chrome's trace format names colours by state."""
 

@@ -63,6 +63,7 @@ def _lines(simulation: Simulation, others: Sequence[Other]) -> Iterator[str]:
     yield from interval_lines(simulation)
     yield bound_line(simulation)
     yield from exchange_lines(simulation)
+    yield from input_lines(simulation)
     yield from bill_lines(simulation.bill)
     yield memory_line(simulation)
     yield work_line(simulation)
@@ -180,6 +181,24 @@ def exchange_lines(simulation: Simulation) -> Iterator[str]:
             f"the link; with waiting for the slowest device {duration(step.communication_s)} are exposed: "
             f"{alone / step.time_s:.0%} of the speed of {step.devices} devices that exchange nothing"
         )
+
+
+def input_lines(simulation: Simulation) -> Iterator[str]:
+    """The stages of the input beside the device's own time, and what would keep up with it."""
+    found = simulation.input
+    if found is None:
+        return
+    source = f"{found.storage} ({found.cached:.0%} from the page cache)" if found.storage else "the page cache"
+    workers = f", {found.workers} workers a device" if found.workers and found.prepare_s else ""
+    parts = {"reading": found.read_s, "preparing": found.prepare_s, "copying": found.copy_s}
+    stages = ", ".join(f"{stage} {duration(time_s)}" for stage, time_s in parts.items() if time_s)
+    ratio, device = found.time_s / found.device_s, f"{duration(found.device_s)} of the device"
+    verdict = f"it keeps up with {device}, {found.slowest} at {ratio:.1%}"
+    if found.exposed_s:
+        verdict = f"{found.slowest} binds, {ratio:.2f} times {device}"
+        if found.slowest == "preparing":
+            verdict += f"; {found.enough_workers:,} workers would keep up"
+    yield f"input by {found.loader}{workers}, from {source}: {stages or 'nothing'} a step: {verdict}"
 
 
 def bound_line(simulation: Simulation) -> str:

@@ -38,6 +38,7 @@ BOUNDS = {
     Bound.MEMORY: ("memory", BLUE, "o"),
     Bound.OVERHEAD: ("launch overhead", GREY, "D"),
     Bound.COMMUNICATION: ("communication", "#CC79A7", "^"),
+    Bound.INPUT: ("input", "#009E73", "v"),
 }
 """Bound -> (word, colour, marker)."""
 
@@ -46,8 +47,9 @@ OF_KERNELS = [BOUNDS[bound] for bound in (Bound.COMPUTE, Bound.MEMORY, Bound.OVE
 
 
 def binding(step: Step) -> list[Bound]:
-    """What a step may wait for: communication only where several devices exchange."""
-    return [bound for bound in Bound if bound is not Bound.COMMUNICATION or step.devices > 1]
+    """What a step may wait for: communication only where several devices exchange, input where it is late."""
+    absent = {Bound.COMMUNICATION: step.devices == 1, Bound.INPUT: not step.input_s}
+    return [bound for bound in Bound if not absent.get(bound, False)]
 
 
 PHASES = (("forward", "#56B4E9"), ("backward", "#00694D"), ("update", "#F0E442"))

@@ -37,6 +37,7 @@ def summary(simulation: Simulation, others: Sequence[Other] = ()) -> dict[str, A
         "exchange": _exchange(simulation),
         "interval": _interval(simulation),
         "bill": _bill(simulation),
+        "input": _input(simulation),
         "busy_batch": busy_batch(simulation),
         "layers": _layers(simulation),
         "coverage": simulation.workload.coverage,
@@ -47,6 +48,11 @@ def summary(simulation: Simulation, others: Sequence[Other] = ()) -> dict[str, A
 
 def _bill(simulation: Simulation) -> dict[str, Any] | None:
     return None if simulation.bill is None else asdict(simulation.bill)
+
+
+def _input(simulation: Simulation) -> dict[str, Any] | None:
+    found = simulation.input
+    return None if found is None else asdict(found) | {"time_s": found.time_s, "slowest": found.slowest}
 
 
 def json_text(content: Any) -> str:
@@ -146,6 +152,7 @@ def _step(simulation: Simulation) -> dict[str, Any]:
         "backward_s": step.backward_s,
         "update_s": step.update_s,
         "communication_s": step.communication_s,
+        "input_s": step.input_s,
         "samples_per_s": step.samples_per_s,
         "bound": step.bound.name.lower(),
         "mfu": step.mfu,

@@ -30,6 +30,8 @@ class Bound(IntEnum):
     OVERHEAD = 2
     COMMUNICATION = 3
     """Of steps on several devices alone: what is exchanged and hides behind nothing."""
+    INPUT = 4
+    """Of steps alone whose samples come from a loader: what the device waits for them."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Datasets: how many samples an epoch has."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,9 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     name: str
     samples: Annotated[int, Meta(gt=0, description="training samples of one epoch")]
     sample_bytes: Annotated[int, Meta(gt=0, description="stored bytes a sample, on average")] | None = None
+    encoding: Annotated[Literal["jpeg"] | None, Meta(description="how samples are packed; as they are if unsaid")] = (
+        None
+    )
     tokens: Annotated[int, Meta(gt=0, description="tokens a sample, of a text that is cut into samples")] | None = None
     classes: Annotated[int, Meta(gt=1, description="classes that its samples are sorted into")] | None = None
     description: str = ""

@@ -174,3 +174,21 @@ def test_more_operations_than_the_peak_does_are_called_what_they_are(simulate: S
     text = " ".join(simulate("--workload", "vgg16", "--device", "v100", "--batch", "64", "--no-report").stdout.split())
     assert "fewer are done, by Winograd's algorithm" in text
     assert "peak used (MFU)" not in text
+
+
+def test_the_input_of_a_step_is_asked_for(simulate: Simulate) -> None:
+    words = ("--workload", "resnet50", "--device", "v100", "--precision", "amp", "--batch", "128", "--no-report")
+    assert simulate(*words, "--json").json()["input"] is None
+    text = " ".join(simulate(*words, "--loader", "pillow", "--workers", "2").stdout.split())
+    assert "bound by input" in text
+    assert "preparing binds" in text
+    assert "workers would keep up" in text
+    answer = simulate(*words, "--loader", "pillow", "--workers", "2", "--json").json()
+    assert answer["step"]["bound"] == "input"
+    # 128 x 3.44 ms on two workers.
+    assert answer["step"]["time_s"] == pytest.approx(0.22016)
+    assert answer["interval"] is None
+    cached = simulate(*words, "--loader", "none", "--storage", "hdd", "--page-cache", "2TiB", "--json").json()
+    assert cached["input"]["cached"] == 1
+    assert "give --loader" in simulate(*words, "--workers", "2").stderr
+    assert "not of a plan" in simulate(*words, "--loader", "none", "--parallel", "dp=1").stderr

@@ -16,8 +16,10 @@ from simulator.device.device import Device, load_device
 from simulator.device.framework_profile import FrameworkProfile
 from simulator.device.host import HostProfile
 from simulator.device.link import LinkProfile
+from simulator.device.loader import LoaderProfile
 from simulator.device.profile import DeviceProfile, FamilyProfile, MemoryProfile
 from simulator.device.provenance import leaves
+from simulator.device.storage import StorageProfile
 from simulator.device.system import SystemProfile
 from simulator.execution.certainty import CertaintyProfile
 from simulator.serving.engine import EngineProfile
@@ -26,7 +28,19 @@ from simulator.units import parse
 FOLDER = Path(__file__).parents[2] / "hardware_profiles"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 KINDS = {path: str(read_yaml(path)["kind"]) for path in FILES}
-NO_DEVICES = ("memory", "family", "framework", "engine", "certainty", "link", "system", "host", "calls")
+NO_DEVICES = (
+    "memory",
+    "family",
+    "framework",
+    "engine",
+    "certainty",
+    "link",
+    "system",
+    "host",
+    "calls",
+    "loader",
+    "storage",
+)
 DEVICES = [path.stem for path in FILES if KINDS[path] not in NO_DEVICES]
 MEASURED_ROUNDING = 0.011
 
@@ -95,7 +109,9 @@ Profile = (
     | FamilyProfile
     | FrameworkProfile
     | HostProfile
+    | LoaderProfile
     | MemoryProfile
+    | StorageProfile
 )
 
 
@@ -109,6 +125,8 @@ def _struct(path: Path) -> type[Profile]:
         "calls": CallsProfile,
         "link": LinkProfile,
         "host": HostProfile,
+        "loader": LoaderProfile,
+        "storage": StorageProfile,
         "system": SystemProfile,
     }
     return kinds.get(KINDS[path], DeviceProfile)
@@ -134,6 +152,8 @@ def test_decodes_strictly_under_its_own_name(path: Path) -> None:
         "calls": "calls",
         "link": "links",
         "host": "hosts",
+        "loader": "loaders",
+        "storage": "storage",
         "system": "systems",
         "memory": "memories",
     }.get(KINDS[path], "devices")

@@ -1,0 +1,56 @@
+"""Software that prepares samples: `hardware_profiles/loaders/<name>.yaml`, in SI units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from simulator import catalog
+from simulator.device.profile import Source, Strict, Time
+from simulator.units import parse
+
+FOLDER = "hardware_profiles/loaders"
+
+
+class LoaderProfile(Strict, frozen=True, kw_only=True):
+    """A way to load samples."""
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9.-]*$")]
+    kind: Literal["loader"]
+    description: str
+    decode: Annotated[Time | None, Meta(description="one JPEG image of 110 kB, on one core")] = None
+    augment: Annotated[Time | None, Meta(description="crop to 224 x 224, flip and what follows, on one core")] = None
+    element_bytes: Annotated[int, Meta(gt=0, description="of each value of an image as it is copied")]
+    records: Annotated[bool, Meta(description="samples lie in few files, not in one each")] = False
+    aliases: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How samples become a batch. Times are of one core and one image of the reference's size. [s]"""
+
+    name: str
+    decode_s: float | None
+    augment_s: float
+    element_bytes: int
+    records: bool
+
+
+@lru_cache
+def load_loader(name: str) -> Loader:
+    """A loader by name, alias or path of a YAML file.
+
+    Raises
+    ------
+    UnknownNameError, InputError
+        One line that names the file, the key and the nearest valid name.
+    """
+    path = catalog.find(FOLDER, name)
+    profile: LoaderProfile = catalog.convert(catalog.read_yaml(path), LoaderProfile, str(path))
+    decode_s = parse(profile.decode, "s", f"{path}: decode") if profile.decode else None
+    augment_s = parse(profile.augment, "s", f"{path}: augment") if profile.augment else 0.0
+    return Loader(profile.name, decode_s, augment_s, profile.element_bytes, profile.records)

@@ -1,0 +1,52 @@
+"""Storage that samples are read from: `hardware_profiles/storage/<name>.yaml`, in SI units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from simulator import catalog
+from simulator.device.profile import Bandwidth, Source, Strict, Time
+from simulator.units import parse
+
+FOLDER = "hardware_profiles/storage"
+
+
+class StorageProfile(Strict, frozen=True, kw_only=True):
+    """A kind of storage."""
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9.-]*$")]
+    kind: Literal["storage"]
+    description: str
+    read: Bandwidth
+    write: Bandwidth | None = None
+    file: Annotated[Time | None, Meta(description="before each file, as long as nothing else is read")] = None
+    aliases: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What a machine reads samples from. [byte/s], and the time lost before each file [s]"""
+
+    name: str
+    read_byte_per_s: float
+    file_s: float
+
+
+@lru_cache
+def load_storage(name: str) -> Storage:
+    """Storage by name, alias or path of a YAML file.
+
+    Raises
+    ------
+    UnknownNameError, InputError
+        One line that names the file, the key and the nearest valid name.
+    """
+    path = catalog.find(FOLDER, name)
+    profile: StorageProfile = catalog.convert(catalog.read_yaml(path), StorageProfile, str(path))
+    lost_s = parse(profile.file, "s", f"{path}: file") if profile.file else 0.0
+    return Storage(profile.name, parse(profile.read, "byte/s", f"{path}: read"), lost_s)
