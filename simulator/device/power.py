@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from math import sqrt
 
 from simulator.device.profile import DeviceProfile, FamilyProfile
-from simulator.errors import InputError
 from simulator.units import parse
 
 STATIC_W, UNIT_W = 15.0, 0.35
@@ -43,6 +42,10 @@ CORRECTION = 0.87
 """Bandwidth of GDDR memory with error correction over that without: BabelStream's triad on a K40c, 191 of 221 GB/s.
 FluidX3D agrees: of their bandwidth an A10 and an A40 reach 0.75, an RTX 3090 0.89 and an RTX A4000 0.85; an L4 0.76, an
 RTX 4090 0.85."""
+
+
+SLOWEST = 0.1
+"""The least clock that a board goes down to, of its rated one: 210 MHz of 1,410 to 2,520 on A100 to RTX 4090."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,6 @@ def limits(
     if family is None or family.energy is None or profile.power is None or profile.units is None:
         return
     limit_w, left_w = parse(profile.power, "W"), power_of_lanes(profile, bandwidth)
-    if left_w <= 0:
-        raise InputError(f"{profile.name}: power: {limit_w:.4g} W leave nothing for computing beside units and memory")
     for name, peak, energy in (
         ("vector", peaks.get("fp32"), family.energy.vector),
         ("matrix", peaks.get("fp16_tensor"), family.energy.matrix),
@@ -80,7 +81,7 @@ def limits(
             continue
         needed_w = peak * parse(energy, "J") * _rated(profile, family)
         if needed_w > left_w:
-            share = sqrt(left_w / needed_w)
+            share = max(sqrt(max(left_w, 0.0) / needed_w), SLOWEST)
             yield name, Limit(share, f"{limit_w:.0f} W hold its clock to {share:.2f} of the rated one")
 
 

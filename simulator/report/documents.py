@@ -60,6 +60,7 @@ class Step(TypedDict):
     backward_s: float
     update_s: float
     communication_s: float
+    input_s: float
     samples_per_s: float
     bound: str
     mfu: float
@@ -95,6 +96,20 @@ class Exchange(TypedDict):
     message_bytes: list[float]
     busy_s: float
     exposed_s: float
+
+
+class Input(TypedDict):
+    loader: str
+    storage: str | None
+    workers: int | None
+    read_s: float
+    prepare_s: float
+    copy_s: float
+    cached: float
+    device_s: float
+    enough_workers: int | None
+    time_s: float
+    slowest: str
 
 
 class Interval(TypedDict):
@@ -176,6 +191,7 @@ class Simulate(TypedDict):
     run: Run
     memory: Memory
     exchange: Exchange | None
+    input: Input | None
     interval: Interval | None
     bill: Bill | None
     busy_batch: int | None

@@ -26,6 +26,7 @@ ASKED: list[tuple[str, tuple[str, ...]]] = [
         "simulate",
         (*V100, "--samples", "100", "--classes", "10", "--image-size", "64", "--carbon", "300", "--no-report"),
     ),
+    ("simulate", (*V100, "--loader", "pillow", "--workers", "4", "--no-report")),
     ("simulate-batches", (*STEP, "--task", "infer", "--batch", "1:8:x2", "--slo", "5ms")),
     ("simulate-batches", (*STEP, "--task", "infer", "--batch", "1:4:x2")),
     ("simulate-parallel", GPT),
