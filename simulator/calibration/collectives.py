@@ -6,17 +6,15 @@ the section `collectives` of each link's profile.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
 from simulator import catalog
+from simulator.calibration.tables import Row, heading, number, read_rows
 from simulator.device.link import FOLDER, Cost, Link, load_link
 from simulator.device.system import Cluster
 from simulator.errors import InputError, SimulatorError, UnsupportedError
@@ -55,12 +53,7 @@ class MeasuredCollective:
 
 def is_collectives(path: Path) -> bool:
     """Whether a file is a table of collectives, by its first line."""
-    try:
-        with _opened(path) as file:
-            columns = next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError):
-        return False  # the reader of step times says what is wrong
-    return all(column in columns for column in COLUMNS)
+    return set(COLUMNS) <= set(heading(path))
 
 
 def read_collectives(path: Path) -> list[MeasuredCollective]:
@@ -71,38 +64,17 @@ def read_collectives(path: Path) -> list[MeasuredCollective]:
     InputError
         Naming the line where a count or a number is malformed.
     """
-    with _opened(path) as file:
-        return [_row(number, row, path) for number, row in enumerate(csv.DictReader(file), start=2)]
+    return [_row(str(line), row, where) for line, (where, row) in enumerate(read_rows(path, COLUMNS), start=2)]
 
 
-def _opened(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
-
-
-def _row(number: int, row: dict[str, str], path: Path) -> MeasuredCollective:
-    try:
-        return _measured(number, row)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: line {number}: {error}") from None
-
-
-def _measured(number: int, row: dict[str, str]) -> MeasuredCollective:
-    found = MeasuredCollective(
-        str(number),
-        row["op"],
-        row["link"],
-        row.get("system", ""),
-        int(row["devices"] or 0),
-        int(row["nodes"] or 1),
-        0,
-        0,
-    )
-    if not row["size_bytes"] or not row["time_s"]:
+def _row(line: str, row: Row, where: str) -> MeasuredCollective:
+    devices, nodes = int(number(row, "devices", where)), int(number(row, "nodes", where)) or 1
+    op, link, system = ((row.get(column) or "") for column in ("op", "link", "system"))
+    size_bytes, time_s = number(row, "size_bytes", where), number(row, "time_s", where)
+    found = MeasuredCollective(line, op, link, system, devices, nodes, size_bytes, time_s)
+    if not size_bytes or not time_s:
         return replace(found, reason="no size or no time")
-    found = replace(found, size_bytes=float(row["size_bytes"]), time_s=float(row["time_s"]))
-    algorithm = row.get("algorithm", "")
+    algorithm = row.get("algorithm") or ""
     if algorithm and not algorithm.startswith(("nccl", "NVLS")):
         return replace(found, reason=f"another library's algorithm: {algorithm}")
     return found

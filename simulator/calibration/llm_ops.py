@@ -7,8 +7,6 @@ activations in kernels of their own, which are part of the measured time.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from simulator.calibration.llm_calls import Call, kernels_of, load_calls, usual_call
-from simulator.calibration.served import read_table
+from simulator.calibration.tables import Row, heading, number, read_rows
 from simulator.device.device import Device, load_device
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.op.kernel import OpClass, Role
@@ -107,8 +105,7 @@ DEPTH = 1024
 
 def is_ops(path: Path) -> bool:
     """Whether a table's heading is that of kernels."""
-    heading = read_table(path).partition("\n")[0].split(",")
-    return all(column in heading for column in ("op", "dims", "time_s"))
+    return {"op", "dims", "time_s"} <= set(heading(path))
 
 
 def read_ops(path: Path) -> list[MeasuredOp]:
@@ -119,30 +116,20 @@ def read_ops(path: Path) -> list[MeasuredOp]:
     InputError
         Naming the file, the line and the column that is missing or malformed.
     """
-    reader = csv.DictReader(io.StringIO(read_table(path)))
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: the column {missing[0]!r} is missing; a table has {', '.join(COLUMNS)}")
-    return [_row(row, f"{path}: line {reader.line_num}") for row in reader]
+    return [_row(row, where) for where, row in read_rows(path, COLUMNS)]
 
 
-def _row(row: Mapping[str, str], where: str) -> MeasuredOp:
+def _row(row: Row, where: str) -> MeasuredOp:
+    text = {column: row.get(column) or "" for column in (*COLUMNS, "id", "kernel")}
     try:
-        dims = dict(part.split("=", 1) for part in row["dims"].split(";"))
-        time_s = float(row["time_s"])
-    except (ValueError, TypeError, AttributeError) as error:
+        dims = dict(part.split("=", 1) for part in text["dims"].split(";"))
+    except ValueError as error:
         raise InputError(f"{where}: {error}") from None
-    if not 0 < time_s < math.inf:
-        raise InputError(f"{where}: time_s must be positive, found {row['time_s']}")
-    return MeasuredOp(
-        row.get("id") or where.rpartition(" ")[2],
-        row["device"],
-        row["op"],
-        row["dtype"],
-        row.get("kernel") or "",
-        dims,
-        time_s,
-    )
+    time_s = number(row, "time_s", where)
+    if not time_s:
+        raise InputError(f"{where}: time_s must be positive, found {text['time_s'] or 'none'}")
+    name = text["id"] or where.rpartition(" ")[2]
+    return MeasuredOp(name, text["device"], text["op"], text["dtype"], text["kernel"], dims, time_s)
 
 
 def by_group(rows: Sequence[MeasuredOp]) -> dict[tuple[str, str], list[int]]:

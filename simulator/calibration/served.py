@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from simulator import catalog
 from simulator.calibration.offline import SystemRow, latency_s, samples_per_s
+from simulator.calibration.tables import Row, heading, number, read_rows
 from simulator.device.device import load_device
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.serving.answer import CACHE_FORMATS, usual_cache
@@ -26,10 +23,6 @@ from simulator.workload.reading import load_workload
 COLUMNS = ("workload", "profile", "quantisation", "devices", "tp", "engine", "batch_or_concurrency", "input_len",
            "output_len", "metric", "value")  # fmt: skip
 """Columns by which a table of served requests is known."""
-
-MAX_BYTES = 64 * 2**20
-UNSAID = ("N/A", "nan")
-"""What tables write for a figure that they do not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +69,7 @@ class ServedCase:
 
 def is_served(path: Path) -> bool:
     """Whether a table's heading is that of served requests."""
-    heading = read_table(path).partition("\n")[0].split(",")
-    return "metric" in heading and "batch_or_concurrency" in heading
-
-
-@lru_cache(maxsize=4)
-def read_table(path: Path) -> str:
-    """The text of a table, plain or compressed.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or is larger than any table.
-    """
-    if path.suffix != ".gz":
-        return catalog.read_text(path, MAX_BYTES)
-    try:
-        with gzip.open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES} bytes")
-    return content.decode("utf-8")
+    return {"metric", "batch_or_concurrency"} <= set(heading(path))
 
 
 def read_served(path: Path) -> list[ServedRow]:
@@ -109,25 +80,15 @@ def read_served(path: Path) -> list[ServedRow]:
     InputError
         Naming the file, the line and the column that is missing or malformed.
     """
-    reader = csv.DictReader(io.StringIO(read_table(path)))
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: the column {missing[0]!r} is missing; a table has {', '.join(COLUMNS)}")
-    return [_row(row, f"{path}: line {reader.line_num}") for row in reader]
+    return [_row(row, where) for where, row in read_rows(path, COLUMNS)]
 
 
-def _row(row: Mapping[str, str | None], where: str) -> ServedRow:
-    def number(column: str) -> float:
-        text = row.get(column) or "0"
-        return 0.0 if text in UNSAID else float(text)
-
-    try:
-        value, devices = number("value"), int(number("devices")) or 1
-        ways, stages = int(number("tp")), int(number("pp"))
-        batch, prompt, output = number("batch_or_concurrency"), int(number("input_len")), int(number("output_len"))
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from None
-    if not 0 < value < math.inf:
+def _row(row: Row, where: str) -> ServedRow:
+    value, devices = number(row, "value", where), int(number(row, "devices", where)) or 1
+    ways, stages = (int(number(row, column, where)) for column in ("tp", "pp"))
+    batch = number(row, "batch_or_concurrency", where)
+    prompt, output = (int(number(row, column, where)) for column in ("input_len", "output_len"))
+    if not value:
         raise InputError(f"{where}: value must be positive")
     text = {key: (entry or "").strip() for key, entry in row.items() if isinstance(entry, str) or entry is None}
     return ServedRow(
@@ -144,7 +105,7 @@ def _row(row: Mapping[str, str | None], where: str) -> ServedRow:
         output=output,
         metric=text["metric"],
         value=value,
-        year=int(number("year")),
+        year=int(number(row, "year", where)),
         source=text.get("source_repo", ""),
         note=text.get("note", ""),
     )

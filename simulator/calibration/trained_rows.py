@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulator.calibration.served import read_table
-from simulator.errors import InputError
+from simulator.calibration.tables import Row, heading, number, read_rows
 
 COLUMNS = ("workload", "profile", "devices", "precision", "global_batch", "micro_batch", "tp", "pp")
 """Columns by which a table of plans is known."""
@@ -47,8 +43,7 @@ class TrainedRow:
 
 def is_trained(path: Path) -> bool:
     """Whether a table's heading is that of training plans."""
-    heading = read_table(path).partition("\n")[0].split(",")
-    return all(column in heading for column in ("global_batch", "tp", "pp"))
+    return {"global_batch", "tp", "pp"} <= set(heading(path))
 
 
 def read_trained(path: Path) -> list[TrainedRow]:
@@ -59,31 +54,20 @@ def read_trained(path: Path) -> list[TrainedRow]:
     InputError
         Naming the file, the line and the column that is missing or malformed.
     """
-    reader = csv.DictReader(io.StringIO(read_table(path)))
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: the column {missing[0]!r} is missing; a table has {', '.join(COLUMNS)}")
-    return [_row(row, f"{path}: line {reader.line_num}") for row in reader]
+    return [_row(row, where) for where, row in read_rows(path, COLUMNS)]
 
 
 METRICS = ("step_s", "tokens_per_s_per_gpu", "memory_gib")
 
 
-def _row(row: Mapping[str, str | None], where: str) -> TrainedRow:
-    def number(column: str) -> float:
-        text = (row.get(column) or "").strip()
-        try:
-            value = float(text) if text and text.lower() != "nan" else 0.0
-        except ValueError:
-            raise InputError(f"{where}: {column} {text!r} is no number") from None
-        if not 0 <= value < math.inf:
-            raise InputError(f"{where}: {column} must be positive, found {text}")
-        return value
+def _row(row: Row, where: str) -> TrainedRow:
+    def count(column: str) -> int:
+        return int(number(row, column, where))
 
     def text(column: str) -> str:
         return (row.get(column) or "").strip()
 
-    found = {metric: value for metric in METRICS if (value := number(metric))}
+    found = {metric: value for metric in METRICS if (value := number(row, metric, where))}
     if "step_s" in found:
         found.pop("tokens_per_s_per_gpu", None)
     return TrainedRow(
@@ -91,12 +75,12 @@ def _row(row: Mapping[str, str | None], where: str) -> TrainedRow:
         workload=text("workload"),
         model=text("model"),
         device=text("profile") or text("device"),
-        devices=int(number("devices")),
+        devices=count("devices"),
         precision=text("precision"),
-        global_batch=int(number("global_batch")),
-        microbatch=int(number("micro_batch")),
-        sequence=int(number("sequence")),
-        degrees=(int(number("tp")), int(number("pp")), int(number("cp")), int(number("ep")), int(number("vp"))),
+        global_batch=count("global_batch"),
+        microbatch=count("micro_batch"),
+        sequence=count("sequence"),
+        degrees=(count("tp"), count("pp"), count("cp"), count("ep"), count("vp")),
         zero=text("zero_or_fsdp"),
         recompute=text("recompute"),
         software=text("software"),

@@ -133,5 +133,5 @@ def _roles(moved: Sequence[tuple[tuple[Role, Affine], ...]]) -> FloatArray:
     table = np.zeros((len(Role), 2, len(moved)))
     for position, tensors in enumerate(moved):
         for role, count in tensors:
-            table[role, :, position] += count
+            table[role, :, position] += np.array(count, dtype=float)  # counts beyond 2^63 are no integers of NumPy
     return table

@@ -18,6 +18,7 @@ from itertools import chain
 from math import inf
 from typing import NamedTuple
 
+from simulator.errors import UnsupportedError
 from simulator.parallel.plan import Plan
 
 
@@ -233,6 +234,10 @@ ROUNDS = {"1f1b": 4, "interleaved": 6}
 """Micro-batches a stage after which a play repeats. GPipe's never does, and gaps that weights fill are uneven."""
 
 
+MOST_TASKS = 10**6
+"""Passes of pieces that are played one by one: a few seconds."""
+
+
 def _enough(plan: Plan) -> int:
     """Micro-batches after which the play repeats."""
     return ROUNDS[plan.schedule] * plan.pipeline if plan.schedule in ROUNDS else 10**9
@@ -247,6 +252,11 @@ def played_seconds(plan: Plan, durations: Durations, microbatches: int) -> tuple
     enough = _enough(plan)
     uneven = plan.virtual > 1 and microbatches % plan.pipeline
     if microbatches <= enough + plan.pipeline or uneven:
+        if 2 * microbatches * plan.pipeline * plan.virtual > MOST_TASKS:
+            raise UnsupportedError(
+                f"{microbatches} micro-batches of {plan.schedule} are more than are played; give larger ones "
+                f"(--microbatch), --schedule 1f1b, or a multiple of {plan.pipeline} of them"
+            )
         timeline = play(plan, durations, microbatches)
         return timeline, timeline.end_s
     played = enough + (microbatches - enough) % plan.pipeline

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simulator.errors import InputError
 from simulator.op.kernels import FloatArray
 from simulator.serving.step import Deployment, Load, StepTimes, both, decoding, reading, step_times
 
 CONTEXTS = 9
 """Points at which a request's growing context is looked at; time between them is all but linear."""
+
+
+MOST_TOKENS = 10**7
+"""The longest context that a model claims: that of Llama 4 Scout."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,19 @@ class Request:
 
     prompt: int
     output: int
+
+    def __post_init__(self) -> None:
+        """Refuse lengths that no model takes, before work in proportion to them.
+
+        Raises
+        ------
+        InputError
+            Beyond `MOST_TOKENS`.
+        """
+        if self.prompt + self.output > MOST_TOKENS:
+            raise InputError(
+                f"a prompt of {self.prompt} and an answer of {self.output} tokens are more than {MOST_TOKENS} together"
+            )
 
     @property
     def total(self) -> int:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from simulator.errors import InputError, UnknownNameError
-from simulator.op.base import Counts, Op, Shape, Shapes, Site, check_shape, elements
+from simulator.op.base import MAX_ELEMENTS, Counts, Op, Shape, Shapes, Site, check_shape, elements
 from simulator.op.unknown import Unknown
 from simulator.workload.dataset import Dataset
 
@@ -201,7 +201,10 @@ class Network:
                 output = check_shape(op.output_shape(shapes), op.kind)
             except InputError as error:
                 raise InputError(f"layer {label!r}: {error}") from None
-            self._known[key] = output, sum(op.parameter_sizes(shapes))
+            parameters = sum(op.parameter_sizes(shapes))
+            if parameters > MAX_ELEMENTS:
+                raise InputError(f"layer {label!r}: {parameters} parameters are more than any memory holds")
+            self._known[key] = output, parameters
         return self._known[key]
 
     @property
