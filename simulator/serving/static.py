@@ -15,8 +15,8 @@ CONTEXTS = 9
 """Points at which a request's growing context is looked at; time between them is all but linear."""
 
 
-MOST_TOKENS = 10**7
-"""The longest context that a model claims: that of Llama 4 Scout."""
+MOST_TOKENS = 2**24
+"""Beyond the longest contexts that models claim, ten million (Llama 4 Scout)."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.errors import UnsupportedError
 from simulator.parallel.plan import Plan
 from simulator.parallel.schedule import Durations, Kind, Task, held_by_stage, orders, play, played_seconds
 
@@ -99,3 +100,13 @@ def test_a_long_step_is_as_if_all_of_it_were_played(plan: Plan, microbatches: in
     timeline, seconds = played_seconds(plan, durations, microbatches)
     assert timeline.end_s <= seconds + 1e-9
     assert seconds == pytest.approx(play(plan, durations, microbatches).end_s, rel=0.02)
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "zero-bubble", "interleaved"])
+def test_more_microbatches_than_are_played_are_refused(schedule: str) -> None:
+    plan = Plan(pipeline=4, schedule=schedule, virtual=2 if schedule == "interleaved" else 1)
+    durations = Durations([1.0] * plan.chunks, [2.0] * plan.chunks, [0.5] * plan.chunks, 0.1)
+    with pytest.raises(UnsupportedError, match="are more than are played"):
+        played_seconds(plan, durations, 10**9 + 1)
+    if schedule == "interleaved":  # 2 pieces of 1, 2 and 0.5 s
+        assert played_seconds(plan, durations, 10**9)[1] == pytest.approx(7e9, rel=1e-6)

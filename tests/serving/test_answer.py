@@ -105,6 +105,8 @@ def test_what_cannot_be_served_is_one_line() -> None:
         serve(load_workload("gpt2"), device, Service(request=Request(1000, 100)))
     with pytest.raises(InputError, match="ask for at most"):
         serve(load_workload("llama3_8b"), device, Service(request=Request(10**7, 1)))
+    with pytest.raises(InputError, match="more than 16777216 together"):
+        Request(2**24, 1)
     with pytest.raises(UnknownNameError, match="did you mean 'fp8'"):
         serve(llama, device, Service("fp9"))
     with pytest.raises(UnknownNameError, match="unknown engine"):

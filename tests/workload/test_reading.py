@@ -163,6 +163,7 @@ def test_several_inputs() -> None:
         ("[{relu: {}, conv: {}}]", "a layer is written"),
         ("[relu: 3]", "a layer is written"),
         ("[linear: {out: 999999999999999}]", "larger than any memory"),
+        ("[{linear: {out: 99999999999}}, {linear: {out: 99999999999}}]", "parameters are more than any memory holds"),
         ("relu", "`layers` must be a list"),
         ("[]", "`layers` must be a list"),
     ],
