@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from simulator.planning.compare import Side
+
+MOST_SIDES = 64
+"""Each has a figure and a column."""
 
 VARIED = ("precision", "framework", "optimizer", "task", "fidelity", "batch")
 
@@ -66,6 +70,8 @@ def sides_of(options: dict[str, Any]) -> list[Side]:
     batches = whole_numbers(options["batch"], "--batch") if options["batch"] else [None]
     axes = [options["workload"], options["device"], *(texts[name] for name in VARIED[:-1]), batches]
     several = [len(axis) > 1 for axis in axes]
+    if (number := prod(map(len, axes))) > MOST_SIDES:
+        raise InputError(f"{number} sides are more than the {MOST_SIDES} of a comparison; `simulate sweep` takes more")
     sides = []
     for workload, device, *values in product(*axes):
         asked = Options(**dict(zip(VARIED, values, strict=True)), ignore_memory=True)

@@ -188,6 +188,9 @@ def test_a_comparison_of_files(simulate: Simulate, tmp_path: Path) -> None:
     answer = simulate("compare", str(tmp_path / "v100.json"))
     assert answer.code == 2
     assert "two sides" in answer.stderr
+    many = simulate("compare", "--workload", "lenet5", "--device", "v100", "--batch", "1:200:1")
+    assert (many.code, many.stdout) == (2, "")
+    assert "200 sides are more than the 64" in many.stderr
     assert "both --workload and --device" in simulate("compare", "--workload", "lenet5").stderr
 
 

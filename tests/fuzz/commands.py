@@ -245,7 +245,7 @@ def options(chance: random.Random, folder: Path) -> None:
         words.append(chance.choice(ODD))
     if any("--json" in one.opts for one in known) and "--json" not in words:
         words.append("--json")
-    if any("--out" in one.opts for one in _all(command)):
+    if command in ("sweep", "serve", "plan") and any("--out" in one.opts for one in _all(command)):
         words += ["--out", str(folder / ("rows.csv" if command == "sweep" else "out"))]
     invoked(words)
 
