@@ -13,167 +13,7 @@ from typing import Any
 import click
 import yaml
 from changes import NUMBERS, changed_bytes, changed_text, mutated
-
-ROOT = Path(__file__).parents[2]
-
-ODD = (
-    "",
-    "x",
-    "0",
-    "-1",
-    "1",
-    "2",
-    "7",
-    "nan",
-    "inf",
-    "-inf",
-    "1e400",
-    "99999999999999999999",
-    "1e-300",
-    "0x10",
-    "1:",
-    ":",
-    ",",
-    "=",
-    "*",
-    "[",
-    "a=b",
-    "../x",
-    "=cmd()",
-    "<b>",
-    "é",
-    "1 GB/s",
-    "5ms",
-    "-5ms",
-    "1:1000000000",
-    "1:64:x2",
-    "64:1:x2",
-    "0:1:x2",
-    "1:2:x1",
-    "1:2:0",
-    "1e9",
-    "--",
-    "fp32",
-    "lenet5",
-    "v100",
-)
-"""Words for an option of any kind."""
-
-WORDS: dict[str, tuple[str, ...]] = {
-    "--workload": ("lenet5", "alexnet", "gpt2", "lenet*", "nothing", "resnet18"),
-    "--device": (
-        "v100",
-        "t4",
-        "cpu-16core",
-        "zz*",
-        "v100[memory.bandwidth=0 GB/s]",
-        "v100[peak.fp32=2x",
-        "h100*",
-        "a100",
-    ),
-    "--system": ("dgx-a100-80gb", "dgx-1-v100", "tpu-v4-4x4x4", "nothing"),
-    "--link": ("nvlink2", "pcie3", "string"),
-    "--network": ("infiniband-hdr", "ethernet-10", "string"),
-    "--batch": ("1", "8", "max", "1:64:x2", "999999999999"),
-    "--global-batch": ("1", "16", "64", "1000000000"),
-    "--microbatch": ("1", "4", "3"),
-    "--precision": ("fp32", "amp", "int8", "fp64", "tf32", "fp8"),
-    "--task": ("train", "infer"),
-    "--optimizer": ("sgd", "adam"),
-    "--set": (
-        "memory.bandwidth=2x",
-        "memory.bandwidth=-1x",
-        "units.count=0",
-        "peak.fp32=1e400 FLOP/s",
-        "launch=0 s",
-        "memory.bandwidth=0.5x:4x:3",
-        "memory.capacity=1 GiB",
-        "sustained=nan",
-        "power=1 W",
-        "cache=1 kB",
-    ),
-    "--memory": ("hbm2:4", "hbm2:0", "hbm2", "x:1", "hbm2:99999999999999999999", "ddr4-2400:8"),
-    "--host": ("server", "35us", "-1us", "nan us", "desktop-2014"),
-    "--framework": ("pytorch", "tensorflow", "tensorrt", "megatron"),
-    "--fidelity": ("roofline", "napkin", "calibrated"),
-    "--traffic": ("ideal", "cached", "naive"),
-    "--count": ("exact", "articles"),
-    "--parallel": (
-        "dp=2",
-        "tp=2",
-        "pp=2",
-        "dp=0",
-        "dp=2,dp=2",
-        "tp=3",
-        "dp=2,tp=2,pp=2",
-        "pp=1000000",
-        "dp=1e9",
-        "cp=2",
-        "ep=2",
-    ),
-    "--schedule": ("1f1b", "interleaved:2", "gpipe", "zero-bubble", "interleaved:0", "interleaved:99"),
-    "--recompute": ("none", "selective", "full"),
-    "--zero": ("0", "1", "3", "4"),
-    "--apply": (
-        "lowrank:*=8",
-        "channels:conv*=0.5",
-        "quantize:int8",
-        "fold",
-        "codebook:*=5",
-        "prune:*=0.9",
-        "channels:*=0",
-        "lowrank:*=nan",
-        "channels:conv1=1e-9",
-        "weights:int4",
-    ),
-    "--input": ("3,224,224", "1,28,28", "int64:128", "3,1000000,1000000", "0,0", "1", "128", "x=float32:1,28,28"),
-    "--output": ("1", "16", "1000000000"),
-    "--dataset": ("imagenet", "mnist"),
-    "--engine": ("vllm", "tensorrt-llm", "llama.cpp"),
-    "--kv": ("fp8", "fp16", "int4"),
-    "--concurrency": ("1,2", "8", "0", "1,1", "1000000"),
-    "--rate": ("1/s", "0.1", "1e9/s"),
-    "--requests": ("3", "0", "1000000000", "nothing.csv"),
-    "--arrivals": ("poisson", "uniform", "burst"),
-    "--speculate": ("3:0.7", "0:0", "3:1.5", "9999999:0.5"),
-    "--where": (
-        "memory.fits",
-        "step.time_s < 0.2",
-        "step.time_s <",
-        "step",
-        "__import__('os')",
-        "1/0",
-        "x.y > 1",
-        "9**9**9 > 1",
-    ),
-    "--sort": ("step.time_s", "-step.time_s", "device"),
-    "--pareto": ("step.time_s,device.power_w", "-step.time_s", "step.time_s,step.time_s"),
-    "--plot": ("batch,step.time_s", "batch,precision,step.time_s", "density:batch,step.time_s"),
-    "--deadline": ("1h", "0s", "1e400 s"),
-    "--budget": ("100", "0"),
-    "--power": ("1 kW", "0 W"),
-    "--layer": ("conv1", "conv*"),
-}
-"""Option -> words that mean something to it, or nearly."""
-
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "": ("--workload", "lenet5", "--device", "v100"),
-    "layers": ("lenet5",),
-    "explain": ("--workload", "lenet5", "--device", "v100"),
-    "sweep": ("--workload", "lenet5", "--device", "v100"),
-    "plan": ("--workload", "lenet5", "--device", "v100", "--epochs", "1"),
-    "parallel": ("gpt2", "--system", "dgx-a100-80gb", "--batch", "16"),
-    "rewrite": ("lenet5", "--apply", "quantize:int8"),
-    "serve": ("--workload", "gpt2", "--device", "a100", "--input", "64", "--output", "8"),
-    "compare": ("--workload", "lenet5", "--device", "v100", "--device", "t4"),
-    "workloads": (),
-    "devices": (),
-    "frameworks": (),
-    "precisions": (),
-    "datasets": (),
-    "schema": ("device",),
-}
-"""Command -> words with which it answers; `calibrate` measures this machine, `validate` reads tables: both left out."""
+from words import CHOSEN, COMMANDS, ODD, PROFILES, ROWS, WORDS
 
 LEFT_OUT = ("--help", "--version", "--resume", "--scheduler", "--trace", "--timeline", "--plot", "--out")
 """Options that write files, wait for another computer or say nothing of an input."""
@@ -245,16 +85,9 @@ def options(chance: random.Random, folder: Path) -> None:
         words.append(chance.choice(ODD))
     if any("--json" in one.opts for one in known) and "--json" not in words:
         words.append("--json")
-    if command in ("sweep", "serve", "plan") and any("--out" in one.opts for one in _all(command)):
+    if command in ("sweep", "serve"):
         words += ["--out", str(folder / ("rows.csv" if command == "sweep" else "out"))]
     invoked(words)
-
-
-def _all(command: str) -> list[click.Parameter]:
-    from simulator.cli import main
-
-    found = main.get_command(click.Context(main), command) if command else main
-    return [] if found is None else [one for one in found.params if isinstance(one, click.Option)]
 
 
 def _words(option: click.Option, chance: random.Random) -> list[str]:
@@ -264,27 +97,6 @@ def _words(option: click.Option, chance: random.Random) -> list[str]:
     fitting = option.type.choices if isinstance(option.type, click.Choice) else ()
     fitting = (*map(str, fitting), *WORDS.get(name, ("1", "2", "16")))
     return [name, chance.choice(fitting if chance.random() < 0.7 else ODD)]
-
-
-PROFILES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "links": (("--workload", "lenet5", "--device", "v100", "--devices", "4", "--link"),),
-    "systems": (
-        ("--workload", "lenet5", "--system"),
-        ("--workload", "lenet5", "--nodes", "2", "--system"),
-        ("parallel", "gpt2", "--batch", "8", "--system"),
-    ),
-    "frameworks": (("--workload", "lenet5", "--device", "v100", "--framework"),),
-    "hosts": (("--workload", "lenet5", "--device", "v100", "--host"),),
-    "engines": (("serve", "--workload", "gpt2", "--device", "a100", "--input", "64", "--output", "8", "--engine"),),
-    "devices": (
-        ("serve", "--workload", "gpt2", "--input", "64", "--output", "8", "--device"),
-        ("--workload", "alexnet", "--task", "infer", "--precision", "amp", "--device"),
-        ("explain", "--workload", "lenet5", "--device"),
-        ("--workload", "lenet5", "--traffic", "cached", "--fidelity", "roofline", "--device"),
-        ("parallel", "gpt2", "--batch", "8", "--devices", "4", "--link", "nvlink2", "--device"),
-    ),
-}
-"""Folder of profiles -> command lines that end with one of its files."""
 
 
 def profile(chance: random.Random, folder: Path) -> None:
@@ -310,19 +122,6 @@ def dataset(chance: random.Random, folder: Path) -> None:
     invoked(["--workload", "lenet5", "--device", "v100", "--dataset", str(path), "--json", "--no-report"])
 
 
-CHOSEN: tuple[tuple[str, ...], ...] = (
-    ("--task", "infer"),
-    ("--precision", "amp"),
-    ("--fidelity", "napkin", "--count", "articles"),
-    ("--fidelity", "roofline", "--traffic", "naive"),
-    ("--traffic", "cached", "--optimizer", "adam"),
-    ("--batch", "max"),
-    ("--apply", "quantize:int8", "--task", "infer"),
-    ("--apply", "channels:*=0.5"),
-    ("--framework", "tensorflow"),
-)
-
-
 def network(chance: random.Random, folder: Path) -> None:
     """A shipped network's YAML with other values, asked another way, its whole answer read."""
     from simulator import catalog
@@ -332,20 +131,6 @@ def network(chance: random.Random, folder: Path) -> None:
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     words = ["--workload", str(path), "--device", "v100", "--ignore-memory", "--no-report", "--json"]
     invoked([*words, *chance.choice(CHOSEN)] if chance.random() < 0.8 else ["layers", str(path), "--json"])
-
-
-ROWS: tuple[str, ...] = (
-    "op,link,devices,nodes,size_bytes,time_s\nall_reduce,nvlink2,8,1,1048576,5e-5\nall_gather,pcie3,4,1,4096,2e-5",
-    "workload,profile,devices,precision,global_batch,micro_batch,tp,pp,sequence,zero_or_fsdp,recompute,step_s\n"
-    "gpt2,a100-sxm4-80gb,8,bf16,64,4,2,1,1024,1,none,1.5",
-    "device,op,dtype,kernel,dims,time_s\n"
-    "a100-sxm,context_attention,bfloat16,torch_flow,batch_size=2;isl=16;num_heads=40;num_key_value_heads=8;head_dim=128;"
-    "window_size=0;beam_width=1;kv_cache_dtype=bfloat16;step=0,1.45067e-05",
-    "id,workload,profile,device,quantisation,devices,tp,pp,engine,batch_or_concurrency,input_len,output_len,metric,value\n"
-    "a,llama2_7b,h100-sxm5-80gb,h100,fp8,1,1,,TensorRT-LLM,64,128,128,output_tok_s,9193",
-    "workload,device,task,precision,batch,devices,step_s\nlenet5,v100,train,fp32,64,1,0.01\nalexnet,t4,infer,amp,8,1,0.1",
-)
-"""A table of each form."""
 
 
 def rows(chance: random.Random, folder: Path) -> None:
