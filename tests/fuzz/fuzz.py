@@ -112,6 +112,11 @@ def guarded() -> Callable[[], None]:
 # ---- the run
 
 
+def _held_bytes() -> int:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def _work(kinds: list[str], first: int, told: Connection) -> None:
     """Tries inputs of all kinds in turns, for ever; tells each before it begins and what came of it."""
     guarded()
@@ -122,7 +127,11 @@ def _work(kinds: list[str], first: int, told: Connection) -> None:
         while True:
             kind, number = kinds[at % len(kinds)], at // len(kinds)
             told.send((at, None))
-            told.send((at, tried(kind, number, Path(folder))))
+            held = _held_bytes()
+            escape = tried(kind, number, Path(folder))
+            if escape is None and held <= LIMIT_BYTES < _held_bytes():
+                escape = Escape(kind, number, f"holds more than {LIMIT_BYTES >> 30} GiB")
+            told.send((at, escape))
             at += 1
 
 
