@@ -8,7 +8,7 @@
 #   make test PYTHON=python3.13     with that interpreter (after `make clean`)
 
 .DEFAULT_GOAL := help
-.PHONY: run gallery accuracy held-out certainty calibrate-profiles test test-oldest test-newest lock lint format bench fuzz clean help
+.PHONY: run gallery accuracy held-out certainty calibrate-profiles test mutate test-oldest test-newest lock lint format bench fuzz clean help
 
 ARGS ?=
 PYTHON ?=
@@ -31,6 +31,7 @@ stamp = $(1)/.stamp-$(shell printf '%s' '$(CURDIR) $(2)' | cksum | cut -d' ' -f1
 RUN_STAMP := $(call stamp,.venv,)
 TEST_STAMP := $(call stamp,.venv-test,$(strip $(TORCH) $(OLDEST_CLICK)))
 LOCK_STAMP := $(call stamp,.venv-lock,)
+MUTATE_STAMP := $(call stamp,.venv-mutate,)
 
 # $(call make_venv,folder,what pip installs,further packages)
 define make_venv
@@ -68,6 +69,10 @@ $(TEST_STAMP): requirements-test.lock pyproject.toml
 
 $(LOCK_STAMP):
 	$(call make_venv,.venv-lock,uv)
+	@touch $@
+
+$(MUTATE_STAMP):
+	$(call make_venv,.venv-mutate,'cosmic-ray>=8.7')
 	@touch $@
 
 run: $(RUN_STAMP) ## simulate 100 epochs of SENet on a V100; reports go to reports/
@@ -121,6 +126,22 @@ test-newest: $(LOCK_STAMP) ## the tests with the newest versions of today
 	$(call add_project,.venv-newest)
 	$(call run_tests,.venv-newest)
 
+# Faults are planted in a copy of the checkout, one at a time, by Cosmic Ray; the tests given must find each. Those that
+# they let pass are shown as differences. `|` is left alone, which annotations are full of, and so is `is` for `==`.
+MODULES ?= simulator/device/provenance.py
+TESTS ?= tests/device
+FAULTS = .mutate/faults
+
+mutate: $(TEST_STAMP) $(MUTATE_STAMP) ## plant faults in MODULES="..." and count those that TESTS="..." find
+	rm -rf .mutate && mkdir .mutate
+	git ls-files -z | tar --null -T - -cf - | tar -xf - -C .mutate
+	printf '[cosmic-ray]\nmodule-path = [%s]\ntimeout = 120.0\nexcluded-modules = []\ntest-command = "%s"\n[cosmic-ray.distributor]\nname = "local"\n[cosmic-ray.filters.operators-filter]\nexclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*", "core/ReplaceComparisonOperator_(Eq_Is|NotEq_IsNot)"]\n' \
+	    "$$(printf '"%s",' $(MODULES))" '$(CURDIR)/.venv-test/bin/python -m pytest -x -q -p no:cacheprovider $(TESTS)' >$(FAULTS).toml
+	cd .mutate && PYTHONPATH=. PYTHONDONTWRITEBYTECODE=1 ../.venv-mutate/bin/cosmic-ray init faults.toml faults.sqlite
+	.venv-mutate/bin/cr-filter-operators $(FAULTS).sqlite $(FAULTS).toml
+	cd .mutate && PYTHONPATH=. PYTHONDONTWRITEBYTECODE=1 ../.venv-mutate/bin/cosmic-ray exec faults.toml faults.sqlite
+	.venv-mutate/bin/cr-report $(FAULTS).sqlite --show-diff --surviving-only
+
 lint: $(TEST_STAMP) ## ruff and mypy
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
@@ -137,7 +158,7 @@ bench: $(TEST_STAMP) ## time the benchmarks (the tests run each once, untimed)
 	.venv-test/bin/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only $(ARGS)
 
 clean: ## remove the environments, builds and caches; reports stay
-	rm -rf .venv .venv-test .venv-lock .venv-oldest .venv-newest build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-test .venv-lock .venv-oldest .venv-newest .venv-mutate .mutate build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	find simulator tests -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## this list

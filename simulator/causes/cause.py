@@ -22,18 +22,18 @@ ROUND = "a round figure: nothing at hand was fitted for it"
 PROCESSORS = "the calls of layers that `simulate calibrate` times"
 
 
-class Scale(msgspec.Struct, frozen=True):
+class UnitOfMeasure(msgspec.Struct, frozen=True):
     """Unit of a coefficient, and the least that it may be, as of `msgspec.Meta`."""
 
-    unit: str
+    name: str
     bounds: Mapping[str, float]
 
 
-RATIO = Scale("ratio", {"gt": 0})
-TIMES = Scale("times", {"ge": 0})
-SIDE = Scale("elements of a tile's side", {"ge": 0})
-STEPS = Scale("steps of a sum", {"ge": 0})
-MULTIPLE = Scale("channels", {"ge": 1})
+RATIO = UnitOfMeasure("ratio", {"gt": 0})
+TIMES = UnitOfMeasure("times", {"ge": 0})
+SIDE = UnitOfMeasure("elements of a tile's side", {"ge": 0})
+STEPS = UnitOfMeasure("steps of a sum", {"ge": 0})
+MULTIPLE = UnitOfMeasure("channels", {"ge": 1})
 
 
 class Starts(msgspec.Struct, frozen=True):
@@ -57,14 +57,14 @@ class Coefficient(msgspec.Struct, frozen=True):
     cause: str
     words: str
     neutral: float
-    scale: Scale
+    unit: UnitOfMeasure
     starts: Starts
     absent: Any
 
 
-def coefficient(words: str, neutral: float, scale: Scale, starts: Starts, absent: Any = MISSING) -> Any:
+def coefficient(words: str, neutral: float, unit: UnitOfMeasure, starts: Starts, absent: Any = MISSING) -> Any:
     """A field that is a coefficient, documented; the arguments as of `Coefficient`."""
-    told = {"words": words, "neutral": neutral, "scale": scale, "starts": starts}
+    told = {"words": words, "neutral": neutral, "unit": unit, "starts": starts}
     return field(default=absent, kw_only=True, metadata=told)
 
 

@@ -20,7 +20,7 @@ CONTAINERS = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Groups(Cause):
+class NarrowGroups(Cause):
     """Convolutions whose groups have several channels."""
 
     title: ClassVar[str] = NARROW_GROUPS

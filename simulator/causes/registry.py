@@ -8,18 +8,18 @@ from functools import lru_cache
 from simulator.causes.cache import Cache
 from simulator.causes.cause import MACHINE, Cause, Coefficient, Start
 from simulator.causes.convolution import Convolutions
-from simulator.causes.groups import Depthwise, Groups, ThinImages
+from simulator.causes.groups import Depthwise, NarrowGroups, ThinImages
 from simulator.causes.host import HostOfDevice
 from simulator.causes.passes import Passes
 from simulator.causes.processor import Copies, Instructions
-from simulator.causes.tiles import Tiles
+from simulator.causes.tiles import SmallTiles
 from simulator.causes.winograd import Winograd
 
 CAUSES: tuple[type[Cause], ...] = (
-    Tiles,
+    SmallTiles,
     Winograd,
     Convolutions,
-    Groups,
+    NarrowGroups,
     ThinImages,
     Depthwise,
     Passes,
@@ -62,7 +62,7 @@ HEADER = ("cause", "coefficient", "what it is", "unit", "without it", "where fit
 
 def table() -> list[tuple[str, ...]]:
     """One row a coefficient, of the columns `HEADER`, as documentation shows it."""
-    return [(one.cause, f"`{one.name}`", one.words, one.scale.unit, _absent(one), *_starts(one)) for one in _all()]
+    return [(one.cause, f"`{one.name}`", one.words, one.unit.name, _absent(one), *_starts(one)) for one in _all()]
 
 
 def _all() -> list[Coefficient]:

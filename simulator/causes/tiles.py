@@ -21,7 +21,7 @@ FARTHER = "DeepBench alone on Volta, 47; operands of later tensor cores reach fu
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Tiles(Cause):
+class SmallTiles(Cause):
     """Overhead of a tile's side and of its depth, in lanes and on tensor cores."""
 
     title: ClassVar[str] = "tiles"

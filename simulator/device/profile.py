@@ -113,7 +113,7 @@ else:
     KernelCoefficients = msgspec.defstruct(
         "KernelCoefficients",
         [
-            (one.name, Annotated[float, Meta(description=one.words, **one.scale.bounds)] | None, None)
+            (one.name, Annotated[float, Meta(description=one.words, **one.unit.bounds)] | None, None)
             for one in coefficients().values()
         ],
         bases=(Strict,),

@@ -16,7 +16,7 @@ from simulator.causes.convolution import Convolutions
 from simulator.causes.groups import NARROW_GROUPS
 from simulator.causes.passes import Passes
 from simulator.causes.registry import neutral
-from simulator.causes.tiles import Tiles
+from simulator.causes.tiles import SmallTiles
 from simulator.device.device import Device
 from simulator.device.framework import Framework
 from simulator.device.framework_profile import ExecutionPath
@@ -26,7 +26,7 @@ Setting = tuple[Device, Framework]
 
 
 @dataclass(frozen=True)
-class Cause:
+class Removal:
     """One cause: its name, what it is, and the setting without it."""
 
     name: str
@@ -34,7 +34,7 @@ class Cause:
     without: Callable[[Setting], Setting]
 
 
-def _kernels(title: str) -> Cause:
+def _kernels(title: str) -> Removal:
     """The causes of a title in `causes/`, taken away by their coefficients, where the device has them."""
 
     def without(setting: Setting) -> Setting:
@@ -42,7 +42,7 @@ def _kernels(title: str) -> Cause:
         changed = {key: value for key, value in neutral(title).items() if key in device.kernel}
         return replace(device, kernel={**device.kernel, **changed}), software
 
-    return Cause(title, WORDS[title], without)
+    return Removal(title, WORDS[title], without)
 
 
 def _no_launches(setting: Setting) -> Setting:
@@ -83,27 +83,27 @@ def _one_unit(setting: Setting) -> Setting:
 WORDS = {
     NARROW_GROUPS: "grouped and depthwise convolutions, which leave most of a tile empty; few channels at half width",
     Convolutions.title: "convolutions over plain products: gathering windows, gradients, strides, padded channels",
-    Tiles.title: "small tiles move operands more often, and each starts and ends its sum",
+    SmallTiles.title: "small tiles move operands more often, and each starts and ends its sum",
     Passes.title: "kernels that read and write at less than streaming speed",
 }
 """Title of causes -> what they are, as explanations say it."""
 
 CAUSES = (
-    Cause("host and launches", "waiting for the host, and between kernels", _no_launches),
-    Cause("software's kernels", "layout copies, and kernels slower than the device's best", _no_software),
+    Removal("host and launches", "waiting for the host, and between kernels", _no_launches),
+    Removal("software's kernels", "layout copies, and kernels slower than the device's best", _no_software),
     _kernels(NARROW_GROUPS),
     _kernels(Convolutions.title),
-    _kernels(Tiles.title),
-    Cause("waves", "the last wave of tiles leaves units idle", _one_unit),
+    _kernels(SmallTiles.title),
+    Removal("waves", "the last wave of tiles leaves units idle", _one_unit),
     _kernels(Passes.title),
-    Cause("sustained rates", "what the best kernels leave of the datasheet's peaks", _all_sustained),
+    Removal("sustained rates", "what the best kernels leave of the datasheet's peaks", _all_sustained),
 )
 
 REST = "shapes, algorithms and caches"
 """What lies between the time without all causes and the roofline's bound; negative where Winograd or caches help."""
 
 
-def peeled(device: Device, software: Framework) -> Iterator[tuple[Cause, Setting]]:
+def peeled(device: Device, software: Framework) -> Iterator[tuple[Removal, Setting]]:
     """Each cause with the setting from which it and all before it are taken away."""
     setting = (device, software)
     for cause in CAUSES:

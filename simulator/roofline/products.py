@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from simulator.causes.convolution import Convolutions
-from simulator.causes.groups import Depthwise, Groups, ThinImages
-from simulator.causes.tiles import HALF_WIDTH, Tiles
+from simulator.causes.groups import Depthwise, NarrowGroups, ThinImages
+from simulator.causes.tiles import HALF_WIDTH, SmallTiles
 from simulator.device.device import Device
 from simulator.device.framework_profile import ExecutionPath
 from simulator.op.kernel import OpClass, Phase
@@ -83,7 +83,9 @@ def product_seconds(
     seconds = gemm_seconds(m, n, k, columns.groups, rates)
     if channels_last:
         seconds = np.where(in_groups_of(columns, OWN_GROUPS), 0.0, seconds)
-        seconds = np.where(in_groups_of(columns, WIDE_GROUPS), seconds * Groups.of(device).tensor_grouped, seconds)
+        seconds = np.where(
+            in_groups_of(columns, WIDE_GROUPS), seconds * NarrowGroups.of(device).tensor_grouped, seconds
+        )
     attention = columns.op_class == OpClass.ATTENTION
     if attention.any():
         seconds = seconds + np.where(attention, _softmax_seconds(columns, device, vector, batch), 0.0)
@@ -137,11 +139,11 @@ def _tiling(columns: Columns, device: Device, precision: Precision, *, tensor: b
 
 @lru_cache(maxsize=KEPT)
 def _depth_overhead(columns: Columns, device: Device, *, tensor: bool) -> FloatArray:
-    return Tiles.of(device).depth(columns, tensor=tensor)
+    return SmallTiles.of(device).depth(columns, tensor=tensor)
 
 
 def _tile_overhead(device: Device, precision: Precision, *, tensor: bool) -> FloatArray:
-    tiles = Tiles.of(device)
+    tiles = SmallTiles.of(device)
     if not tensor:
         return np.asarray(tiles.vector_tile)
     flop_per_s, clock_hz = engine_peaks(device, precision)[1], device.clock_hz
@@ -181,7 +183,7 @@ def off_tensor_cores_seconds(
 ) -> FloatArray:
     """Seconds of convolutions that the library has poor kernels for, in place of those on tensor cores; others nan.
 
-    Images of three channels: as `ThinImages` says. Groups: what `path` says that the framework's release lacked.
+    Images of three channels: as `ThinImages` says. NarrowGroups: what `path` says that the framework's release lacked.
 
     lanes_s : the same in lanes, directly. [s]
     """
@@ -214,6 +216,6 @@ def poor_groups_seconds(columns: Columns, device: Device, batch: FloatArray | fl
 @lru_cache(maxsize=KEPT)
 def convolution_efficiency(columns: Columns, device: Device, *, tensor: bool) -> FloatArray:
     """Rate of each product over that of a plain GEMM, (kernels,): of convolutions and of their groups."""
-    rate = Convolutions.of(device).rate(columns, tensor=tensor) * Groups.of(device).rate(columns, tensor=tensor)
+    rate = Convolutions.of(device).rate(columns, tensor=tensor) * NarrowGroups.of(device).rate(columns, tensor=tensor)
     result: FloatArray = np.where(columns.op_class == OpClass.CONVOLUTION, rate, 1.0)
     return result

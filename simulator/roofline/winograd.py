@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from simulator.causes.passes import Passes
-from simulator.causes.tiles import Tiles
+from simulator.causes.tiles import SmallTiles
 from simulator.causes.winograd import Winograd
 from simulator.device.device import Device
 from simulator.op.kernel import OpClass, Phase
@@ -96,7 +96,7 @@ def _products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArr
 
 def _rates(device: Device, precision: Precision, bandwidth: float, tiling: Tiling) -> MatrixRates:
     lanes = engine_peaks(device, precision)[0] * device.sustained["vector"]
-    tiles, winograd = Tiles.of(device), Winograd.of(device)
+    tiles, winograd = SmallTiles.of(device), Winograd.of(device)
     efficiency = winograd.winograd if tiling is Tiling.WINOGRAD else winograd.fused_winograd
     return MatrixRates(
         flop_per_s=np.asarray(lanes * efficiency),

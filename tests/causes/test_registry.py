@@ -17,7 +17,7 @@ from simulator.calibration.profiles import parameters
 from simulator.causes.cause import MACHINE, Cause, Coefficient
 from simulator.causes.groups import ThinImages
 from simulator.causes.registry import CAUSES, HEADER, coefficients, fitted_families, neutral, starts_of, table
-from simulator.causes.tiles import Tiles
+from simulator.causes.tiles import SmallTiles
 from simulator.device.device import load_device
 from simulator.device.framework import load_framework
 from simulator.device.inheritance import FAMILIES, load_family
@@ -57,7 +57,7 @@ def test_a_profile_may_say_each_coefficient_within_its_bounds(one: Coefficient) 
     listed = device_schema()["$defs"]["KernelCoefficients"]["properties"][one.name]["anyOf"][0]
     assert listed["description"] == one.words
     least = {"gt": "exclusiveMinimum", "ge": "minimum"}
-    assert {listed[least[bound]] for bound in one.scale.bounds} == set(one.scale.bounds.values())
+    assert {listed[least[bound]] for bound in one.unit.bounds} == set(one.unit.bounds.values())
     with pytest.raises(InputError, match=one.name):
         catalog.convert({one.name: -1.0}, KernelCoefficients, "here")
 
@@ -81,7 +81,7 @@ def test_each_is_documented_and_starts_where_it_may_stand(one: Coefficient) -> N
     for start, spread in one.starts.at.values():
         assert start > 0
         assert 0 < spread <= 1
-        assert all(start >= least for least in one.scale.bounds.values())
+        assert all(start >= least for least in one.unit.bounds.values())
 
 
 def test_fits_start_where_the_registry_says() -> None:
@@ -119,7 +119,7 @@ class Bare:
 
 def test_a_coefficient_that_nothing_gives_is_an_error_that_names_it() -> None:
     with pytest.raises(InputError, match=r"^bare has no kernel\.vector_tile; give one with --set kernel\.vector_tile="):
-        Tiles.of(Bare())
+        SmallTiles.of(Bare())
 
 
 @by_cause
@@ -137,7 +137,7 @@ def test_a_cause_takes_a_devices_values_and_what_stands_in_for_the_others(cause:
 
 
 def test_two_causes_may_not_share_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.causes.registry.CAUSES", (*CAUSES, Tiles))
+    monkeypatch.setattr("simulator.causes.registry.CAUSES", (*CAUSES, SmallTiles))
     with pytest.raises(ValueError, match="one name"):
         coefficients.__wrapped__()
 
@@ -170,12 +170,12 @@ def test_a_device_without_thin_kernels_leaves_all_to_others() -> None:
 def test_the_depth_on_tensor_cores_falls_to_the_lanes_where_it_is_not_told_apart() -> None:
     common = {"vector_tile": 1.0, "matrix_tile": 1.0, "vector_depth": 2.0, "matrix_depth": 3.0, "weight_depth": 5.0}
     columns = normalised(Phase.FORWARD)
-    assert set(Tiles(**common).depth(columns, tensor=True)) == {3.0}
-    assert set(Tiles(**common).depth(columns, tensor=False)) == {2.0}
+    assert set(SmallTiles(**common).depth(columns, tensor=True)) == {3.0}
+    assert set(SmallTiles(**common).depth(columns, tensor=False)) == {2.0}
 
 
 def test_the_tile_of_tensor_cores_grows_with_the_bytes_that_they_take_at_a_clock() -> None:
-    tiles = Tiles(vector_tile=1.0, matrix_tile=40.0, vector_depth=0.0, matrix_depth=0.0, weight_depth=0.0)
+    tiles = SmallTiles(vector_tile=1.0, matrix_tile=40.0, vector_depth=0.0, matrix_depth=0.0, weight_depth=0.0)
     assert tiles.matrix_side(2, None) == 40
     assert tiles.matrix_side(2, 1024) == 40
     # Twice the operations at a clock of half the bytes move as much.

@@ -52,6 +52,17 @@ def test_what_was_not_measured_is_said_and_never_narrows(change: dict[str, objec
     assert other.high >= found(KNOWN).high
 
 
+def test_the_host_is_named_from_a_quarter_of_the_time_on_and_never_where_it_was_measured() -> None:
+    def said(**change: object) -> list[str]:
+        reasons = found(replace(KNOWN, **change)).reasons  # type: ignore[arg-type]
+        return [reason for reason in reasons if reason.startswith("much of it waits for the host")]
+
+    assert said(waiting=0.24) == []
+    assert said(waiting=0.26) == ["much of it waits for the host, whose processor is not known (--host)"]
+    assert said(waiting=0.26, host="named") == ["much of it waits for the host, whose class alone is known"]
+    assert said(waiting=1.0, host="measured") == []
+
+
 @given(
     waiting=st.floats(0, 1),
     batch=st.integers(1, 4096),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from simulator import catalog
 from simulator.device.device import FOLDER, Device, load_device
+from simulator.device.framework import load_framework
 from simulator.errors import UnsupportedError
 from simulator.op.kernel import Engine, Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.op.kernels import Kernels, pack
@@ -268,6 +269,51 @@ description: an invented device
 peak: {fp32: 10 TFLOP/s}
 memory: {technology: hbm2, capacity: 8 GiB, bandwidth: 500 GB/s}
 """
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "expected"),
+    [
+        (Fidelity.NAPKIN, {"peak.fp16_tensor", "utilisation"}),
+        (Fidelity.ROOFLINE, {"peak.fp16_tensor", "peak.fp32", "memory.bandwidth", "cache.last_level"}),
+    ],
+)
+def test_what_a_bound_rests_on(fidelity: Fidelity, expected: set[str]) -> None:
+    used = used_numbers(load_device("v100"), None, get_precision("amp"), fidelity, training=True)
+    assert {number.path for number in used} == expected
+
+
+def test_a_calibrated_time_rests_on_every_number_that_it_reads() -> None:
+    device, software = load_device("v100"), load_framework("pytorch")
+    found = {
+        training: {
+            number.path
+            for number in used_numbers(device, software, FP32, Fidelity.CALIBRATED, training=training)
+            if not number.path.startswith("pytorch.plain.")
+        }
+        for training in (True, False)
+    }
+    hardware = {"peak.fp32", "memory.bandwidth", "cache.last_level", "units.count", "units.clock"}
+    calibrated = {"sustained.vector", "sustained.bandwidth", "launch", *(f"kernel.{name}" for name in device.kernel)}
+    host = {f"pytorch.dispatch.{call}" for call in ("forward", "backward", "update", "step", "helpers")}
+    assert found[True] == hardware | calibrated | host
+    assert found[True] - found[False] == {"pytorch.dispatch.backward", "pytorch.dispatch.update"}
+    amp = used_numbers(device, software, get_precision("amp"), Fidelity.CALIBRATED, training=True)
+    assert {"sustained.matrix", "peak.fp16_tensor"} <= {number.path for number in amp}
+    measured = load_device("core-i9-10940x")
+    on_processor = used_numbers(measured, software, FP32, Fidelity.CALIBRATED, training=True)
+    assert {"start", "pytorch.processor.call", "pytorch.processor.convolution"} <= {one.path for one in on_processor}
+
+
+def test_an_assumed_number_of_the_datasheet_weakens_a_calibrated_time_and_a_sure_one_does_not() -> None:
+    device = load_device("v100", overrides=["memory.bandwidth=450 GB/s"])
+    assert weakest_grade(used_numbers(device, None, FP32, Fidelity.ROOFLINE, training=True), Fidelity.ROOFLINE) == (
+        "assumption"
+    )
+    calibrated = used_numbers(device, None, FP32, Fidelity.CALIBRATED, training=True)
+    assert weakest_grade(calibrated, Fidelity.CALIBRATED) == "assumption"
+    stock = used_numbers(load_device("v100"), None, FP32, Fidelity.CALIBRATED, training=True)
+    assert weakest_grade(stock, Fidelity.CALIBRATED) != "datasheet", "peaks and bandwidths are what fractions are of"
 
 
 def test_an_invented_device_needs_five_lines(tmp_path: Path) -> None:
