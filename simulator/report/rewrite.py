@@ -6,7 +6,7 @@ from typing import Any
 
 from simulator.report.listing import Row, print_table
 from simulator.units import binary_bytes, si
-from simulator.workload.rewrites import Rewritten, Storage, stored_bytes
+from simulator.workload.rewrites import Encoding, Rewritten, stored_bytes
 from simulator.workload.workload import Layer, Workload, activations
 
 SHOWN = 40
@@ -33,7 +33,7 @@ def totals(before: Workload, after: Rewritten) -> list[Row]:
 
 def changed_rows(before: Workload, after: Rewritten) -> list[Row]:
     """Layers whose parameters, MACs or bytes are others; what a layer became is summed under its name."""
-    plain = Storage()
+    plain = Encoding()
     old = {layer.name: layer for layer in before.layers}
     macs_before = dict(zip(old, (count.macs for count in before.counts), strict=True))
     found: dict[str, list[float]] = {}

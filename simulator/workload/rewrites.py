@@ -42,7 +42,7 @@ BITS = {"fp32": 32.0, "fp16": 16.0, "bf16": 16.0, "fp8": 8.0, "int8": 8.0, "int4
 
 
 @dataclass(frozen=True)
-class Storage:
+class Encoding:
     """How a layer's weights are kept: share that is not zero, bits of each, bits beside them, values of a table."""
 
     kept: float = 1.0
@@ -55,9 +55,9 @@ class Storage:
         return (parameters * self.kept * (self.bits + self.index_bits) + self.table_values * FULL_BITS) / 8
 
 
-def stored_bytes(workload: Workload, storage: Mapping[str, Storage]) -> float:
+def stored_bytes(workload: Workload, storage: Mapping[str, Encoding]) -> float:
     """All weights on disk. [byte]"""
-    plain = Storage()
+    plain = Encoding()
     return sum(
         storage.get(layer.name, plain).bytes_of(layer.parameters) for layer in workload.layers if layer.parameters
     )
@@ -68,7 +68,7 @@ class Rewritten:
     """A network after some rewrites, and how its weights are kept, by layer."""
 
     workload: Workload
-    storage: Mapping[str, Storage]
+    storage: Mapping[str, Encoding]
 
     @property
     def bytes(self) -> float:
@@ -214,35 +214,35 @@ def _fuse(made: Rewritten, one: Rewrite) -> Rewritten:
     return replace(made, workload=_rebuilt(made.workload, change))
 
 
-def _stored(change: Callable[[Storage, Rewrite], Storage]) -> Callable[[Rewritten, Rewrite], Rewritten]:
+def _stored(change: Callable[[Encoding, Rewrite], Encoding]) -> Callable[[Rewritten, Rewrite], Rewritten]:
     """A rewrite of how weights are kept."""
 
     def rule(made: Rewritten, one: Rewrite) -> Rewritten:
         chosen = _chosen(made.workload, one, Op)
         names = {made.workload.layers[place].name for place in chosen}
-        changed = {name: change(made.storage.get(name, Storage()), one) for name in names}
+        changed = {name: change(made.storage.get(name, Encoding()), one) for name in names}
         return replace(made, storage={**made.storage, **changed})
 
     return rule
 
 
-def _pruned(before: Storage, one: Rewrite) -> Storage:
+def _pruned(before: Encoding, one: Rewrite) -> Encoding:
     gone = _number(one, 0.0, 0.999999)
     return replace(before, kept=before.kept * (1 - gone), index_bits=INDEX_BITS)
 
 
-def _quantized(before: Storage, one: Rewrite) -> Storage:
+def _quantized(before: Encoding, one: Rewrite) -> Encoding:
     if one.value not in BITS:
         raise UnknownNameError("number format", one.value, BITS)
     return replace(before, bits=BITS[one.value])
 
 
-def _tabled(before: Storage, one: Rewrite) -> Storage:
+def _tabled(before: Encoding, one: Rewrite) -> Encoding:
     bits = round(_number(one, 1, 16))
     return replace(before, bits=float(bits), table_values=2**bits)
 
 
-def _coded(before: Storage, one: Rewrite) -> Storage:
+def _coded(before: Encoding, one: Rewrite) -> Encoding:
     return replace(before, bits=_number(one, 0.01, before.bits))
 
 

@@ -8,7 +8,7 @@ from simulator.device.device import load_device
 from simulator.errors import InputError, SimulatorError, UnknownNameError
 from simulator.pipeline import Options, simulate
 from simulator.workload.reading import load_workload
-from simulator.workload.rewrites import Storage, apply, stored_bytes
+from simulator.workload.rewrites import Encoding, apply, stored_bytes
 
 ALEXNET = load_workload("alexnet")
 
@@ -71,7 +71,7 @@ def test_deep_compression_of_alexnet() -> None:
 
 def test_bits_by_hand() -> None:
     # A tenth of a million weights at 8 bits and 4 of distance, and a table of 256 values of 32 bits.
-    storage = Storage(kept=0.1, bits=8, index_bits=4, table_values=256)
+    storage = Encoding(kept=0.1, bits=8, index_bits=4, table_values=256)
     assert storage.bytes_of(1_000_000) == 1e5 * 12 / 8 + 256 * 4
     assert apply(ALEXNET, ["quantize:int8"]).bytes == ALEXNET.parameters
     assert apply(ALEXNET, ["quantize:binary"]).bytes == pytest.approx(ALEXNET.parameters / 8)
@@ -80,8 +80,8 @@ def test_bits_by_hand() -> None:
 
 def test_rewrites_compose_in_their_order() -> None:
     made = apply(ALEXNET, ["lowrank:fc6=256", "prune:fc6.v=0.5", "quantize:fc6.*=fp16"])
-    assert made.storage["fc6.v"] == Storage(kept=0.5, bits=16, index_bits=4)
-    assert made.storage["fc6.u"] == Storage(bits=16)
+    assert made.storage["fc6.v"] == Encoding(kept=0.5, bits=16, index_bits=4)
+    assert made.storage["fc6.u"] == Encoding(bits=16)
     assert made.workload.changes["apply"].startswith("lowrank:fc6=256 prune")
     assert apply(ALEXNET, []).workload is ALEXNET
 
