@@ -16,7 +16,6 @@ from simulator.device.system import Cluster
 from simulator.errors import InputError, UnknownNameError
 from simulator.execution.bill import Bill, Circumstances, bill_of
 from simulator.execution.certainty import Interval, Question, factors_of, interval_of
-from simulator.execution.input import Feeding, Input, input_of
 from simulator.execution.memory import Footprint, check_fits, footprint
 from simulator.execution.run import Run, run_of
 from simulator.execution.step import LayerTimes, Step, layer_times, step_of, with_communication, with_input
@@ -35,6 +34,8 @@ from simulator.workload.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from simulator.execution.input import Feeding, Input
 
 TASKS = ("train", "infer")
 COUNTS = ("exact", "articles")
@@ -222,6 +223,8 @@ def fed(simulation: Simulation, feeding: Feeding) -> Simulation:
     InputError, UnsupportedError
         Where something of the input is not known.
     """
+    from simulator.execution.input import input_of
+
     workload, device, step, options = simulation.workload, simulation.device, simulation.step, simulation.options
     cluster = simulation.cluster
     machine = (cluster.per_node, cluster.nodes) if cluster else (1, 1)
@@ -307,9 +310,13 @@ def interval_at(workload: Workload, device: Device, options: Options, batch: int
 
     waiting : share of the step's time that waits for launches or the host.
     """
-    if options.fidelity != Fidelity.CALIBRATED or options.traffic != TrafficModel.IDEAL:
+    if not _has_interval(options):
         return None
     return interval_of(_question(workload, device, options, batch, waiting))
+
+
+def _has_interval(options: Options) -> bool:
+    return options.fidelity == Fidelity.CALIBRATED and options.traffic == TrafficModel.IDEAL
 
 
 def _question(workload: Workload, device: Device, options: Options, batch: int, waiting: float) -> Question:
@@ -322,7 +329,7 @@ def interval_factors(
     workload: Workload, device: Device, options: Options, batch: int, waiting: FloatArray
 ) -> tuple[FloatArray, FloatArray] | None:
     """Both bounds of many steps of one batch over their predicted times, each the shape of `waiting`."""
-    if options.fidelity != Fidelity.CALIBRATED or options.traffic != TrafficModel.IDEAL:
+    if not _has_interval(options):
         return None
     return factors_of(_question(workload, device, options, batch, 0.0), waiting)
 

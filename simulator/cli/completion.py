@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Name(click.ParamType):  # type: ignore[type-arg]
         incomplete: str,
     ) -> list[CompletionItem]:
         """Names and aliases that begin so, each after what stands before the last comma; files where none does."""
+        from click.shell_completion import CompletionItem
+
         before, comma, begun = incomplete.rpartition(",")
         found = [f"{before}{comma}{name}" for name in sorted(self._known()) if name.startswith(begun)]
         return [CompletionItem(name) for name in found] or [CompletionItem(incomplete, type="file")]

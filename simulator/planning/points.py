@@ -48,7 +48,7 @@ class Points:
     batches: IntArray
     clusters: Sequence[Cluster | None] = (None,)
 
-    @property
+    @cached_property
     def kernels(self) -> Kernels:
         """Of the workload, lowered once."""
         return kernels_of(self.workload, self.options)

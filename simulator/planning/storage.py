@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError
-from simulator.planning.answers import COLUMNS
+from simulator.planning.answers import COLUMNS, NO_NUMBERS
 from simulator.planning.sweep import Axes, parts, table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TEXT = ("step.bound", "reason")
 WHOLE = ("devices", "batch", "epochs")
 
 BYTES_A_ROW = 80.0
@@ -31,12 +30,11 @@ def schema_of(axes: Axes) -> Any:
         import pyarrow as arrow
     except ImportError:
         raise InputError("Parquet needs pyarrow: pip install '.[parquet]'") from None
-    labels = ["workload", "device", *axes.requests, *axes.options, *axes.overrides, "devices", "batch"]
-    labels += [name for name, values in (("epochs", axes.epochs), ("price", axes.prices)) if values]
+    labels = ["workload", "device", *axes.requests, *axes.options, *axes.inside(1)]
     numbers = {name for name in axes.requests if name != "attention"} | set(WHOLE)
     kinds = {name: arrow.int64() if name in numbers else arrow.string() for name in labels}
     kinds |= {name: arrow.float64() for name in ("price", *COLUMNS) if name in (*labels, *COLUMNS)}
-    kinds |= {"memory.fits": arrow.bool_()} | {name: arrow.string() for name in TEXT}
+    kinds |= {name: arrow.string() for name in NO_NUMBERS} | {"memory.fits": arrow.bool_()}
     return arrow.schema(list(kinds.items()))
 
 

@@ -77,6 +77,12 @@ class Axes:
             if not (combination.get("task", "train") == "train" and _only_infers(combination)):
                 Options(**combination)
 
+    def inside(self, batch: int) -> dict[str, Sequence[Any]]:
+        """Column -> values of the axes that vary inside a part, in order; `batch` is the workload's own."""
+        further = {"epochs": self.epochs, "price": self.prices}
+        counted = {"devices": self.devices_each, "batch": self.batches or [batch]}
+        return {**self.overrides, **counted, **{name: values for name, values in further.items() if values}}
+
     def __len__(self) -> int:
         """Configurations."""
         mapped = [*self.requests.values(), *self.options.values(), *self.overrides.values()]
@@ -181,9 +187,7 @@ def _labels(part: Axes, key: Mapping[str, Any], workload: Workload) -> dict[str,
     """The axes as columns; texts are taken from the few that there are, which is faster than to convert each row's."""
     import pandas as pd
 
-    axes: dict[str, Sequence[Any]] = {**_single(key), **part.overrides, "devices": part.devices_each}
-    axes["batch"] = part.batches or [workload.batch]
-    axes |= {name: values for name, values in (("epochs", part.epochs), ("price", part.prices)) if values}
+    axes: dict[str, Sequence[Any]] = {**_single(key), **part.inside(workload.batch)}
     places = np.indices(tuple(map(len, axes.values()))).reshape(len(axes), -1)
     return {
         name: pd.Series(values).take(place).array for (name, values), place in zip(axes.items(), places, strict=True)

@@ -5,6 +5,9 @@ Quantities are in SI units; docs/json.md says what each key means. `Known` numbe
 
 from typing import Any, NotRequired, TypedDict
 
+from simulator.execution.bill import Bill
+from simulator.serving.curve import CurvePoint
+
 Known = float | None
 
 
@@ -120,29 +123,6 @@ class Interval(TypedDict):
     reasons: list[str]
 
 
-class Interrupted(TypedDict):
-    work_s: float
-    interval_s: float
-    young_s: float
-    daly_s: float
-    time_s: float
-    failures: float
-    checkpoints_s: float
-    lost_s: float
-
-
-class Bill(TypedDict):
-    time_s: float
-    devices: int
-    interrupted: Interrupted | None
-    price_usd_per_hour: Known
-    price_date: str
-    cost_usd: Known
-    power_w: Known
-    energy_j: Known
-    carbon_g: Known
-
-
 class Pass(TypedDict):
     time_s: float
     bound: str
@@ -227,15 +207,6 @@ class Layers(TypedDict):
     unknown: list[str]
 
 
-class Batch(TypedDict):
-    batch: int
-    latency_s: float
-    samples_per_s: float
-    memory_bytes: float
-    fits: bool
-    bound: str
-
-
 class Batches(TypedDict):
     """`simulate --task infer --batch 1:256:x2 --json`."""
 
@@ -246,8 +217,8 @@ class Batches(TypedDict):
     largest_batch: int
     knee_batch: int
     slo_s: Known
-    within_slo: Batch | None
-    batches: list[Batch]
+    within_slo: CurvePoint | None
+    batches: list[CurvePoint]
 
 
 Listing = dict[str, list[dict[str, str | float | None]]]

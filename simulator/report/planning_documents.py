@@ -2,7 +2,8 @@
 
 from typing import Any, NotRequired, TypedDict
 
-from simulator.report.documents import Batches, Bill, Known, Layers, Listing, Run, Simulate, Validation
+from simulator.execution.bill import Bill
+from simulator.report.documents import Batches, Known, Layers, Listing, Run, Simulate, Validation
 
 
 class Named(TypedDict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -49,15 +50,21 @@ ASKED: list[tuple[str, tuple[str, ...]]] = [
 ]
 
 
+def has_keys(kind: Any) -> bool:
+    """Whether a type names the keys of an object: a record of the program's own, or a typed dictionary."""
+    return is_dataclass(kind) or is_typeddict(kind)
+
+
 def undeclared(value: Any, kind: Any, where: str = "") -> Iterator[str]:
     """Key paths that a type does not have, or has and the value lacks."""
     if get_origin(kind) in (Union, types.UnionType):
-        options = [one for one in get_args(kind) if is_typeddict(one) or get_origin(one) in (list, dict)]
+        options = [one for one in get_args(kind) if has_keys(one) or get_origin(one) in (list, dict)]
         kind = options[0] if options else None
-    if is_typeddict(kind) and isinstance(value, dict):
+    if has_keys(kind) and isinstance(value, dict):
         hints = get_type_hints(kind)
+        required = hints.keys() if is_dataclass(kind) else kind.__required_keys__
         yield from (f"{where}.{key} is undeclared" for key in value.keys() - hints.keys())
-        yield from (f"{where}.{key} is missing" for key in kind.__required_keys__ - value.keys())
+        yield from (f"{where}.{key} is missing" for key in required - value.keys())
         for key, one in value.items():
             yield from undeclared(one, hints.get(key), f"{where}.{key}")
     elif get_origin(kind) is list and isinstance(value, list):
