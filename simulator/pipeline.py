@@ -14,7 +14,7 @@ from simulator.device.framework import Reserve, load_framework
 from simulator.device.host import hosted, is_measured, load_host
 from simulator.device.system import Cluster
 from simulator.errors import InputError, UnknownNameError
-from simulator.execution.bill import Bill, Circumstances, bill_of
+from simulator.execution.bill import Bill
 from simulator.execution.certainty import Interval, Question, factors_of, interval_of
 from simulator.execution.memory import Footprint, check_fits, footprint
 from simulator.execution.run import Run, run_of
@@ -207,12 +207,6 @@ def simulate(
         exchange=exchange,
         interval=interval_at(workload, device, chosen, step.batch, step.bound_shares[Bound.OVERHEAD]),
     )
-
-
-def billed(simulation: Simulation, given: Circumstances) -> Simulation:
-    """The same answer with its run's money, energy and failures."""
-    bill = bill_of(simulation.run.total_s, simulation.device, simulation.step.devices, given)
-    return replace(simulation, bill=bill)
 
 
 def fed(simulation: Simulation, feeding: Feeding) -> Simulation:

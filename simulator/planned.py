@@ -11,7 +11,7 @@ from simulator.device.device import Device
 from simulator.device.framework import load_framework
 from simulator.device.system import Cluster
 from simulator.errors import InputError, OutOfMemoryError
-from simulator.execution.bill import Bill, Circumstances, bill_of
+from simulator.execution.bill import Bill
 from simulator.execution.certainty import Interval
 from simulator.execution.memory import Footprint
 from simulator.execution.plan_certainty import plan_interval
@@ -137,21 +137,6 @@ def simulate_plan(
     if not found.fits and not options.ignore_memory:
         raise OutOfMemoryError(_too_large(found))
     return found
-
-
-def billed(answer: Planned, given: Circumstances) -> Planned:
-    """The same answer with its run's money, energy and failures.
-
-    Raises
-    ------
-    InputError
-        If no dataset is known, so that the run has no end.
-    """
-    if answer.run is None:
-        raise InputError(
-            f"{answer.workload.name} names no dataset, so that a run has no end; give --dataset or --samples"
-        )
-    return replace(answer, bill=bill_of(answer.run.total_s, answer.device, answer.plan.devices, given))
 
 
 def evaluate(

@@ -28,13 +28,14 @@ ROOMS = {
     "execution": 7,
     "pipeline": 8,
     "planned": 9,
-    "serving": 10,
-    "planning": 11,
-    "calibration": 11,
-    "report": 12,
-    "cli": 13,
-    "__init__": 14,
-    "__main__": 14,
+    "billing": 10,
+    "serving": 11,
+    "planning": 12,
+    "calibration": 12,
+    "report": 13,
+    "cli": 14,
+    "__init__": 15,
+    "__main__": 15,
 }
 GROUND_MODULES = {"units", "errors", "precision"}
 STRANGERS = {

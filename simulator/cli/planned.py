@@ -46,12 +46,13 @@ def planned(options: dict[str, Any]) -> Planned:
     InputError
         If more than one workload or device is named, or none.
     """
+    from simulator.billing import billed_plan
     from simulator.cli.options import chosen_workload
     from simulator.cli.run import circumstances, cluster_of, device_of_system, options_of
     from simulator.device.device import load_device
     from simulator.device.link import load_link
     from simulator.device.system import cluster
-    from simulator.planned import billed, simulate_plan
+    from simulator.planned import simulate_plan
 
     devices = options["device"] or device_of_system(options["system"])
     if len(options["workload"]) != 1 or len(devices) != 1:
@@ -65,7 +66,7 @@ def planned(options: dict[str, Any]) -> Planned:
     answer = simulate_plan(workload, device, options_of(options), joined, plan, options["global_batch"])
     given = circumstances(options)
     if given is not None:
-        answer = billed(answer, given)
+        answer = billed_plan(answer, given)
     return replace(answer, command=click.get_current_context().obj or "")
 
 

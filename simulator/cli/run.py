@@ -39,7 +39,7 @@ def run(options: dict[str, Any]) -> None:
         simulation, others = fed(simulation, feeding), [_fed(other, feeding) for other in others]
     given = circumstances(options)
     if given is not None:
-        from simulator.pipeline import billed
+        from simulator.billing import billed
 
         simulation = billed(simulation, given)
     folder = None

@@ -47,9 +47,12 @@ def command(
     output_len, metric, value) is predicted in each row's own metric.
 
     A table of an engine's kernels (device, op, dtype, dims, time_s; kernel) is predicted by its library's calls.
+
+    A table of power (kind, system, quantity, value, unit) is predicted in watts, at the rates that its rows state.
     """
     from simulator.calibration.collectives import is_collectives
     from simulator.calibration.llm_ops import is_ops
+    from simulator.calibration.powered import is_powered
     from simulator.calibration.served import is_served
     from simulator.calibration.trained_rows import is_trained
 
@@ -58,6 +61,7 @@ def command(
         is_collectives: lambda: _collectives(file, as_json),
         is_trained: lambda: _trained(file, out, as_json),
         is_ops: lambda: _ops(file, out, as_json),
+        is_powered: lambda: _powered(file, out, as_json),
     }
     found = next((show for is_one, show in others.items() if is_one(file)), None)
     if found is not None:
@@ -163,3 +167,19 @@ def _ops(file: Path, out: Path | None, as_json: bool) -> None:
         click.echo(json_text(llm_ops.ops_summary(cases)))
     else:
         llm_ops.print_ops(cases, out)
+
+
+def _powered(file: Path, out: Path | None, as_json: bool) -> None:
+    """A table of power under stated loads."""
+    from simulator.calibration.powered import predict_powered, read_powered
+    from simulator.report import powered
+
+    cases = [predict_powered(row) for row in read_powered(file)]
+    if out is not None:
+        powered.write_powered(cases, out)
+    if as_json:
+        from simulator.report.summary import json_text
+
+        click.echo(json_text(powered.powered_summary(cases)))
+    else:
+        powered.print_powered(cases, out)

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
 
-from simulator.device.profile import DeviceProfile, FamilyProfile
+from simulator.device.profile import DeviceProfile, FamilyProfile, MemorySection
 from simulator.units import parse
 
 STATIC_W, UNIT_W = 15.0, 0.35
@@ -79,7 +79,7 @@ def limits(
     ):
         if peak is None or energy is None:
             continue
-        needed_w = peak * parse(energy, "J") * _rated(profile, family)
+        needed_w = peak * parse(energy, "J") * rated_clock(profile, family)
         if needed_w > left_w:
             share = max(sqrt(max(left_w, 0.0) / needed_w), SLOWEST)
             yield name, Limit(share, f"{limit_w:.0f} W hold its clock to {share:.2f} of the rated one")
@@ -88,17 +88,20 @@ def limits(
 def power_of_lanes(profile: DeviceProfile, bandwidth: float) -> float:
     """What a board's limit leaves for computing in a large product. [W]"""
     count = (profile.units.count if profile.units else None) or 0
-    technology = profile.memory.technology or ""
-    byte_j = HBM_J if technology.startswith("hbm") else GDDR_J
     return (
         parse(profile.power or "0 W", "W", positive=False)
         - STATIC_W
         - UNIT_W * count
-        - GEMM_TRAFFIC * bandwidth * byte_j
+        - GEMM_TRAFFIC * bandwidth * memory_energy(profile.memory)
     )
 
 
-def _rated(profile: DeviceProfile, family: FamilyProfile) -> float:
+def memory_energy(memory: MemorySection) -> float:
+    """Energy of a byte that a memory moves, by its technology. [J]"""
+    return HBM_J if (memory.technology or "").startswith("hbm") else GDDR_J
+
+
+def rated_clock(profile: DeviceProfile, family: FamilyProfile) -> float:
     """A device's rated clock over the one that the family's energies are of."""
     if family.energy is None or profile.units is None or profile.units.clock is None:
         return 1.0

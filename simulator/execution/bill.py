@@ -1,12 +1,19 @@
-"""What a run costs: money by the hour, and energy at the boards' power limit, which no board exceeds."""
+"""What a run costs: money by the hour, energy by what its steps compute and move, and at most by the boards' limit.
+
+Errors of the time and of the power are independent, so that the interval of the energy has their logarithms' root of
+the sum of squares. Worked: a time of 0.8 to 1.25 and a power of 0.84 to 1.19 times the predicted: ln 1.25 = 0.223, ln
+1.19 = 0.174, root of the squares 0.283: an energy of at most 1.33 times the predicted.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, replace
+from math import exp, hypot, isfinite, log
 
 from simulator.device.device import Device
+from simulator.device.draw import HIGH, LOW, draw_of
 from simulator.errors import InputError
+from simulator.execution.energy import Activity
 from simulator.execution.failures import Failures, Interrupted, interrupted
 from simulator.units import parse
 
@@ -44,6 +51,57 @@ class Circumstances:
 
 
 @dataclass(frozen=True)
+class Spans:
+    """What a run is made of.
+
+    Attributes
+    ----------
+    step_s, epoch_s : of a full step, and of an epoch, without failures. [s]
+    activity : of a device in a step; None where the times are bounds alone, which say nothing of power.
+    low, high : bounds of the true time over the predicted one; None where it has no interval.
+    """
+
+    step_s: float
+    epoch_s: float
+    activity: Activity | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Time, money, energy and carbon dioxide of a step, an epoch or a run; None for what is not known.
+
+    [s], [USD], [J], [g]
+    """
+
+    time_s: float
+    cost_usd: float | None
+    energy_j: float | None
+    carbon_g: float | None
+
+
+@dataclass(frozen=True)
+class Power:
+    """What all devices draw on the average over a step, without the data centre. [W]
+
+    Attributes
+    ----------
+    power_w : of all together, at most as much as their limits allow.
+    low_w, high_w : where it lies in eight of ten cases.
+    static_w, running_w, computing_w, memory_w : its parts, before the limit.
+    """
+
+    power_w: float
+    low_w: float
+    high_w: float
+    static_w: float
+    running_w: float
+    computing_w: float
+    memory_w: float
+
+
+@dataclass(frozen=True)
 class Bill:
     """A run's time, money and energy; None for what is not known. [s], [USD], [J], [g]
 
@@ -52,7 +110,10 @@ class Bill:
     time_s : with failures, where some are expected.
     interrupted : what they cost; None where nothing fails.
     price_usd_per_hour, price_date : of one device, and from when; "" where the user gave it.
-    energy_j : at most, with all devices at their power limit and what the data centre adds.
+    power_w, energy_j, carbon_g : at most, with all devices at their power limit and what the data centre adds.
+    drawn : what the devices draw, as predicted; None where that is not known.
+    step, epoch, run : what is expected of each, the failures' share included; step and epoch None where not said.
+    low, high : bounds of the run's; None where its time has no interval.
     """
 
     time_s: float
@@ -64,9 +125,15 @@ class Bill:
     power_w: float | None
     energy_j: float | None
     carbon_g: float | None
+    drawn: Power | None
+    step: Amount | None
+    epoch: Amount | None
+    run: Amount
+    low: Amount | None
+    high: Amount | None
 
 
-def bill_of(run_s: float, device: Device, devices: int, given: Circumstances) -> Bill:
+def bill_of(run_s: float, device: Device, devices: int, given: Circumstances, spans: Spans | None = None) -> Bill:
     """The bill of a run of `run_s` seconds on so many devices.
 
     Raises
@@ -76,20 +143,76 @@ def bill_of(run_s: float, device: Device, devices: int, given: Circumstances) ->
     """
     broken = interrupted(run_s, devices, given.failures) if given.failures else None
     time_s = broken.time_s if broken else run_s
-    profile = device.profile
-    own = profile.price.usd_per_hour if profile.price else None
-    price = own if given.price_usd_per_hour is None else given.price_usd_per_hour
-    power = parse(profile.power, "W", device.name) * devices if profile.power else None
-    energy = None if power is None else power * given.pue * time_s
-    known = energy is not None and given.carbon_g_per_kwh is not None
+    own = device.profile.price
+    price = own.usd_per_hour if own and given.price_usd_per_hour is None else given.price_usd_per_hour
+    limit_w = parse(device.profile.power, "W", device.name) * devices if device.profile.power else None
+    drawn = _drawn(device, devices, spans.activity) if spans and spans.activity else None
+    most_w = _times(limit_w, given.pue)
+    rates = _Rates(_times(price, devices / HOUR_S), drawn.power_w * given.pue if drawn else None, most_w, given)
+    most = replace(rates, power_w=most_w).amount(time_s)
+    more = time_s / run_s
     return Bill(
         time_s=time_s,
         devices=devices,
         interrupted=broken,
         price_usd_per_hour=price,
-        price_date=profile.price.date if profile.price and given.price_usd_per_hour is None else "",
-        cost_usd=None if price is None else price * devices * time_s / HOUR_S,
-        power_w=power,
-        energy_j=energy,
-        carbon_g=(energy or 0.0) / JOULES_PER_KWH * (given.carbon_g_per_kwh or 0.0) if known else None,
+        price_date=own.date if own and given.price_usd_per_hour is None else "",
+        cost_usd=most.cost_usd,
+        power_w=limit_w,
+        energy_j=most.energy_j,
+        carbon_g=most.carbon_g,
+        drawn=drawn,
+        step=rates.amount(spans.step_s * more) if spans else None,
+        epoch=rates.amount(spans.epoch_s * more) if spans else None,
+        run=rates.amount(time_s),
+        low=rates.bound(time_s, spans.low if spans else None, LOW),
+        high=rates.bound(time_s, spans.high if spans else None, HIGH),
+    )
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """What a second of all devices costs, and their limit. [USD/s], [W]"""
+
+    usd_per_s: float | None
+    power_w: float | None
+    limit_w: float | None
+    given: Circumstances
+
+    def amount(self, time_s: float, more: float = 1.0) -> Amount:
+        """Of so much time; `more` times the power, which stays within the limit."""
+        energy_j = _times(self.power_w, time_s * more)
+        if energy_j is not None and self.limit_w is not None:
+            energy_j = min(energy_j, self.limit_w * time_s)
+        carbon = self.given.carbon_g_per_kwh
+        carbon_g = None if energy_j is None else _times(carbon, energy_j / JOULES_PER_KWH)
+        return Amount(time_s, _times(self.usd_per_s, time_s), energy_j, carbon_g)
+
+    def bound(self, time_s: float, of_time: float | None, of_power: float) -> Amount | None:
+        """A bound of the run's amounts, from bounds of its time and of its power."""
+        if of_time is None:
+            return None
+        both = hypot(log(of_time), log(of_power)) * (1 if of_power > 1 else -1)
+        return self.amount(time_s * of_time, exp(both) / of_time)
+
+
+def _times(number: float | None, factor: float) -> float | None:
+    return None if number is None else number * factor
+
+
+def _drawn(device: Device, devices: int, activity: Activity) -> Power | None:
+    """What all devices draw, each like the one whose activity is given."""
+    draw = draw_of(device)
+    if draw is None:
+        return None
+    power_w = activity.power_w(draw) * devices
+    computing_w = (activity.lanes_s * draw.vector_w + activity.tensors_s * draw.matrix_w) / activity.time_s
+    return Power(
+        power_w=power_w,
+        low_w=power_w * LOW,
+        high_w=min(power_w * HIGH, draw.limit_w * devices),
+        static_w=draw.static_w * devices,
+        running_w=draw.running_w * devices,
+        computing_w=computing_w * devices,
+        memory_w=activity.traffic_bytes / activity.time_s * draw.byte_j * devices,
     )

@@ -37,10 +37,11 @@ def error_rows(cases: Sequence[OpCase], key: Callable[[OpCase], str]) -> list[Ro
     for case in cases:
         if not math.isnan(case.predicted_s):
             groups.setdefault(key(case), []).append(case.error)
-    return [_statistics(name, np.array(errors)) for name, errors in sorted(groups.items())]
+    return [statistics(name, np.array(errors)) for name, errors in sorted(groups.items())]
 
 
-def _statistics(name: str, error: Any) -> Row:
+def statistics(name: str, error: Any) -> Row:
+    """Number, median, mean, bias and 90th percentile of a group of errors."""
     return {
         "group": name,
         "rows": len(error),

@@ -10,8 +10,8 @@ from typing import Any
 from simulator.parallel.plan import as_row
 from simulator.parallel.step import PARTS
 from simulator.planned import Planned
+from simulator.report.bill import bill_lines
 from simulator.report.listing import Row, print_table
-from simulator.report.scorecard import bill_lines
 from simulator.units import binary_bytes, duration, duration_range
 
 WORDS = {

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.execution.bill import JOULES_PER_KWH, Bill
 from simulator.pipeline import Simulation, operations_per_sample
 from simulator.planning.hints import precision_hint
 from simulator.report.asked import asked_line, no_interval, utilisation_words
+from simulator.report.bill import bill_lines
 from simulator.report.comparison import (
     UNIMPORTANT,
     Other,
@@ -92,25 +92,6 @@ def throughput(simulation: Simulation) -> str:
     step, inputs = simulation.step, simulation.workload.inputs
     text = f"{step.samples_per_s:,.1f} samples/s"
     return f"{text}, {step.samples_per_s * inputs[0][0]:,.0f} tokens/s" if len(inputs[0]) == 1 else text
-
-
-def bill_lines(bill: Bill | None) -> Iterator[str]:
-    """What the run costs, and what failures add to it, where that is asked for."""
-    if bill is None:
-        return
-    broken = bill.interrupted
-    if broken is not None:
-        more = broken.time_s / broken.work_s - 1
-        yield (
-            f"with {broken.failures:,.2g} failures expected: {duration(broken.time_s)}, {more:.1%} more: "
-            f"{duration(broken.checkpoints_s)} for checkpoints every {duration(broken.interval_s)} (best by Daly "
-            f"{duration(broken.daly_s)}, by Young {duration(broken.young_s)}), {duration(broken.lost_s)} lost"
-        )
-    price = f" (price of {bill.price_date})" if bill.price_date else ""
-    cost = "unknown, for want of a price" if bill.cost_usd is None else f"{bill.cost_usd:,.2f} USD{price}"
-    energy = "unknown" if bill.energy_j is None else f"at most {bill.energy_j / JOULES_PER_KWH:,.4g} kWh"
-    carbon = "" if bill.carbon_g is None else f", {bill.carbon_g / 1000:,.4g} kg of carbon dioxide"
-    yield f"the run costs {cost}; energy {energy}, with every board at its limit{carbon}"
 
 
 def steps_line(simulation: Simulation) -> str:

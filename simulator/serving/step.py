@@ -141,6 +141,7 @@ class StepTimes:
     cache_s : the part of kernels that read the cache, whatever they wait for.
     exchange_s : sums over the devices of a group, hand-over between stages.
     host_s : the engine's scheduler.
+    computing_s : in which the units compute, whatever the kernel waits for; beside the others, not one of them.
     """
 
     compute_s: FloatArray
@@ -151,6 +152,7 @@ class StepTimes:
     host_s: FloatArray
     flops: FloatArray
     traffic_bytes: FloatArray
+    computing_s: FloatArray
 
     @property
     def time_s(self) -> FloatArray:
@@ -193,7 +195,9 @@ class _Totals:
     """Sums over kernels in the making. [s]"""
 
     def __init__(self, points: int) -> None:
-        self.compute, self.memory, self.gap, self.cache, self.flops, self.traffic = np.zeros((6, points))
+        self.compute, self.memory, self.gap, self.cache, self.flops, self.traffic, self.computing = np.zeros(
+            (7, points)
+        )
 
     def add(
         self, times: tuple[FloatArray, FloatArray, FloatArray, FloatArray], number: FloatArray, gap: FloatArray,
@@ -205,6 +209,7 @@ class _Totals:
         waits = compute >= memory
         self.compute += np.where(waits, busy, 0.0).sum(axis=0)
         self.memory += np.where(waits, 0.0, busy).sum(axis=0)
+        self.computing += (compute * number).sum(axis=0)
         self.gap += np.where(busy > 0, gap * number, 0.0).sum(axis=0)
         self.flops += (flops * number).sum(axis=0)
         self.traffic += (traffic * number).sum(axis=0)
@@ -317,7 +322,8 @@ def _with_rest(deployment: Deployment, load: Load, totals: _Totals) -> StepTimes
     gap = totals.gap + engine.helpers * len(generator.attention) * _gap(deployment, load)
     host = engine.host_s + engine.request_s * load.requests + engine.prompt_s * load.prompts
     host = host + engine.device_s * (deployment.ways - 1)
-    return StepTimes(totals.compute, totals.memory, gap, totals.cache, exchange, host, totals.flops, totals.traffic)
+    counts = (totals.flops, totals.traffic, totals.computing)
+    return StepTimes(totals.compute, totals.memory, gap, totals.cache, exchange, host, *counts)
 
 
 __all__ = ["Deployment", "Load", "StepTimes", "both", "decoding", "reading", "step_times"]

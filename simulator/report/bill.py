@@ -1,0 +1,53 @@
+"""A run's bill in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simulator.execution.bill import JOULES_PER_KWH, Amount, Bill
+from simulator.units import duration, si
+
+
+def bill_lines(bill: Bill | None) -> Iterator[str]:
+    """What the run costs, and what failures add to it, where that is asked for."""
+    if bill is None:
+        return
+    broken = bill.interrupted
+    if broken is not None:
+        more = broken.time_s / broken.work_s - 1
+        yield (
+            f"with {broken.failures:,.2g} failures expected: {duration(broken.time_s)}, {more:.1%} more: "
+            f"{duration(broken.checkpoints_s)} for checkpoints every {duration(broken.interval_s)} (best by Daly "
+            f"{duration(broken.daly_s)}, by Young {duration(broken.young_s)}), {duration(broken.lost_s)} lost"
+        )
+    price = f" (price of {bill.price_date})" if bill.price_date else ""
+    cost = "unknown, for want of a price" if bill.cost_usd is None else f"{bill.cost_usd:,.2f} USD{price}"
+    yield f"the run costs {cost}; energy {_energy(bill)}"
+    if bill.step is not None and bill.epoch is not None and bill.epoch.time_s < bill.run.time_s:
+        yield f"an epoch costs {_amount(bill.epoch)}; a step {_amount(bill.step)}"
+
+
+def _energy(bill: Bill) -> str:
+    """What is expected, within which interval, and the bound."""
+    most = "unknown" if bill.energy_j is None else f"at most {_kwh(bill.energy_j)}, with every board at its limit"
+    if bill.drawn is None or bill.run.energy_j is None:
+        return most + ("" if bill.carbon_g is None else f", {bill.carbon_g / 1000:,.4g} kg of carbon dioxide")
+    low, high = (bound.energy_j if bound else None for bound in (bill.low, bill.high))
+    range_ = "" if low is None or high is None else f" (with 80% probability {_kwh(low)} to {_kwh(high)})"
+    carbon = "" if bill.run.carbon_g is None else f", {bill.run.carbon_g / 1000:,.4g} kg of carbon dioxide"
+    each_w = bill.drawn.power_w / bill.devices
+    return f"{_kwh(bill.run.energy_j)}{range_}{carbon}, {each_w:,.0f} W a device; {most}"
+
+
+def _kwh(energy_j: float) -> str:
+    kwh = energy_j / JOULES_PER_KWH
+    return f"{kwh:,.3g} kWh" if kwh >= SMALLEST_KWH else si(energy_j, "J")
+
+
+SMALLEST_KWH = 0.01
+"""Energy below this is said in joules."""
+
+
+def _amount(amount: Amount) -> str:
+    cost = "an unknown price" if amount.cost_usd is None else f"{amount.cost_usd:,.3g} USD"
+    return cost if amount.energy_j is None else f"{cost} and {_kwh(amount.energy_j)}"

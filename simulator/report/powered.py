@@ -1,0 +1,113 @@
+"""Validation of power: errors by device, task and number of devices, and why rows have no prediction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.calibration.powered import PoweredCase
+from simulator.report.csv_text import write_frame
+from simulator.report.listing import Row, print_table
+from simulator.report.llm_ops import statistics
+from simulator.report.tables import markdown_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_KEYS: dict[str, Callable[[PoweredCase], str]] = {
+    "device": lambda case: case.device,
+    "kind": lambda case: case.row.kind,
+    "system": lambda case: case.row.system,
+}
+
+
+def _predicted(cases: Sequence[PoweredCase]) -> list[PoweredCase]:
+    return [case for case in cases if not math.isnan(case.predicted_w)]
+
+
+def error_rows(cases: Sequence[PoweredCase], key: Callable[[PoweredCase], str]) -> list[Row]:
+    """One row a group: number, mean, median and bias of the errors of power."""
+    import numpy as np
+
+    groups: dict[str, list[float]] = {}
+    for case in _predicted(cases):
+        groups.setdefault(key(case), []).append(case.error)
+    return [statistics(name, np.array(errors)) for name, errors in sorted(groups.items())]
+
+
+def _reasons(cases: Sequence[PoweredCase]) -> list[Row]:
+    reasons = [case.reason for case in cases if case.reason]
+    counts = {why: reasons.count(why) for why in sorted(set(reasons))}
+    return [{"rows": counts[why], "not predicted because": why} for why in sorted(counts, key=lambda why: -counts[why])]
+
+
+def _within(cases: Sequence[PoweredCase]) -> float | None:
+    """Share of the measured figures that lie in their intervals; None where nothing is predicted."""
+    found = [case.low_w <= case.row.value <= case.high_w for case in _predicted(cases)]
+    return sum(found) / len(found) if found else None
+
+
+def _tables(cases: Sequence[PoweredCase]) -> dict[str, list[Row]]:
+    number, within = len(_predicted(cases)), _within(cases)
+    share = "" if within is None else f"; {within:.0%} of the figures lie in their intervals"
+    tables = {f"power: {number} of {len(cases)} rows predicted{share}": error_rows(cases, lambda _: "all")}
+    tables |= {f"by {title}": error_rows(cases, key) for title, key in _KEYS.items()}
+    return tables | {"rows without a prediction": _reasons(cases)}
+
+
+def print_powered(cases: Sequence[PoweredCase], out: Path | None) -> None:
+    """All tables on stdout."""
+    for title, rows in _tables(cases).items():
+        print_table(title, rows)
+    if out is not None:
+        print(f"cases and tables: {out}")
+
+
+def powered_frame(cases: Sequence[PoweredCase]) -> pd.DataFrame:
+    """One row a case."""
+    import pandas as pd
+
+    return pd.DataFrame(_entries(cases))
+
+
+def _entries(cases: Sequence[PoweredCase]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": case.row.id,
+            "metric": "power_w" if case.row.unit == "W" else case.row.kind,
+            "device": case.device or None,
+            "system": case.row.system,
+            "quantity": case.row.quantity,
+            "measured": case.row.value,
+            "predicted": None if case.reason else case.predicted_w,
+            "low": None if case.reason else case.low_w,
+            "high": None if case.reason else case.high_w,
+            "reason": case.reason or None,
+        }
+        for case in cases
+    ]
+
+
+def write_powered(cases: Sequence[PoweredCase], out: Path) -> None:
+    """`tables.md` and `cases.csv` in a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_frame(powered_frame(cases), out / "cases.csv")
+    parts = ["# Predicted against measured power"]
+    for title, rows in _tables(cases).items():
+        if rows:
+            parts += [f"## {title}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
+    (out / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def powered_summary(cases: Sequence[PoweredCase]) -> dict[str, Any]:
+    """Statistics and every case; a case without a prediction has its reason. [W]"""
+    return {
+        "rows": len(cases),
+        "not_predicted": len(cases) - len(_predicted(cases)),
+        "within_interval": _within(cases),
+        "by": {title: error_rows(cases, key) for title, key in _KEYS.items()},
+        "reasons": _reasons(cases),
+        "cases": _entries(cases),
+    }
