@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.op.attention import Attention
 from simulator.workload.importers import Request, load
-from simulator.workload.importers.huggingface import TRANSLATIONS
+from simulator.workload.importers.huggingface import TRANSLATIONS, traced
 from simulator.workload.importers.huggingface.variants import VARIANTS
 from simulator.workload.lowering import lower
 from simulator.workload.workload import Workload
@@ -376,7 +376,10 @@ def test_hostile_values_are_one_line(tmp_path: Path, config: object, message: st
         ({"model_type": "t5", **T5, "feed_forward_proj": "gated-sine"}, "gated-sine"),
     ],
 )
-def test_what_has_no_rule(tmp_path: Path, config: dict[str, Any], message: str) -> None:
+def test_what_has_no_rule_without_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(traced, "installed", lambda: False)
     with pytest.raises(UnsupportedError, match=message):
         imported(tmp_path, config)
 
