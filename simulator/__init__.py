@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from simulator.planning.compare import compare as compare
     from simulator.planning.compare import side_of as side_of
     from simulator.planning.explain import explain as explain
+    from simulator.planning.fleet import Demand as Demand
+    from simulator.planning.provision import Offer as Offer
+    from simulator.planning.provision import provision as provision
     from simulator.planning.sweep import sweep as sweep
     from simulator.serving.answer import Service as Service
     from simulator.serving.answer import serve as serve
@@ -36,8 +39,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "Demand": "planning.fleet",
     "Device": "device.device",
     "Needs": "planning.capacity",
+    "Offer": "planning.provision",
     "Options": "pipeline",
     "Plan": "parallel.plan",
     "Service": "serving.answer",
@@ -49,6 +54,7 @@ _PLACES = {
     "load_device": "device.device",
     "load_workload": "workload.reading",
     "plan": "planning.capacity",
+    "provision": "planning.provision",
     "serve": "serving.answer",
     "side_of": "planning.compare",
     "simulate": "pipeline",

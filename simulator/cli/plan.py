@@ -1,4 +1,7 @@
-"""`simulate plan`: the cheapest, fastest and smallest machines that meet a deadline, a budget and a power limit."""
+"""`simulate plan`: the cheapest, fastest and smallest machines that meet a deadline, a budget and a power limit.
+
+With `--serve`: those that serve a rate of requests; its options are in `plan_served.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import click
 
 from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
 from simulator.cli.options import chosen_workload, workload_options
-from simulator.errors import InputError
+from simulator.cli.plan_served import answer_served, refuse_served, serving_options
+from simulator.cli.prices import dollars, prices_of
 
 
 @click.command("plan")
@@ -40,9 +44,18 @@ from simulator.errors import InputError
 @click.option(
     "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
 )
+@click.option("--serve", is_flag=True, help="Devices for requests to a language model, by --rate and --slo.")
+@serving_options
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
-def command(workload: str, as_json: bool, **options: Any) -> None:
-    """Which machines, and how many, finish in time, within a budget and a power limit, and how surely."""
+def command(workload: str, as_json: bool, serve: bool, **options: Any) -> None:
+    """Which machines, and how many, finish in time, within a budget and a power limit, and how surely.
+
+    With --serve: the cheapest and the fewest that serve a rate of requests within limits of their latencies.
+    """
+    if serve:
+        answer_served(workload, as_json, options)
+        return
+    refuse_served()
     from simulator.device.device import FOLDER
     from simulator.pipeline import Options
     from simulator.planning.capacity import plan
@@ -79,28 +92,6 @@ def needs_of(options: dict[str, Any]) -> Any:
     deadline, budget, power = options["deadline"], options["budget"], options["power"]
     return Needs(
         duration_s(deadline, "--deadline") if deadline else inf,
-        _dollars(budget, "--budget") if budget else inf,
+        dollars(budget, "--budget") if budget else inf,
         parse(power, "W", "--power") if power else inf,
     )
-
-
-def prices_of(texts: tuple[str, ...]) -> dict[str, float]:
-    """Device -> USD an hour of "v100=2.5"."""
-    found = {}
-    for text in texts:
-        name, equals, price = text.partition("=")
-        if not equals:
-            raise InputError(f"--price {text!r}: write NAME=USD, such as t4=0.35")
-        found[name.strip()] = _dollars(price, "--price")
-    return found
-
-
-def _dollars(text: str, option: str) -> float:
-    number = text.lower().replace("usd", "").replace("$", "").replace(",", "").strip()
-    try:
-        value = float(number)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise InputError(f"{option} {text!r}: write an amount in dollars, such as 2000usd")
-    return value

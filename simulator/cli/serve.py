@@ -99,7 +99,7 @@ def _queue(answer: Serving, asked: dict[str, Any], lengths: tuple[str, str]) -> 
     largest = largest_rate(line, kept) if kept and trace is None else None
     if trace is not None:
         return QueueAnswer(line, line.run(trace), kept, largest)
-    rate = _rate(asked["rate"]) if asked["rate"] else largest
+    rate = rate_of(asked["rate"]) if asked["rate"] else largest
     if not rate:
         raise InputError(f"--slo {asked['slo']!r}: not even a request every 16 s keeps it; ask for longer limits")
     return QueueAnswer(line, at_rate(line, rate), kept, largest)
@@ -117,7 +117,7 @@ def _trace(text: str) -> Requests | None:
     return recorded(Path(text)) if text and not text.isdecimal() else None
 
 
-def _rate(text: str) -> float:
+def rate_of(text: str) -> float:
     """Requests a second of "5/s" or "300/min"."""
     value, _, unit = text.replace(" ", "").partition("/")
     seconds = {"s": 1.0, "": 1.0, "min": 60.0, "h": 3600.0}.get(unit)

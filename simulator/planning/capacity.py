@@ -171,7 +171,7 @@ def plan(
     found: list[SetUp] = []
     refused: dict[str, str] = {}
     for name in devices:
-        device = _priced(load_device(name), prices or {})
+        device = with_price(load_device(name), prices or {})
         reasons = []
         for precision in precisions or (asked.precision,):
             try:
@@ -196,8 +196,8 @@ def plan(
     )
 
 
-def _priced(device: Device, prices: Mapping[str, float]) -> Device:
-    """The device with the user's price."""
+def with_price(device: Device, prices: Mapping[str, float]) -> Device:
+    """The device with the user's price, where there is one."""
     names = {device.name, *device.profile.aliases} & set(prices)
     if not names:
         return device

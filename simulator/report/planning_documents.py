@@ -1,20 +1,10 @@
-"""What `--json` of planning, plans and serving prints, as types; see `documents.py`."""
+"""What `--json` of planning and of plans prints, as types; see `documents.py`."""
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 from simulator.execution.bill import Bill
 from simulator.report.documents import Batches, Known, Layers, Listing, Run, Simulate, Validation
-
-
-class Named(TypedDict):
-    name: str
-    parameters: int
-
-
-class Devices(TypedDict):
-    name: str
-    devices: int
-    cluster: NotRequired[str]
+from simulator.report.serving_documents import Devices, FleetPlan, Named, Serve
 
 
 class Plan(TypedDict):
@@ -250,56 +240,6 @@ class Scaling(TypedDict):
     points: list[ScalingPoint]
 
 
-class Served(TypedDict):
-    precision: str
-    cache_bytes: float
-    engine: str
-    tp: int
-    pp: int
-    expert_parallel: bool
-    input: int
-    output: int
-
-
-class Prefill(TypedDict):
-    bound: str
-    time_s: float
-    compute_s: float
-    memory_s: float
-    gap_s: float
-    cache_s: float
-    exchange_s: float
-    host_s: float
-    flops: float
-    traffic_bytes: float
-
-
-class Concurrency(TypedDict):
-    requests: float
-    first_s: float
-    token_s: float
-    request_s: float
-    request_tokens_per_s: float
-    tokens_per_s: float
-    bound: str
-    cost_usd: Known
-    energy_j: Known
-    cache_bytes: float
-    fits: bool
-
-
-class Serve(TypedDict):
-    """`simulate serve --json`."""
-
-    workload: Named
-    device: Devices
-    options: Served
-    memory: dict[str, float]
-    prefill: Prefill
-    concurrency: list[Concurrency]
-    queue: dict[str, Any] | None
-
-
 Rows = list[dict[str, str | float | bool | None]]
 """`simulate sweep --json`: a row a configuration."""
 
@@ -317,6 +257,7 @@ DOCUMENTS: dict[str, Any] = {
     "explain": Explanation,
     "sweep": Rows,
     "plan": Capacity,
+    "plan-serve": FleetPlan,
     "parallel": Parallel,
     "scaling": Scaling,
     "rewrite": Rewrite,

@@ -35,7 +35,12 @@ class Growing:
         return self.total + self.number * step
 
     def blocks(self, step: float) -> int:
-        """Blocks of all after so many steps; worked example: bases 0 and 15 of 16 at step 1 hold 1 and 1 blocks."""
-        done, block = floor(step), self.block
-        counted = sum(count * ((rest + done + block - 1) // block) for rest, count in enumerate(self._rests) if count)
-        return self._whole + counted
+        """Blocks of all after so many steps; worked example: bases 0 and 15 of 16 at step 1 hold 1 and 1 blocks.
+
+        Of g = q b + r steps, a request whose rest is s has gained q + ceil((s + r) / b) blocks: none, one or two beside
+        q.
+        """
+        gained, rest = divmod(floor(step), self.block)
+        still = self._rests[0] if not rest else 0
+        twice = sum(self._rests[self.block - rest + 1 :]) if rest else 0
+        return self._whole + (gained + 1) * self.number - still + twice

@@ -88,10 +88,5 @@ def _too_large(deployment: Deployment, weights: float, taken: float) -> str:
 def activation_bytes(deployment: Deployment) -> float:
     """The largest step's activations: the widest layer's input and output, and the chosen tokens' logits. [byte]"""
     generator, scheduler = deployment.generator, deployment.engine.scheduler
-    widest = max(
-        sum(shape[-1] for shape in (*layer.inputs, layer.output))
-        for position, layer in enumerate(generator.layers)
-        if position < generator.head
-    )
     logits = generator.layers[generator.head].output[-1] * scheduler.requests * 4.0
-    return scheduler.tokens * widest * deployment.form.activation_bytes + logits
+    return scheduler.tokens * generator.widest * deployment.form.activation_bytes + logits

@@ -66,7 +66,7 @@ class Surface:
 
 def _place(axis: list[float], value: float) -> tuple[int, float]:
     """The cell that a value lies in, and where in it."""
-    place = min(max(bisect_right(axis, value) - 1, 0), len(axis) - 2)
+    place = bisect_right(axis, value, 1, len(axis) - 1) - 1
     return place, (value - axis[place]) / (axis[place + 1] - axis[place])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from simulator.errors import InputError, UnsupportedError
 from simulator.op.attention import Attention
@@ -68,6 +68,11 @@ class Generator:
     reductions: int
     parameters: int
     limit: int | None
+
+    @cached_property
+    def widest(self) -> int:
+        """Features of the widest layer before the head, input and output together."""
+        return max(sum(shape[-1] for shape in (*one.inputs, one.output)) for one in self.layers[: self.head])
 
 
 @lru_cache(maxsize=64)

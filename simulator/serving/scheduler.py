@@ -228,12 +228,16 @@ class _Queue:
 
     def _steps_that_fit(self, steps: int) -> int:
         """Steps, of at most so many, before a block is wanting."""
-        low, high = 1, steps
+        if self._fits(steps):
+            return steps
+        low, high = 1, steps - 1
         while low < high:
             middle = (low + high + 1) // 2
-            fits = self.state.held + self.growing.blocks(self.state.step + middle * self.costs.tokens) <= self.blocks
-            low, high = (middle, high) if fits else (low, middle - 1)
+            low, high = (middle, high) if self._fits(middle) else (low, middle - 1)
         return low
+
+    def _fits(self, steps: int) -> bool:
+        return self.state.held + self.growing.blocks(self.state.step + steps * self.costs.tokens) <= self.blocks
 
     def _make_room(self) -> None:
         """Put the last comers back until each of the others has room for the next step."""

@@ -56,9 +56,14 @@ class Promise:
 
     def kept(self, served: Served) -> bool:
         """Whether the percentile of each latency is within its limit."""
-        return all(
-            float(np.percentile(getattr(served, LATENCIES[name]), SERVED_PERCENTILE)) <= limit
+        return not self.missed(served)
+
+    def missed(self, served: Served) -> tuple[str, ...]:
+        """The latencies whose percentile is beyond its limit."""
+        return tuple(
+            name
             for name, limit in self.limits
+            if float(np.percentile(getattr(served, LATENCIES[name]), SERVED_PERCENTILE)) > limit
         )
 
 

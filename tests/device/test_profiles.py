@@ -22,6 +22,7 @@ from simulator.device.provenance import leaves
 from simulator.device.storage import StorageProfile
 from simulator.device.system import SystemProfile
 from simulator.execution.certainty import CertaintyProfile
+from simulator.serving.certainty import ServingCertainty
 from simulator.serving.engine import EngineProfile
 from simulator.units import parse
 
@@ -34,6 +35,7 @@ NO_DEVICES = (
     "framework",
     "engine",
     "certainty",
+    "latencies",
     "link",
     "system",
     "host",
@@ -122,6 +124,7 @@ def _struct(path: Path) -> type[Profile]:
         "framework": FrameworkProfile,
         "engine": EngineProfile,
         "certainty": CertaintyProfile,
+        "latencies": ServingCertainty,
         "calls": CallsProfile,
         "link": LinkProfile,
         "host": HostProfile,
@@ -149,6 +152,7 @@ def test_decodes_strictly_under_its_own_name(path: Path) -> None:
         "framework": "frameworks",
         "engine": "engines",
         "certainty": "certainty",
+        "latencies": "certainty",
         "calls": "calls",
         "link": "links",
         "host": "hosts",
@@ -184,7 +188,9 @@ def test_every_number_has_one_source(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in FILES if KINDS[path] not in ("certainty", "calls")], ids=lambda path: path.stem
+    "path",
+    [path for path in FILES if KINDS[path] not in ("certainty", "latencies", "calls")],
+    ids=lambda path: path.stem,
 )
 def test_reads_like_a_datasheet(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -115,10 +115,10 @@ def test_what_cannot_be_served_is_one_line() -> None:
 
 def test_points_are_many_a_second(large: Serving) -> None:
     requests, context = np.repeat(np.arange(1, 101), 100), np.tile(np.arange(100) * 40 + 100, 100)
-    start = time.perf_counter()
+    start = time.process_time()
     times = step_times(large.deployment, decoding(requests, context)).time_s
     assert times.shape == (10_000,)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 def test_a_warm_answer_takes_no_tenth_of_a_second(large: Serving) -> None:

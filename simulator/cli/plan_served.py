@@ -1,0 +1,118 @@
+"""`simulate plan --serve`: its options, and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from simulator.cli.completion import ENGINE, SYSTEM
+from simulator.cli.options import chosen_workload
+from simulator.cli.prices import prices_of
+from simulator.errors import InputError
+
+if TYPE_CHECKING:
+    from simulator.planning.fleet import Demand
+    from simulator.planning.provision import Offer
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_OPTIONS = [
+    click.option("--rate", metavar="N/s", help="With --serve: requests of all replicas, such as 5/s or 300/min."),
+    click.option("--slo", metavar="LIMITS", help="With --serve: ttft=500ms,tpot=50ms, of 95 of 100 requests."),
+    click.option("--output", metavar="TOKENS", help="With --serve: of an answer; --input of a prompt; rules as serve."),
+    click.option(
+        "--engine", type=ENGINE, metavar="NAMES", help="With --serve: software to choose from.  [default: vllm]"
+    ),
+    click.option("--tp", "ways", metavar="N,N", help="With --serve: devices that share a layer.  [default: 1,2,4,8]"),
+    click.option("--kv", "cache", metavar="FORMAT", help="With --serve: numbers of the cache: fp16, fp8, int8 ..."),
+    click.option("--system", type=SYSTEM, multiple=True, metavar="NAME", help="With --serve: machines bought whole."),
+    click.option("--arrivals", metavar="NAME", help="With --serve: poisson, bursty or regular.  [default: poisson]"),
+    click.option("--requests", type=click.IntRange(1), metavar="N", help="With --serve: of a queue.  [default: 1000]"),
+    click.option("--seed", type=int, help="With --serve: of what comes by chance.  [default: 0]"),
+]
+SERVED = ("rate", "slo", "output", "engine", "ways", "cache", "system", "arrivals", "requests", "seed")
+TRAINED = ("epochs", "deadline", "budget", "power", "batch", "task", "optimizer", "framework")
+"""Options of a run, which a served model does not have."""
+
+
+def serving_options(function: Function) -> Function:
+    """Options that only `--serve` has."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def refuse_served() -> None:
+    """Options of `--serve` without it."""
+    for name in SERVED:
+        if is_given(name):
+            raise InputError(f"{_spelled(name)} is of a served model; add --serve")
+
+
+def is_given(name: str) -> bool:
+    """Whether the user wrote an option."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _spelled(name: str) -> str:
+    return {"ways": "--tp", "cache": "--kv"}.get(name, f"--{name}")
+
+
+def answer_served(workload: str, as_json: bool, options: dict[str, Any]) -> None:
+    """Devices for a rate of requests."""
+    from simulator.planning.provision import provision
+    from simulator.report import fleet as report
+
+    for name in TRAINED:
+        if is_given(name):
+            raise InputError(f"--{name} is of a run; with --serve, give --rate and --slo")
+    demand = _demand(options)
+    network = chosen_workload(workload, {**options, "inputs": ()})
+    found = provision(network, _offer(options), demand)
+    if as_json:
+        from simulator.report.summary import json_text
+
+        click.echo(json_text(report.provision_summary(found, network)))
+    else:
+        report.print_provision(found, network)
+
+
+def _demand(options: dict[str, Any]) -> Demand:
+    from simulator.cli.serve import rate_of
+    from simulator.planning.fleet import Demand
+    from simulator.serving.traffic import Promise, Traffic, promise
+
+    if not options["rate"]:
+        raise InputError("--serve needs a rate of requests: --rate 5/s")
+    if len(options["inputs"]) > 1:
+        raise InputError("--input: with --serve, the tokens of a prompt, once")
+    usual = Traffic()
+    traffic = Traffic(
+        number=options["requests"] or usual.number,
+        lengths=((*options["inputs"], usual.lengths[0])[0], options["output"] or usual.lengths[1]),
+        pattern=options["arrivals"] or usual.pattern,
+        seed=usual.seed if options["seed"] is None else options["seed"],
+    )
+    return Demand(rate_of(options["rate"]), promise(options["slo"]) if options["slo"] else Promise(()), traffic)
+
+
+def _offer(options: dict[str, Any]) -> Offer:
+    from simulator.device.device import FOLDER
+    from simulator.planning.provision import WAYS, Offer
+    from simulator.planning.ranges import names, whole_numbers
+
+    # Machines that are named are what there is, unless devices are named too.
+    of_systems = bool(options["system"]) and not is_given("device")
+    return Offer(
+        devices=[] if of_systems else names(options["device"], FOLDER),
+        systems=options["system"],
+        precisions=options["precision"].split(",") if is_given("precision") else ("bf16",),
+        engines=options["engine"].split(",") if options["engine"] else ("vllm",),
+        ways=whole_numbers(options["ways"], "--tp") if options["ways"] else WAYS,
+        cache=options["cache"],
+        prices=prices_of(options["price"]),
+        most=max(whole_numbers(options["devices"], "--devices")) if is_given("devices") else None,
+    )
