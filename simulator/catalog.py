@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Hashable
 from copy import deepcopy
@@ -30,20 +31,30 @@ def folder(name: str) -> Path:
 
 
 @lru_cache
-def _files(kind: str, extra: Path | None = None) -> dict[str, Path]:
+def _files(kind: str) -> dict[str, Path]:
     """Canonical name -> file."""
-    return {path.stem: path for path in sorted((extra or folder(kind)).glob("*.yaml"), key=lambda path: path.stem)}
+    place = folder(kind)
+    found = sorted(name.removesuffix(".yaml") for name in os.listdir(place) if name.endswith(".yaml"))  # noqa: PTH208
+    return {name: place / f"{name}.yaml" for name in found}
 
 
 @lru_cache
 def _aliases(kind: str) -> dict[str, str]:
-    """Alias -> canonical name, read from the files' `aliases: [...]` lines without parsing them."""
-    table: dict[str, str] = {}
-    for name, path in _files(kind).items():
-        match = _ALIASES.search(path.read_text(encoding="utf-8"))
-        for alias in match[1].split(",") if match else ():
-            table[alias.strip().strip("'\"")] = name
-    return table
+    """Alias -> canonical name."""
+    return {alias: name for name, path in _files(kind).items() for alias in _aliases_in(path)}
+
+
+def _aliases_in(path: Path) -> list[str]:
+    """Those of a file's `aliases: [...]` line, which is read without parsing the file."""
+    match = _ALIASES.search(path.read_text(encoding="utf-8"))
+    return [alias.strip().strip("'\"") for alias in match[1].split(",")] if match else []
+
+
+@lru_cache
+def _canonical(kind: str, alias: str) -> str:
+    """The name that an alias stands for, or "". Files whose names begin with it come first, which spares the others."""
+    likely = (name for name, path in _files(kind).items() if name.startswith(alias) and alias in _aliases_in(path))
+    return next(likely, None) or _aliases(kind).get(alias, "")
 
 
 def names(kind: str) -> list[str]:
@@ -90,7 +101,7 @@ def find(kind: str, name: str) -> Path:
         if not known:
             raise InputError(f"{name}: no such file")
         return path
-    file = shipped(kind, name.lower()) or shipped(kind, _aliases(kind).get(name.lower(), ""))
+    file = shipped(kind, name.lower()) or shipped(kind, _canonical(kind, name.lower()))
     if file is None:
         what = WHAT.get(kind, kind)
         raise UnknownNameError(what, name, [*_files(kind), *_aliases(kind)])

@@ -12,16 +12,13 @@ import numpy as np
 from simulator.device.device import Device
 from simulator.device.framework import Reserve, load_framework
 from simulator.device.host import hosted, is_measured, load_host
-from simulator.device.system import Cluster
 from simulator.errors import InputError, UnknownNameError
-from simulator.execution.bill import Bill
 from simulator.execution.certainty import Interval, Question, factors_of, interval_of
 from simulator.execution.memory import Footprint, check_fits, footprint
 from simulator.execution.run import Run, run_of
 from simulator.execution.step import LayerTimes, Step, layer_times, step_of, with_communication, with_input
 from simulator.op.kernels import FloatArray, Kernels
 from simulator.op.optimizer import Optimizer, get_optimizer
-from simulator.parallel.data import Exchange, exchange_gradients
 from simulator.precision import Engine, Role, get_precision
 from simulator.roofline.processor import KIND as PROCESSOR
 from simulator.roofline.rates import Fidelity, peak_name
@@ -35,7 +32,10 @@ from simulator.workload.workload import Workload
 if TYPE_CHECKING:
     import pandas as pd
 
+    from simulator.device.system import Cluster
+    from simulator.execution.bill import Bill
     from simulator.execution.input import Feeding, Input
+    from simulator.parallel.data import Exchange
 
 TASKS = ("train", "infer")
 COUNTS = ("exact", "articles")
@@ -225,8 +225,7 @@ def fed(simulation: Simulation, feeding: Feeding) -> Simulation:
     found = input_of(workload, device, feeding, (step.batch, step.time_s), machine)
     timed = partial(times_of, workload, simulation.kernels, device, options)
     run = _run(workload, step, options, timed, found.time_s / step.batch)
-    waits = found.exposed_s > 0
-    interval = None if waits else simulation.interval
+    interval = None if found.exposed_s > 0 else simulation.interval
     return replace(simulation, step=with_input(step, found.exposed_s), run=run, input=found, interval=interval)
 
 
@@ -281,8 +280,10 @@ def _exchange(
     """The sums of gradients over several devices; None on one, and at inference."""
     if cluster is None or cluster.devices == 1 or options.task != "train":
         return None
-    software = load_framework(options.framework)
-    return exchange_gradients(kernels, times, gradient_bytes_of(workload, options), cluster, software.bucket_bytes)
+    from simulator.parallel.data import exchange_gradients
+
+    bucket_bytes = load_framework(options.framework).bucket_bytes
+    return exchange_gradients(kernels, times, gradient_bytes_of(workload, options), cluster, bucket_bytes)
 
 
 def gradient_bytes_of(workload: Workload, options: Options) -> FloatArray:
@@ -338,9 +339,8 @@ def step_seconds(workload: Workload, device: Device, batches: FloatArray, option
 
 def overhead_shares(workload: Workload, device: Device, batches: FloatArray, options: Options) -> FloatArray:
     """Share of a step's time in kernels that wait for launches or the host, shape (batches,)."""
-    times = times_of(
-        workload, kernels_of(workload, options), device, options, np.asarray(batches, dtype=float)[:, None]
-    )
+    column = np.asarray(batches, dtype=float)[:, None]
+    times = times_of(workload, kernels_of(workload, options), device, options, column)
     waiting = np.where(times.bound == Bound.OVERHEAD, times.time_s, 0.0)
     shares: FloatArray = waiting.sum(axis=-1) / times.time_s.sum(axis=-1)
     return shares
@@ -352,8 +352,7 @@ def kernels_of(workload: Workload, options: Options) -> Kernels:
     Batch normalisation is folded at inference where the framework does it, and in the bounds of the other fidelities;
     element-wise operations are fused where the framework compiles them.
     """
-    precision = get_precision(options.precision)
-    framework = load_framework(options.framework)
+    precision, framework = get_precision(options.precision), load_framework(options.framework)
     path = framework.path(precision)
     training, calibrated = options.task == "train", options.fidelity == Fidelity.CALIBRATED
     return lower(

@@ -74,7 +74,7 @@ def test_wheel_states_its_license_and_its_command(wheel: Path) -> None:
             for name in archive.namelist()
             if name.startswith(DIST_INFO)
         }
-    assert "simulate = simulator.cli:main" in texts["entry_points.txt"]
+    assert "simulate = simulator.cli:start" in texts["entry_points.txt"]
     assert "License-Expression: Apache-2.0" in texts["METADATA"].splitlines()
     assert texts["licenses/LICENSE"] == (ROOT / "LICENSE").read_text(encoding="utf-8")
 

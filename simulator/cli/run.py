@@ -211,11 +211,10 @@ def cluster_of(options: dict[str, Any]) -> Cluster | None:
     InputError
         If several have no link, or counts do not divide.
     """
-    from simulator.device.link import load_link
-    from simulator.device.system import cluster, cluster_of_system
-
     devices, nodes = options["devices"], options["nodes"]
     if options["system"] is not None:
+        from simulator.device.system import cluster_of_system
+
         if options["link"] is not None:
             raise InputError(f"--system {options['system']} has a link of its own; leave --link out")
         return cluster_of_system(options["system"], nodes, devices if devices != 1 else None)
@@ -227,6 +226,9 @@ def cluster_of(options: dict[str, Any]) -> Cluster | None:
         raise InputError(f"--devices {devices}: give the --link between them, such as nvlink3, or a --system")
     if devices % nodes:
         raise InputError(f"--devices {devices} do not divide over --nodes {nodes}; {devices // nodes * nodes} would")
+    from simulator.device.link import load_link
+    from simulator.device.system import cluster
+
     network = load_link(options["network"]) if options["network"] else None
     return cluster(devices, load_link(options["link"]), network, per_node=devices // nodes, ports=devices // nodes)
 

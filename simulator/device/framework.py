@@ -42,8 +42,7 @@ class ProcessorCalls:
     new_pages: float = 0.0
 
 
-@dataclass(frozen=True)
-class Reserve:
+class Reserve(msgspec.Struct, frozen=True):
     """What a framework holds of a device's memory beside the tensors of a step. [byte]
 
     `fragmentation` is what lies allocated but unused, as a fraction of the activations.

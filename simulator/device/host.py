@@ -6,10 +6,11 @@ servers of any year. What a call costs scales with the speed of one thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from simulator import catalog
@@ -39,8 +40,7 @@ class HostProfile(Strict, frozen=True, kw_only=True):
     sources: tuple[Source, ...] = ()
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(msgspec.Struct, frozen=True):
     """A computer that feeds a device.
 
     Attributes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 import msgspec
@@ -20,8 +19,7 @@ Replaced = Mapping[tuple[str, str], float]
 """(file of `hardware_profiles`, key path) -> a value in place of the file's: ("families/gpu", "kernel.cache")."""
 
 
-@dataclass(frozen=True)
-class Inherited:
+class Inherited(msgspec.Struct, frozen=True):
     """Coefficients of a device, from the last of its kind, its family and its own file that gives each.
 
     Attributes

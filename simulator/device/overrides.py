@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -38,8 +37,7 @@ FOLLOWS: Mapping[str, tuple[str, ...]] = {
 """Key path -> what is proportional to it; `peak.tensor` are the peaks of matrix units, `peak.lanes` the others."""
 
 
-@dataclass(frozen=True)
-class Override:
+class Override(msgspec.Struct, frozen=True):
     """One value to replace: its key path, and the value as written."""
 
     path: str

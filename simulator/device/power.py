@@ -21,8 +21,9 @@ capacitance x voltage^2 x frequency). doi:10.1109/JSSC.1974.1050511
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import sqrt
+
+import msgspec
 
 from simulator.device.profile import DeviceProfile, FamilyProfile, MemorySection
 from simulator.units import parse
@@ -48,8 +49,7 @@ SLOWEST = 0.1
 """The least clock that a board goes down to, of its rated one: 210 MHz of 1,410 to 2,520 on A100 to RTX 4090."""
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """What is left of a sustained rate of the family, and why."""
 
     share: float

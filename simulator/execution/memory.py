@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from simulator.device.framework import Reserve
 from simulator.errors import OutOfMemoryError
@@ -27,8 +28,7 @@ EDGE = 0.03
 gigabyte, of 16."""
 
 
-@dataclass(frozen=True)
-class Footprint:
+class Footprint(msgspec.Struct, frozen=True):
     """Bytes held at the fullest moment of a step, by component.
 
     Attributes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from simulator.op.kernel import Engine, Phase
@@ -50,8 +51,7 @@ FORWARD, BACKWARD, UPDATE = range(3)
 """The passes of a step; the backward pass holds both gradients."""
 
 
-@dataclass(frozen=True)
-class LayerTimes:
+class LayerTimes(msgspec.Struct, frozen=True):
     """Columns over layers: all phases of a step. [FLOP], [byte], [s]
 
     `by_phase` has shape (phases, layers); `bound_by_pass` has shape (3, layers): forward, backward, update.

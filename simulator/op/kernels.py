@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,8 +49,7 @@ class Columns:
         return len(self.phase)
 
 
-@dataclass(frozen=True)
-class Kernels:
+class Kernels(msgspec.Struct, frozen=True):
     """The kernels of a step, in the order of their launches.
 
     Networks repeat their blocks, so that a few dozen distinct kernels stand for thousands of launches: counts are kept,

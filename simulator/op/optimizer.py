@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from simulator.errors import UnknownNameError
 from simulator.op.kernel import Gemm, Kernel, OpClass, Phase, Role, once
@@ -27,8 +28,7 @@ class Matrix(NamedTuple):
 Matrices = tuple[Matrix, ...]
 
 
-@dataclass(frozen=True)
-class Optimizer:
+class Optimizer(msgspec.Struct, frozen=True):
     """`moments` state values a parameter, read and written; `flops` of one update.
 
     SGD with momentum and weight decay: m = mu * m + (g + lambda * w); w = w - eta * m, 6 FLOP.
@@ -89,7 +89,7 @@ SEARCH = 8
 """Comparisons that find a value among the 256 of a moment's number format."""
 
 
-class Adam8Bit(Optimizer):
+class Adam8Bit(Optimizer, frozen=True):
     """AdamW whose moments are 8-bit numbers in blocks of `BLOCK` with a scale each.
 
     Source: Dettmers et al., "8-bit Optimizers via Block-wise Quantization", ICLR 2022, arXiv 2110.02861; bitsandbytes,
@@ -107,7 +107,7 @@ class Adam8Bit(Optimizer):
         return (_elementwise(flops, (parameters, state, parameters), (parameters, state), master_weights),)
 
 
-class Adafactor(Optimizer):
+class Adafactor(Optimizer, frozen=True):
     """Second moments of matrices as a column of row means and a row of column means; no first moment.
 
     Two passes over the gradient: means of its squares (3 FLOP a value), then the step (outer product, root, quotient,
@@ -135,7 +135,7 @@ STEPS = 5
 ADAM_MOMENTS, ADAM_FLOPS = 2, 14
 
 
-class Muon(Optimizer):
+class Muon(Optimizer, frozen=True):
     """Momentum of each matrix, made nearly orthogonal by `STEPS` iterations X = a X + (b A + c A A) X, A = X X'.
 
     The three products of an iteration take the matrix's smaller side m and larger side n: m n m, m m m and m m n MACs.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from simulator.device.columns import DeviceColumns
 from simulator.device.system import Cluster, usual_cluster
@@ -135,7 +136,10 @@ def _memory(devices: DeviceColumns, options: Options, asked: Asked) -> dict[str,
     """Footprints, affine in the batch, (variants or 1, 1, batches)."""
     first = footprint_of(asked.workload, devices.one, replace(options, batch=1))
     total = np.array(
-        [replace(first, activations_bytes=first.activations_bytes * batch).total_bytes for batch in asked.batches]
+        [
+            structs.replace(first, activations_bytes=first.activations_bytes * batch).total_bytes
+            for batch in asked.batches
+        ]
     )
     capacity = devices.number("memory.capacity_bytes")[:, None, None]
     return {

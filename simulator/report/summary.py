@@ -11,12 +11,12 @@ import msgspec
 from simulator.pipeline import Simulation
 from simulator.planning.hints import busy_batch
 from simulator.report.asked import asked
-from simulator.report.comparison import Other
 from simulator.roofline.times import Bound
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
 
 if TYPE_CHECKING:
+    from simulator.report.comparison import Other
     from simulator.workload.table import LayerRow
 
 CHANGES = ("dataset", "samples", "image_size", "sequence", "input", "classes", "attention")

@@ -119,12 +119,12 @@ def _gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArra
     Products of one family and one most number of parts share their candidates, and are worked out together.
     """
     kind = np.atleast_1d(np.asarray(rates.tiling) * SEVERAL + rates.most_parts)
-    kinds = np.unique(kind)
+    kinds = sorted(set(kind.tolist()))
     if len(kinds) == 1:
-        return _alike_seconds((m, n, k, groups), rates, divmod(int(kinds[0]), SEVERAL))
+        return _alike_seconds((m, n, k, groups), rates, divmod(kinds[0], SEVERAL))
     best = np.empty(np.broadcast_shapes(*(np.shape(each) for each in (m, n, k, rates.units, rates.flop_per_s))))
     groups = np.broadcast_to(groups, best.shape[-1:])
-    for one in kinds.tolist():
+    for one in kinds:
         at = np.flatnonzero(kind == one)
         sides = (m[..., at], n[..., at], k[..., at], groups[at])
         best[..., at] = _alike_seconds(sides, rates.part(at), divmod(one, SEVERAL))

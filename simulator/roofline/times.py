@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
+import msgspec
 import numpy as np
 
 from simulator.device.device import Device
@@ -34,8 +34,7 @@ class Bound(IntEnum):
     """Of steps alone whose samples come from a loader: what the device waits for them."""
 
 
-@dataclass(frozen=True)
-class Times:
+class Times(msgspec.Struct, frozen=True):
     """Columns over kernels, shape (kernels,) or (batches, kernels). [FLOP], [byte], [s]"""
 
     flops: FloatArray
@@ -95,8 +94,7 @@ def kernel_times(
     )
 
 
-@dataclass(frozen=True)
-class Busy:
+class Busy(msgspec.Struct, frozen=True):
     """Columns over distinct kernels, without any waiting, shape (kernels,) or (batches, kernels). [FLOP], [byte], [s]
 
     `busy_s` is the slower of computing and moving data, and on a processor what overlaps with neither.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from simulator.device.device import Device
 from simulator.device.framework import Framework
@@ -21,8 +22,7 @@ HARDWARE = ("peak.", "memory.", "units.", "cache.")
 UNKNOWN = Provenance("assumption", "the profile names no source")
 
 
-@dataclass(frozen=True)
-class Used:
+class Used(msgspec.Struct, frozen=True):
     """A number that a time reads: its key path, its value as people write it, where it comes from."""
 
     path: str

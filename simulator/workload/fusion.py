@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
+
+import msgspec
 
 from simulator.op.base import elements
 from simulator.op.kernel import Affine, Kernel, Moved, OpClass, Role
@@ -20,8 +22,7 @@ Pairs = tuple[Sequence[OpClass], Sequence[OpClass]]
 """Classes whose kernels run in those of the other classes after them."""
 
 
-@dataclass(frozen=True)
-class Fusion:
+class Fusion(msgspec.Struct, frozen=True):
     """What runs in what, forward and backward."""
 
     forward: Pairs

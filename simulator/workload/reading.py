@@ -1,6 +1,6 @@
 """Workload files: YAML to `Workload`, either explicit layers or a family with parameters."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -47,8 +47,7 @@ class Repeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     name: str = "block"
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """Where names are looked up: in this block first, then outside."""
 
     prefix: str = ""

@@ -41,7 +41,7 @@ TARGETS = {
     "broadcast": 2.0,  # times faster: a hundred batch sizes at once against one by one
 }
 
-RUN = "from simulator.cli import main; main()"
+RUN = "from simulator.cli import start; start()"
 IMPORTS = "import numpy, yaml, msgspec, click"
 FIGURE = "import matplotlib.figure, numpy"
 

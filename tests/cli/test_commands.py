@@ -195,3 +195,40 @@ def test_the_input_of_a_step_is_asked_for(simulate: Simulate) -> None:
     assert cached["input"]["cached"] == 1
     assert "give --loader" in simulate(*words, "--workers", "2").stderr
     assert "not of a plan" in simulate(*words, "--loader", "none", "--parallel", "dp=1").stderr
+
+
+def run_code(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+
+
+MAIN_JOB = ("--workload", "senet", "--device", "v100", "--epochs", "100", "--json", "--no-report")
+
+NOT_NEEDED = """
+import sys
+from simulator.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+unused = "numpy.ma", "logging", "simulator.report.style", "simulator.execution.bill", "simulator.parallel.data"
+print(*[name for name in unused if name in sys.modules], file=sys.stderr)
+"""
+
+
+def test_the_main_job_loads_nothing_that_it_does_not_use() -> None:
+    done = run_code(NOT_NEEDED, *MAIN_JOB)
+    assert done.stdout.startswith("{")
+    assert done.stderr.strip() == ""
+
+
+AT_EXIT = "import atexit; atexit.register(print, 'handled'); from simulator.cli import start; start()"
+
+
+def test_the_console_ends_with_its_code_and_all_that_was_written() -> None:
+    done = run_code(AT_EXIT, *MAIN_JOB)
+    assert done.returncode == 0
+    assert done.stdout.startswith("{")
+    assert done.stdout.endswith("}\nhandled\n")
+    refused = run_code(AT_EXIT, "--workload", "senet", "--device", "v1000")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("simulate: unknown device")

@@ -191,7 +191,7 @@ def test_many_batches_at_once_are_the_same_as_one_by_one(name: str, fidelity: Fi
     together = times(sizes[:, None])
     for row, size in enumerate(sizes):
         alone = times(float(size))
-        for column in Times.__dataclass_fields__:
+        for column in Times.__struct_fields__:
             assert np.allclose(getattr(together, column)[row], getattr(alone, column), rtol=1e-12, atol=0), column
 
 
