@@ -159,11 +159,11 @@ class Shares:
     def __init__(self, workload: Workload, device: Device, options: Options, cluster: Cluster) -> None:
         self.workload, self.device, self.options, self.cluster = workload, device, options, cluster
         self.precision = get_precision(options.precision)
-        self._known: dict[tuple[int, int, int, bool, int], Share] = {}
+        self._known: dict[tuple[int, int, int, bool, bool, int], Share] = {}
 
     def of(self, plan: Plan, size: int) -> Share:
         """The share of each rank of a plan, timed at a micro-batch."""
-        key = (plan.tensor, plan.context, plan.expert, plan.sequence, size)
+        key = (plan.tensor, plan.context, plan.expert, plan.sequence, plan.pipelined, size)
         if key not in self._known:
             self._known[key] = self._timed(plan, size)
         return self._known[key]
@@ -173,7 +173,9 @@ class Shares:
         kernels = kernels_of(rank, self.options)
         times = times_of(rank, kernels, self.device, self.options, size)
         exchange = groups_of(plan, self.cluster), self.cluster
-        return Share(rank, kernels, times, layer_seconds(rank, kernels, times, exchange, (self.precision, size)))
+        samples = self.precision, size
+        seconds = layer_seconds(rank, kernels, times, exchange, samples, pipelined=plan.pipelined)
+        return Share(rank, kernels, times, seconds)
 
     def footprints(self, plan: Plan, global_batch: int | None = None) -> tuple[Footprint, ...]:
         """Memory of a device of each stage, without playing the step."""

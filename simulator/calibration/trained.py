@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from simulator.calibration.recomputing import Stepped, least_recomputed, whole
 from simulator.calibration.sized import network_of
@@ -38,8 +39,18 @@ BEFORE_SEQUENCE = r"Megatron-DeepSpeed"
 """BLOOM's fork of Megatron-LM, of before sequence parallelism (Korthikanti et al., May 2022); its pipeline adds up
 gradients in fp32 and exchanges them after the last micro-batch (DeepSpeed, `bf16_optimizer.py`)."""
 
+PIPELINED = re.compile(r"NeMo|async TP")
+"""Software and notes whose tensor ranks exchange in pieces beside their products: NeMo's and Megatron-Bridge's recipes
+(`tp_comm_overlap`, of Transformer Engine), PyTorch's asynchronous tensor parallelism."""
+
 MACHINES = ((r"Jean Zay \(8xA100", "jean-zay-a100"),)
 """What a row's note says -> the system that it ran on, where it is not the device's usual one."""
+
+MEASURED_RATES = ((r"Megatron-LM 23e00ed", "sustained.matrix=0.48"),)
+"""Software of a machine whose people timed its products too -> what those say of the device.
+
+The B200 of SimuMax: bf16 products of more than a millisecond keep 0.44 to 0.49 of the peak, where other B200s keep 0.56
+to 0.62 (github MooreThreads/SimuMax@e691807, configs/system/b200_bf16_ceperm.json)."""
 
 UNSAID = {"megatron": 1, "jax": 3}
 """Framework -> what its data ranks share out unless asked otherwise: Megatron's recipes the optimizer's state
@@ -102,7 +113,7 @@ MEMORY_WIDTH = 0.25
 def _answer(row: TrainedRow) -> Stepped:
     """The row's step, with the least recomputation that fits where the table does not say."""
     _check(row)
-    device = load_device(row.device)
+    device = device_of(row)
     workload = network_of(row.workload, row.model, row.sequence, row.software, row.note)
     options = Options(
         precision=PRECISIONS[row.precision],
@@ -116,6 +127,15 @@ def _answer(row: TrainedRow) -> Stepped:
     if row.recompute in RECOMPUTE:
         return whole(shares, replace(plan, recompute=row.recompute), batch)
     return least_recomputed(shares, plan, batch)
+
+
+def device_of(row: TrainedRow) -> Device:
+    """A row's device; with the rates that its own machine's products were timed at, where they were."""
+    rates = next((rates for pattern, rates in MEASURED_RATES if re.search(pattern, row.software)), "")
+    return _device(f"{row.device}[{rates}]" if rates else row.device)
+
+
+_device = lru_cache(maxsize=32)(load_device)
 
 
 def _cluster(row: TrainedRow, device: Device) -> Cluster:
@@ -178,6 +198,7 @@ def plan_of(row: TrainedRow) -> Plan:
         virtual=pieces,
         sequence=tensor > 1 and not old,
         overlap=not old,
+        pipelined=tensor > 1 and bool(PIPELINED.search(f"{row.software} {row.note}")),
     )
 
 

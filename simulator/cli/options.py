@@ -180,7 +180,11 @@ _PLAN_OPTIONS = [
     click.option("--fsdp", is_flag=True, help="The same as --zero 3."),
     click.option("--recompute", metavar="WHAT", help="none, selective (attention) or full."),
     click.option("--sequence-parallel", is_flag=True, help="Tensor-parallel ranks share out positions too."),
-    click.option("--overlap", type=click.Choice(["on", "off"]), help="Gradients and weights travel beside computing."),
+    click.option(
+        "--overlap",
+        type=click.Choice(["on", "off", "all"]),
+        help="Gradients and weights travel beside computing; all: tensor ranks' positions too.",
+    ),
     click.option("--timeline", metavar="FILE", help="The step as a trace that Perfetto opens."),
 ]
 """Options of a plan; the first of them, or any other, asks for one."""

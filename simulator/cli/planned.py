@@ -92,6 +92,7 @@ def plan_from(options: dict[str, Any], devices: int) -> Plan:
         recompute=options["recompute"] or "none",
         sequence=options["sequence_parallel"],
         overlap=options["overlap"] != "off",
+        pipelined=options["overlap"] == "all",
     )
 
 

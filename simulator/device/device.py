@@ -22,6 +22,9 @@ from simulator.units import parse
 
 FOLDER = "hardware_profiles/devices"
 
+OF_MATRIX = {"matrix": ("matrix_fp8", "matrix_fp4")}
+"""Rates that a board's power holds as it holds another."""
+
 
 @dataclass(frozen=True, eq=False)
 class Device:
@@ -178,10 +181,11 @@ def resolve(profile: DeviceProfile, where: str, changed: Sequence[str] = ()) -> 
     memory = memory_of(profile.memory, where)
     held: dict[str, float] = {}
     for name, limit in limits(profile, _narrowest(profile, where), peak, memory.bandwidth_byte_per_s):
-        key = f"sustained.{name}"
-        if key not in found.own and key in found.values:
-            held[name] = limit.share
-            provenance[key] = Provenance("family default", f"{limit.why}; {provenance[key].source}")
+        for rate in (name, *OF_MATRIX.get(name, ())):
+            key = f"sustained.{rate}"
+            if key not in found.own and key in found.values:
+                held[rate] = limit.share
+                provenance[key] = Provenance("family default", f"{limit.why}; {provenance[key].source}")
     for path in changed:
         provenance = {key: found for key, found in provenance.items() if not below(key, path)}
         provenance[path] = Provenance("assumption", "set by the user")

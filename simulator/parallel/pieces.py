@@ -12,6 +12,7 @@ from simulator.op.experts import Experts
 from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import FloatArray, Kernels
 from simulator.op.transfer import Transfer
+from simulator.parallel.beside import Work, exposed
 from simulator.parallel.groups import Groups
 from simulator.parallel.plan import Plan
 from simulator.parallel.stages import block_name, blocks, chunks_of, crossing_elements
@@ -66,9 +67,19 @@ class Piece:
 
 
 def layer_seconds(
-    workload: Workload, kernels: Kernels, times: Times, exchange: tuple[Groups, Cluster], samples: tuple[Precision, int]
+    workload: Workload,
+    kernels: Kernels,
+    times: Times,
+    exchange: tuple[Groups, Cluster],
+    samples: tuple[Precision, int],
+    *,
+    pipelined: bool = False,
 ) -> LayerSeconds:
-    """Times by layer of a rank's workload; `samples` are the precision and the micro-batch."""
+    """Times by layer of a rank's workload.
+
+    samples : the precision and the micro-batch.
+    pipelined : whether tensor-parallel ranks exchange in pieces beside their products.
+    """
     layers = len(workload.layers)
 
     def total(mask: FloatArray) -> FloatArray:
@@ -77,10 +88,12 @@ def layer_seconds(
     phase = kernels.phase
     narrow = kernels.distinct.write[Role.WEIGHT].any(axis=0) & (kernels.distinct.op_class == OpClass.CAST)
     casts = narrow[kernels.row] & (phase == Phase.FORWARD)
-    sent, returned = _exchanged(workload, total(phase == Phase.FORWARD), exchange, samples)
+    work = Work(total((phase == Phase.FORWARD) & ~casts), total(phase == Phase.INPUT_GRADIENT))
+    ways = exchange[0].tensor.size if pipelined else 1
+    sent, returned = exposed(workload, _exchanged(workload, exchange, samples), work, ways)
     return LayerSeconds(
-        forward=total((phase == Phase.FORWARD) & ~casts),
-        backward=total(phase == Phase.INPUT_GRADIENT),
+        forward=work.forward,
+        backward=work.backward,
         weights=total(phase == Phase.WEIGHT_GRADIENT),
         update=total(phase == Phase.UPDATE),
         casts=total(casts),
@@ -89,36 +102,19 @@ def layer_seconds(
     )
 
 
-RING_BACKWARD = 2.5
-"""Products of attention's backward pass over those of its forward pass, beside which a ring hands on."""
-
-
 def _exchanged(
-    workload: Workload, forward: FloatArray, exchange: tuple[Groups, Cluster], samples: tuple[Precision, int]
+    workload: Workload, exchange: tuple[Groups, Cluster], samples: tuple[Precision, int]
 ) -> tuple[FloatArray, FloatArray]:
-    """Seconds of each transfer, forward and backward; of a ring, what its attention does not hide."""
-    (groups, cluster), (precision, batch) = exchange, samples
+    """Seconds of each transfer by itself, forward and backward."""
     sent, returned = np.zeros(len(workload.layers)), np.zeros(len(workload.layers))
-    known: dict[tuple[Transfer, float], tuple[float, float]] = {}
+    known: dict[Transfer, tuple[float, float]] = {}
     for place, layer in enumerate(workload.layers):
         if not isinstance(layer.op, Transfer):
             continue
-        beside = _attention_after(workload, place, forward) if layer.op.hidden else 0.0
-        key = layer.op, beside
-        if key not in known:
-            known[key] = _transfer_seconds(layer.op, groups, cluster, (precision, batch))
-            known[key] = (
-                max(known[key][0] - beside, 0.0),
-                max(known[key][1] - RING_BACKWARD * beside, 0.0),
-            )
-        sent[place], returned[place] = known[key]
+        if layer.op not in known:
+            known[layer.op] = _transfer_seconds(layer.op, *exchange, samples)
+        sent[place], returned[place] = known[layer.op]
     return sent, returned
-
-
-def _attention_after(workload: Workload, place: int, forward: FloatArray) -> float:
-    following = range(place + 1, len(workload.layers))
-    found = next((p for p in following if isinstance(workload.layers[p].op, Attention)), None)
-    return 0.0 if found is None else float(forward[found])
 
 
 def _transfer_seconds(

@@ -29,6 +29,7 @@ class Plan:
     recompute : what the backward pass computes again: nothing, attention's scores, all of each block.
     sequence : whether tensor-parallel ranks share out the positions where they share no product.
     overlap : whether gradients and gathered weights are exchanged beside the computation.
+    pipelined : whether tensor-parallel ranks that share positions exchange them in pieces beside their products.
 
     Source: Narayanan et al., "Efficient Large-Scale Language Model Training", SC 2021, arXiv 2104.04473;
     Rajbhandari et al., "ZeRO", SC 2020, arXiv 1910.02054; Korthikanti et al., 2022, arXiv 2205.05198 (sequence
@@ -47,6 +48,7 @@ class Plan:
     recompute: str = "none"
     sequence: bool = False
     overlap: bool = True
+    pipelined: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -64,6 +66,8 @@ class Plan:
             raise InputError(f"{self.virtual} pieces a stage need --schedule interleaved:{self.virtual}")
         if self.virtual > 1 and self.pipeline == 1:
             raise InputError("--schedule interleaved needs a pipeline: --parallel pp=2 or more")
+        if self.pipelined and not (self.sequence and self.overlap):
+            raise InputError("--overlap all needs tensor ranks that share out positions: --sequence-parallel")
         if self.tokens_ranks % self.expert:
             raise InputError(f"ep={self.expert} does not divide the {self.tokens_ranks} ranks of dp x cp x tp")
 

@@ -64,6 +64,7 @@ def lines(answer: Planned) -> Iterator[str]:
     yield certainty(answer)
     yield from run_lines(answer)
     share = "sequence parallel, " if plan.sequence else ""
+    share += "exchange in pieces beside products, " if plan.pipelined else ""
     yield (
         f"{step.microbatches} micro-batches of {answer.microbatch}, schedule {plan.schedule_label}, {share}"
         f"ZeRO stage {plan.zero}, recomputation {plan.recompute}, gradients {'beside' if plan.overlap else 'after'} "

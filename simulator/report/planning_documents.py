@@ -20,6 +20,7 @@ class Plan(TypedDict):
     recompute: str
     sequence: bool
     overlap: bool
+    pipelined: bool
     label: str
 
 

@@ -114,9 +114,9 @@ def _softmax_seconds(columns: Columns, device: Device, flop_per_s: float, batch:
 
 @lru_cache(maxsize=KEPT)
 def _matrix_share(device: Device, precision: Precision) -> float:
-    """Fraction of a tensor peak that large products sustain; of 4-bit operands its own, where it is known."""
-    usual = device.sustained["matrix"]
-    return device.sustained.get("matrix_fp4", usual) if precision.operand_bytes < 1 else usual
+    """Fraction of a tensor peak that large products sustain; of 8- and 4-bit operands its own, where it is known."""
+    name = peak_name(device, precision, Engine.MATRIX).removesuffix("_tensor")
+    return device.sustained.get(f"matrix_{name}", device.sustained["matrix"])
 
 
 @lru_cache(maxsize=KEPT)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from simulator.calibration.trained import framework_of, global_batch_of, plan_of, predict_trained, zero_of
+from simulator.calibration.trained import (
+    device_of,
+    framework_of,
+    global_batch_of,
+    plan_of,
+    predict_trained,
+    zero_of,
+)
 from simulator.calibration.trained_rows import COLUMNS, TrainedRow, is_trained, read_trained
 from simulator.errors import InputError, UnsupportedError
 from simulator.report.trained import trained_summary
@@ -105,6 +112,21 @@ def test_each_row_is_predicted_or_has_its_reason(tmp_path: Path) -> None:
     summary = trained_summary(cases)
     assert (summary["rows"], summary["not_predicted"]) == (6, 3)
     assert {"id", "metric", "measured", "predicted", "low", "high"} <= set(summary["cases"][0])
+
+
+def test_whose_exchange_goes_beside_products(tmp_path: Path) -> None:
+    assert plan_of(row(tmp_path)).pipelined
+    assert not plan_of(row(tmp_path, NEMO.replace(",NeMo,", ",Megatron-LM,"))).pipelined
+    titan = NEMO.replace(",NeMo,pre-training", ",torchtitan,async TP")
+    assert plan_of(row(tmp_path, titan)).pipelined
+    assert not plan_of(row(tmp_path, titan.replace("async", "vanilla"))).pipelined
+    assert not plan_of(row(tmp_path, NEMO.replace(",2,2,,,2,ddp", ",1,4,,,2,ddp"))).pipelined
+
+
+def test_a_machine_whose_products_were_timed(tmp_path: Path) -> None:
+    text = NEMO.replace(",h100-sxm5-80gb,", ",b200,").replace(",NeMo,", ",Megatron-LM 23e00ed,")
+    assert device_of(row(tmp_path, text)).sustained["matrix"] == 0.48
+    assert device_of(row(tmp_path, text.replace("23e00ed", "of others"))).sustained["matrix"] > 0.48
 
 
 def test_a_note_that_names_the_machine(tmp_path: Path) -> None:

@@ -65,3 +65,9 @@ def test_a_family_without_energies_limits_nothing() -> None:
     device = load_device("t4")
     family = FamilyProfile(name="plain", kind="family", description="none")
     assert dict(limits(device.profile, family, device.peak, 320e9)) == {}
+
+
+def test_a_limit_holds_the_rates_of_narrow_products_too() -> None:
+    free, held = (load_device("h100-sxm5-96gb", overrides=[f"power={watts}W"]).sustained for watts in (700, 500))
+    assert held["matrix"] < free["matrix"]
+    assert held["matrix_fp8"] / held["matrix"] == pytest.approx(free["matrix_fp8"] / free["matrix"])

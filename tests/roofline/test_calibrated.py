@@ -777,3 +777,15 @@ def test_narrow_groups_of_a_family_without_kernels_take_as_long_in_every_format(
     for groups, channels in ((2, 128), (32, 32), (1, 48)):
         columns = columns_of(convolution(groups=groups, channels=channels), (channels, 32, 32))
         assert seconds(columns, board, "amp", poor) == seconds(columns, board, "amp")
+
+
+@pytest.mark.parametrize(("precision", "rate"), [("bf16", 0.8), ("fp8", 0.6), ("nvfp4", 0.5)])
+def test_narrow_products_sustain_their_own_share(precision: str, rate: float) -> None:
+    # 4096 x 4096 x 4096 is 1.374e11 FLOP, of which tensor cores of 8 TFLOP/s do their share: 17.2 ms over it.
+    on = replace(
+        device(),
+        peak={"fp32": 1e12, "bf16_tensor": 8e12, "fp8_tensor": 8e12, "fp4_tensor": 8e12},
+        sustained={"matrix": 0.8, "matrix_fp8": 0.6, "matrix_fp4": 0.5, "vector": 1.0, "bandwidth": 1.0},
+    )
+    compute_s, _ = seconds(columns_of(Linear(out=4096), (4096, 4096)), on, precision)
+    assert compute_s == pytest.approx(2 * 4096**3 / (8e12 * rate), rel=0.02)
