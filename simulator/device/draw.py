@@ -9,7 +9,7 @@ kernels: the limit is one of a step, not of a kernel.
 
 Worked: an H100 SXM (132 units, 700 W, sustained 0.8 of 989 TFLOP/s at 0.55 pJ) that streams 2.2 TB/s and computes in a
 twentieth of the time: static 15 + 132 x 0.35 = 61 W; running 0.36 x 700 = 252 W; computing 0.05 x 0.8 x 989e12 x
-0.55e-12 x 1980/1830 = 24 W; bytes 2.2e12 x (31 + 18) pJ = 108 W: 445 W.
+0.55e-12 x 1980/1830 = 24 W; bytes 2.2e12 x (31 + 19) pJ = 110 W: 447 W.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RUNNING = 0.36
 links. Of dense products it is part of the energy of their operations, from which the clock's limit follows. Fitted to
 measured watts, as `WAY_J` is (`python -m simulator.calibration.power_fit`)."""
 
-WAY_J = 18e-12
+WAY_J = 19e-12
 """Energy of a byte between the memory's pins and the units, beside the memory's own. [J]"""
 
 COMPUTING = 0.56
