@@ -107,7 +107,7 @@ test: lint ## lint, types and tests, warnings as errors
 
 # $(call resolve,options of the resolver,file that it writes): names, exact versions and hashes, for every supported Python
 resolve = .venv-lock/bin/uv pip compile -q pyproject.toml --group build --python-version 3.11 --no-header --no-annotate $(1) -o $(2)
-TEST_NEEDS = --extra dev --extra onnx --extra devices --extra dask --group torch-needs
+TEST_NEEDS = --extra dev --extra onnx --extra devices --extra dask --group torch-needs --group torch-uses
 
 lock: $(LOCK_STAMP) ## resolve requirements.lock and requirements-test.lock anew, with the newest versions of today
 	rm -f requirements.lock requirements-test.lock

@@ -107,7 +107,7 @@ def footprint(
     per_sample = sum(saved_by_layer(workload, precision)) + widths[Role.GRADIENT] * _widest_gradients(workload)
     return Footprint(
         parameters * (widths[Role.WEIGHT] + master),
-        parameters * gradient,
+        workload.trained * gradient,
         optimizer_values(workload, optimizer) * widths[Role.STATE],
         per_sample * batch,
         per_sample,

@@ -60,8 +60,8 @@ class Op(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     loss: ClassVar[bool] = False
     """Whether it belongs to training only."""
 
-    unused: ClassVar[bool] = False
-    """Whether its parameters only take room: no output depends on them, so that they have no gradient."""
+    untrained: ClassVar[bool] = False
+    """Whether its parameters only take room: no output depends on them, or they are frozen; they have no gradient."""
 
     full_width: ClassVar[bool] = False
     """Whether automatic mixed precision gives the output in full width, whatever the inputs are."""

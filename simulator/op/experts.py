@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from simulator.errors import InputError
-from simulator.op.activation import Activation, Gelu, GeluTanh, Relu, Silu
+from simulator.op.activation import Activation, Gelu, GeluTanh, QuickGelu, Relu, Silu
 from simulator.op.base import Counts, Op, Shape, Shapes, Site, elements, elementwise, operation
 from simulator.op.kernel import Affine, Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.units import FLOPS_PER_MAC
 
-ACTIVATIONS: dict[str, type[Activation]] = {"gelu": Gelu, "gelu_tanh": GeluTanh, "relu": Relu, "silu": Silu}
+ACTIVATIONS: dict[str, type[Activation]] = {
+    "gelu": Gelu,
+    "gelu_tanh": GeluTanh,
+    "quick_gelu": QuickGelu,
+    "relu": Relu,
+    "silu": Silu,
+}
 
-ActivationName = Literal["gelu", "gelu_tanh", "relu", "silu"]
+ActivationName = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"]
 
 
 @operation("route")

@@ -97,6 +97,27 @@ class PositionEmbedding(Op, frozen=True):
         ]
 
 
+@operation("fixed_positions")
+class FixedPositions(PositionEmbedding, frozen=True):
+    """A vector of waves for each position, added, which nothing trains.
+
+    `stored`: the table is among the weights, as published counts have it. Source: Vaswani et al., "Attention Is All You
+    Need", NeurIPS 2017, section 3.5.
+    """
+
+    stored: bool = True
+
+    untrained: ClassVar[bool] = True
+
+    def parameter_sizes(self, inputs: Shapes) -> tuple[int, ...]:
+        """The table."""
+        return super().parameter_sizes(inputs) if self.stored else ()
+
+    def backward(self, site: Site) -> list[Kernel]:  # noqa: ARG002
+        """Nothing: the gradient passes as it is."""
+        return []
+
+
 @operation("tokens")
 class Tokens(Op, frozen=True):
     """An image as a sequence, (channels, height, width) -> (pixels, channels), `prefix` trained tokens before it.

@@ -33,7 +33,7 @@ class Traced(Op, frozen=True):
     folds: bool = False  # type: ignore[misc]
     loss: bool = False  # type: ignore[misc]
     view: bool = False  # type: ignore[misc]
-    unused: bool = False  # type: ignore[misc]
+    untrained: bool = False  # type: ignore[misc]
 
     def output_shape(self, inputs: Shapes) -> Shape:  # noqa: ARG002
         """The shape that was seen."""

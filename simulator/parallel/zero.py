@@ -93,11 +93,12 @@ def gradient_exchange(
     places = np.concatenate([np.arange(piece.layers.start, piece.layers.stop) for piece in here])[::-1]
     ready = np.cumsum((seconds.backward + seconds.weights)[places]) * _stretch(here)
     ready -= ready[-1]
+    untrained = [layer.op.untrained for layer in workload.layers]
     kind = Collective.ALL_REDUCE if plan.zero == 0 else Collective.REDUCE_SCATTER
     limit = sharing.bucket_bytes if plan.overlap else float("inf")
     found: list[Bucket] = []
     for counts, group in ((weights.dense, sharing.groups.replicas), (weights.experts, sharing.groups.experts)):
-        gradient = gradient_width(sharing.precision) * counts[places]
+        gradient = gradient_width(sharing.precision) * np.where(untrained, 0.0, counts)[places]
         if group.size == 1 or not gradient.any():
             continue
         size, when = buckets_of(gradient, ready, limit)

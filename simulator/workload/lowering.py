@@ -113,7 +113,7 @@ def lower(
         _lower_backward(layers, launches, cast=cast, fusion=fusion, wide=wide, quantize=quantize)
     if training and optimizer:
         for position, layer in enumerate(layers):
-            if layer.parameters and not layer.op.unused:
+            if layer.parameters and not layer.op.untrained:
                 matrices = weight_matrices(layer)
                 launches.emit(position, _updates(optimizer, layer.parameters, matrices, master_weights))
     return launches.pack()
@@ -180,7 +180,7 @@ def _needs_gradient(layers: tuple[Layer, ...]) -> list[bool]:
     """Whether each layer's output depends on a parameter, its own or shared, so that a gradient flows back into it."""
     needed: list[bool] = []
     for layer in layers:
-        trains = layer.parameters > 0 or bool(layer.op.parameter_sizes(layer.inputs))
+        trains = bool(layer.parameters or layer.op.parameter_sizes(layer.inputs)) and not layer.op.untrained
         needed.append(trains or any(source >= 0 and needed[source] for source in layer.sources))
     return needed
 
@@ -215,7 +215,7 @@ def optimizer_values(workload: Workload, optimizer: Optimizer) -> float:
     return sum(
         optimizer.state_values(layer.parameters, weight_matrices(layer))
         for layer in workload.layers
-        if layer.parameters
+        if layer.parameters and not layer.op.untrained
     )
 
 

@@ -64,8 +64,13 @@ class Workload:
 
     @property
     def parameters(self) -> int:
-        """Trained values of all layers."""
+        """Weights of all layers, those without a gradient among them."""
         return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def trained(self) -> int:
+        """Parameters that have a gradient."""
+        return sum(layer.parameters for layer in self.layers if not layer.op.untrained)
 
     @cached_property
     def counts(self) -> tuple[Counts, ...]:

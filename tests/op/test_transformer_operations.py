@@ -18,7 +18,16 @@ from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, each, once
 from simulator.op.key_selection import KeySelection
 from simulator.op.layer_norm import ROW_LIMIT, GroupNorm, LayerNorm, RmsNorm
 from simulator.op.linear import Linear
-from simulator.op.sequence import Embedding, First, MeanPositions, PositionEmbedding, Reorder, TiedLinear, Tokens
+from simulator.op.sequence import (
+    Embedding,
+    First,
+    FixedPositions,
+    MeanPositions,
+    PositionEmbedding,
+    Reorder,
+    TiedLinear,
+    Tokens,
+)
 
 
 def site(op: Op, *inputs: tuple[int, ...], training: bool = True, input_gradient: bool = True) -> Site:
@@ -295,6 +304,13 @@ class TestSequence:
         assert flops(op.backward(site(op, (4, 6)))) == [24]
         with pytest.raises(InputError):
             op.output_shape(((10, 6),))
+
+    def test_fixed_positions_are_read_and_have_no_gradient(self) -> None:
+        op = FixedPositions(positions=9)
+        assert op.forward(site(op, (4, 6))) == PositionEmbedding(positions=9).forward(site(op, (4, 6)))
+        assert (parameters(op, (4, 6)), parameters(FixedPositions(positions=9, stored=False), (4, 6))) == (54, 0)
+        assert op.untrained
+        assert not op.backward(site(op, (4, 6)))
 
     def test_tokens(self) -> None:
         op = Tokens(prefix=1)

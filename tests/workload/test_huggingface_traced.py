@@ -11,6 +11,8 @@ import pytest
 from simulator.errors import UnsupportedError
 from simulator.workload.importers import Request, huggingface
 from simulator.workload.importers.huggingface import traced as others
+from simulator.workload.importers.huggingface.config import read_config
+from simulator.workload.importers.huggingface.two_sided import TRANSLATIONS as TWO_SIDED_RULES
 from simulator.workload.importers.huggingface.variants import VARIANTS
 from simulator.workload.reading import load_workload
 
@@ -87,6 +89,15 @@ WIDE = {**SMALL, "intermediate_size": 96, "pad_token_id": 0, "bos_token_id": 0, 
 SHARED = {**WIDE, "num_key_value_heads": 2}
 CHOSEN = {**SHARED, "head_dim": 16, "moe_intermediate_size": 32, "num_experts_per_tok": 2}
 TWO_SIDED = {"d_model": 64, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 4, "vocab_size": 512}
+SIDES = {"d_model": 64, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4, "vocab_size": 512,
+         "decoder_attention_heads": 2, "encoder_ffn_dim": 96, "decoder_ffn_dim": 80, "pad_token_id": 0,
+         "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0, "forced_eos_token_id": 0}  # fmt: skip
+PLACED = {**SIDES, "max_position_embeddings": 64}
+HEARD = {**SIDES, "max_source_positions": 50, "max_target_positions": 64, "num_mel_bins": 20, "suppress_tokens": None,
+         "begin_suppress_tokens": None}  # fmt: skip
+FOUR = {**SHARED, "num_hidden_layers": 4}
+ROUTED = {**FOUR, "num_experts_per_tok": 2}
+CODE = {"n_embd": 64, "n_layer": 4, "n_head": 4, "vocab_size": 512, "n_positions": 64}
 OWN: list[tuple[str, dict[str, Any], int, int]] = [
     ("bloom", {"hidden_size": 64, "n_layer": 2, "n_head": 4, "vocab_size": 512}, 132992, 4456448),
     ("falcon", SMALL, 119168, 4063232),
@@ -106,6 +117,26 @@ OWN: list[tuple[str, dict[str, Any], int, int]] = [
     ("mt5", {**TWO_SIDED, "tie_word_embeddings": True}, 205824, 7340032),
     ("glm4_moe", {**CHOSEN, "n_routed_experts": 8, "use_qk_norm": True, "attention_bias": True}, 164992, 3293184),
     ("qwen3_moe", {**CHOSEN, "num_local_experts": 8}, 189824, 2916352),
+    ("olmo2", FOUR, 189376, 5505024),
+    ("olmo3", FOUR, 189376, 5505024),
+    ("olmoe", {**ROUTED, "num_experts": 8}, 707520, 7929856),
+    ("glm", FOUR, 537152, 20185088),
+    ("glm4", FOUR, 537664, 20185088),
+    ("phimoe", {**ROUTED, "num_local_experts": 8, "lm_head_bias": True, "attention_bias": True}, 708992, 7929856),
+    ("granitemoe", {**ROUTED, "num_local_experts": 8}, 707136, 7929856),
+    ("ernie4_5", FOUR, 500288, 20185088),
+    ("helium", {**FOUR, "head_dim": 16}, 188992, 5505024),
+    ("seed_oss", FOUR, 537152, 20185088),
+    ("gpt_bigcode", CODE, 211968, 7077888),
+    ("gpt_bigcode", {**CODE, "multi_query": False}, 236928, 7864320),
+    ("bart", PLACED, 232304, 8060928),
+    ("mbart", PLACED, 232560, 8060928),
+    ("marian", PLACED, 231792, 8060928),
+    ("pegasus", PLACED, 232048, 8060928),
+    ("m2m_100", PLACED, 223856, 8060928),
+    ("blenderbot", PLACED, 232048, 8060928),
+    ("blenderbot-small", PLACED, 232048, 8060928),
+    ("whisper", HEARD, 246896, 11132928),
 ]
 """Type, configuration, and what the modules of transformers 5.24 hold and do at 32 tokens, counted by the trace."""
 
@@ -140,9 +171,76 @@ def test_mt5_small_is_as_published(tmp_path: Path) -> None:
 
 
 def test_every_variant_is_tested() -> None:
-    assert {kind for kind, *_ in OWN} >= {*VARIANTS, "glm4_moe"}
+    assert {kind for kind, *_ in OWN} >= {*VARIANTS, *TWO_SIDED_RULES, "glm4_moe"}
 
 
 def test_what_a_rule_does_not_build_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="use_parallel_residual False alone, found True"):
         load_workload(written(tmp_path, {"model_type": "stablelm", **SHARED, "use_parallel_residual": True}))
+
+
+CLIP = {
+    "model_type": "clip",
+    "architectures": ["CLIPModel"],
+    "projection_dim": 48,
+    "text_config": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96,
+                    "vocab_size": 512, "max_position_embeddings": 40, "eos_token_id": 2},
+    "vision_config": {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 80,
+                      "image_size": 64, "patch_size": 16},
+}  # fmt: skip
+
+
+def test_clip_base_is_as_published(tmp_path: Path) -> None:
+    """The library's defaults are ViT-B/32's: 151,277,313 parameters, the temperature among them."""
+    workload = load_workload(written(tmp_path, {"model_type": "clip", "architectures": ["CLIPModel"]}))
+    assert workload.parameters == 151_277_313
+    assert workload.inputs == ((77,), (3, 224, 224))
+
+
+@pytest.mark.usefixtures("transformers")
+def test_clip_is_what_transformers_builds_but_for_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, name = Request(sequence=32, attention="eager"), written(tmp_path, CLIP)
+    own = load_workload(name, request=asked)
+    monkeypatch.delitem(huggingface.TRANSLATIONS, "clip")
+    traced = load_workload(name, request=asked)
+    # each text meets the images of 32 samples, 48 MACs a pair
+    assert (traced.parameters, traced.macs - own.macs) == (own.parameters, 32 * 48)
+    assert "counted as in a batch of 32" in traced.description
+
+
+TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48, "vocab_size": 60,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("layoutlm", TINY),  # looks for padding at places of a list
+    ("switch_transformers", {"d_model": 32, "d_kv": 16, "d_ff": 48, "num_layers": 2, "num_heads": 2, "num_experts": 2,
+                             "vocab_size": 60}),  # names experts by numbers of tensors
+    ("qwen2_moe", {**TINY, "num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
+                   "num_key_value_heads": 2, "shared_expert_intermediate_size": 16}),  # a third of rows an expert
+    ("perceiver", {"d_model": 32, "d_latents": 32, "num_latents": 8, "num_blocks": 1, "vocab_size": 60,
+                   "num_self_attends_per_block": 1, "num_self_attention_heads": 2, "num_cross_attention_heads": 2,
+                   "max_position_embeddings": 16, "qk_channels": 16, "v_channels": 32}),  # calls its words inputs
+    ("emu3", {"text_config": {**TINY, "num_key_value_heads": 2}}),  # its language model takes a part
+    ("afmoe", {**TINY, "num_key_value_heads": 2, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2,
+               "moe_intermediate_size": 16, "num_hidden_layers": 4, "num_dense_layers": 1}),  # frozen weights
+]  # fmt: skip
+"""A type for each thing that networks of the library do and traces had to learn."""
+
+
+@pytest.mark.usefixtures("transformers")
+@pytest.mark.parametrize(("kind", "values"), KINDS)
+def test_parameters_are_those_of_the_module(
+    kind: str, values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(huggingface.TRANSLATIONS, kind, raising=False)
+    config = read_config(written(tmp_path, {"model_type": kind, **values}).removeprefix("hf:"))
+    workload = others.trace(config, kind, Request(), kind)
+    settings = others._settings(config, kind)
+    make = others._class(config, kind, two_sided=bool(settings.is_encoder_decoder))
+    module = others._model(make, others._part_for(make, settings), Request())
+    assert workload.parameters == sum(parameter.numel() for parameter in module.parameters())
+    assert workload.macs > 0
+
+
+def test_infinity_in_a_configuration_is_read(tmp_path: Path) -> None:
+    workload = load_workload(written(tmp_path, BERT, time_step_limit=[0.0, float("inf")]))
+    assert workload.parameters == load_workload(written(tmp_path, BERT)).parameters

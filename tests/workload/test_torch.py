@@ -309,11 +309,11 @@ def test_the_module_is_left_as_it_was(torch: Any) -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_frozen_weights_are_neither_counted_nor_differentiated(torch: Any) -> None:
+def test_frozen_weights_are_counted_and_not_differentiated(torch: Any) -> None:
     net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 3))
     net[0].requires_grad_(requires_grad=False)
     workload = Workload.from_torch(net, torch.zeros(1, 4))
-    assert workload.parameters == 27
+    assert (workload.parameters, workload.trained) == (27 + 40, 27)
     assert not workload.layers[0].op.backward(workload.layers[0].site())
     with pytest.raises(InputError, match="no output depends on a trained parameter"):
         Workload.from_torch(net.requires_grad_(requires_grad=False), torch.zeros(1, 4))
@@ -363,15 +363,23 @@ def test_an_operation_without_a_rule_is_named(torch: Any) -> None:
     assert workload.macs == 64
 
 
-def test_samples_that_meet_each_other_are_refused(torch: Any) -> None:
+def test_pairs_of_samples_are_counted_as_in_a_common_batch(torch: Any) -> None:
     class Similar(torch.nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.linear = torch.nn.Linear(4, 4)
 
         def forward(self, x: Any) -> Any:
-            return self.linear(x) @ self.linear(x).T
+            near = self.linear(x) @ self.linear(x).T
+            return near @ near if self.cubed else near
 
+        cubed = False
+
+    workload = Workload.from_torch(Similar(), torch.zeros(1, 4))
+    # two of 4 x 4 a sample, 4 for each of the 32 that it meets
+    assert workload.macs == 2 * 16 + 4 * 32
+    assert "counted as in a batch of 32" in workload.description
+    Similar.cubed = True
     with pytest.raises(UnsupportedError, match="samples that meet"):
         Workload.from_torch(Similar(), torch.zeros(1, 4))
 

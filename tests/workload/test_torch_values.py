@@ -10,7 +10,10 @@ from click.testing import CliRunner
 
 from simulator.cli import main
 from simulator.errors import InputError, UnsupportedError
+from simulator.execution.memory import footprint
 from simulator.op.kernel import OpClass, Phase, Role
+from simulator.op.optimizer import get_optimizer
+from simulator.precision import get_precision
 from simulator.workload.importers import Given, Request
 from simulator.workload.importers.torch.calls import Call, Kind, Tensor
 from simulator.workload.importers.torch.rules import Draft, find_rule
@@ -320,8 +323,6 @@ def test_modules_that_never_run_take_memory_and_no_time(torch: Any) -> None:
     assert "9,000 parameters unused: head.weight, head.bias" in workload.description
     unused = [number for number, layer in enumerate(workload.layers) if layer.name.startswith("head")]
     assert len(unused) == 2
-    from simulator.op.optimizer import get_optimizer
-
     assert not set(lower(workload, optimizer=get_optimizer("sgd")).layer.tolist()) & set(unused)
 
 
@@ -358,3 +359,15 @@ def test_embedding_bags_and_transforms_import(torch: Any) -> None:
     assert (workload.macs, workload.parameters) == (24, 160 + 27)
     kinds = {layer.op.kind for layer in workload.layers}
     assert {"embedding_bag", "fft_r2c", "fft_c2r"} <= kinds
+
+
+def test_frozen_weights_are_parameters_without_gradient_and_state(torch: Any) -> None:
+    """As where adapters are trained beside a base that stays: 8 x 4 frozen, 4 x 2 trained."""
+    base, adapter = torch.nn.Linear(8, 4, bias=False), torch.nn.Linear(4, 2, bias=False)
+    base.weight.requires_grad_(False)
+    workload = Workload.from_torch(torch.nn.Sequential(base, adapter), torch.zeros(1, 8))
+    assert (workload.parameters, workload.trained) == (40, 8)
+    assert [layer.name for layer in workload.layers if layer.op.untrained] == ["0.weight (frozen)"]
+    memory = footprint(workload, 1, get_precision("fp32"), 1e9, get_optimizer("adam"))
+    assert memory.parameters_bytes == 40 * 4
+    assert (memory.gradients_bytes, memory.optimizer_bytes) == (8 * 4, 2 * 8 * 4)

@@ -30,7 +30,7 @@ from simulator.workload.families.transformer import (
 )
 from simulator.workload.workload import INPUT, Network
 
-Order = Literal["before", "both", "parallel", "apart"]
+Order = Literal["before", "after", "both", "parallel", "apart"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,11 @@ def decoder(
 ) -> None:
     """Embedding, layers of causal attention and feed-forward network, normalisation, projection to the vocabulary.
 
-    `order`: normalisation before each branch, before and after it ("both", Gemma 2), or before two branches side by
-    side, once ("parallel", GPT-J) or each its own ("apart", GPT-NeoX). `embedding_norm`: after the embedding too
-    (BLOOM). `positions`: length of a trained table of positions, or as long as the input. `full_heads`: heads of the
-    layers that `heads.full_every` names, where they differ. The loss is over the vocabulary at every position.
+    `order`: normalisation before each branch, after it (OLMo 2), before and after it ("both", Gemma 2), or before two
+    branches side by side, once ("parallel", GPT-J) or each its own ("apart", GPT-NeoX). `embedding_norm`: after the
+    embedding too (BLOOM). `positions`: length of a trained table of positions, or as long as the input. `full_heads`:
+    heads of the layers that `heads.full_every` names, where they differ. The loss is over the vocabulary at every
+    position.
     Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019; Touvron et al., "LLaMA", 2023,
     arXiv 2302.13971, section 2.2; Jiang et al., "Mixtral of Experts", 2024, arXiv 2401.04088.
     """
@@ -121,14 +122,15 @@ def _layer(net: Network, block: Block, number: int, state: int) -> int:
 def _branch(net: Network, block: Block, number: int, state: int, name: str) -> int:
     """Normalisation, the branch, dropout, the sum."""
     prefix, style = f"layers.{number}.{name}", block.style
-    entry = net.add(norm_op(style.norm), state, name=f"{prefix}.norm")
+    before = block.order != "after"
+    entry = net.add(norm_op(style.norm), state, name=f"{prefix}.norm") if before else state
     if name == "attention":
         out = _attention(net, block, number, entry)
     elif block.mixture is not None and block.mixture.beside:
         out = _beside(net, block, number, (state, entry))
     else:
         out = _feed_forward(net, block, number, entry)
-    if block.order == "both":
+    if block.order in ("both", "after"):
         out = net.add(norm_op(style.norm), out, name=f"{prefix}.norm_after")
     out = dropped(net, out, style.dropout, f"{prefix}.dropout")
     return residual(net, state, out, prefix)

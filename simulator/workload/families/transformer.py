@@ -38,8 +38,8 @@ class Heads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     rotary : share of each head's features that the rotary embedding turns.
     rotary_skip : every so many layers have no rotary embedding.
     joined : queries, keys and values come from one projection.
-    bias, out_bias : biases of the projections to, and from, the heads.
-    norm : root-mean-square normalisation of each query and key head, trained or plain.
+    bias, out_bias : biases of the projections to, and from, the heads; with `key_bias` false, of the keys' not.
+    norm : root-mean-square normalisation of each query and key head, trained or plain, or of all as one ("whole").
     value_norm : plain normalisation of each value head.
     value_from_key : the keys' projection serves as values too.
     sinks, softcap : as in the `attention` operation.
@@ -55,7 +55,8 @@ class Heads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     joined: bool = False
     bias: bool = False
     out_bias: bool = False
-    norm: Literal["none", "trained", "plain"] = "none"
+    key_bias: bool = True
+    norm: Literal["none", "trained", "plain", "whole"] = "none"
     value_norm: bool = False
     value_from_key: bool = False
     sinks: bool = False
@@ -176,7 +177,8 @@ def _separate(net: Network, heads: Heads, style: Style, source: int, place: tupl
     size = heads.width(style.hidden)
     wide, narrow = (Linear(out=count * size, bias=heads.bias) for count in (heads.count, heads.shared))
     query = net.add(wide, source, name=f"{prefix}.query")
-    key = net.add(narrow, source, name=f"{prefix}.key")
+    projection = Linear(out=narrow.out, bias=heads.bias and heads.key_bias)
+    key = net.add(projection, source, name=f"{prefix}.key")
     value = key if heads.value_from_key else net.add(narrow, source, name=f"{prefix}.value")
     query = _finish(net, heads, style, query, (f"{prefix}.query", number))
     key = _finish(net, heads, style, key, (f"{prefix}.key", number))
@@ -190,7 +192,8 @@ def _finish(net: Network, heads: Heads, style: Style, handle: int, place: tuple[
     name, number = place
     size = heads.width(style.hidden)
     if heads.norm != "none":
-        handle = net.add(RmsNorm(features=size, affine=heads.norm == "trained"), handle, name=f"{name}_norm")
+        row = None if heads.norm == "whole" else size
+        handle = net.add(RmsNorm(features=row, affine=heads.norm != "plain"), handle, name=f"{name}_norm")
     share = _turned(heads, number, size)
     rotated = share * (net.shape(handle)[1] // size)
     return net.add(Rotary(rotated=rotated), handle, name=f"{name}_rotary") if share else handle

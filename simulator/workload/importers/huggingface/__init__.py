@@ -18,6 +18,7 @@ from simulator.workload.importers import Request
 from simulator.workload.importers.huggingface import experts as experts
 from simulator.workload.importers.huggingface import models as models
 from simulator.workload.importers.huggingface import traced as others
+from simulator.workload.importers.huggingface import two_sided as two_sided
 from simulator.workload.importers.huggingface import variants as variants
 from simulator.workload.importers.huggingface import vision as vision
 from simulator.workload.importers.huggingface.config import FILE, Config, read_config
@@ -28,12 +29,16 @@ SEQUENCE = 512
 LONGEST_DEFAULT = 2048
 """Positions unless asked for, where a configuration allows more. [tokens]"""
 IMAGE_SIZE = 224
+TWO_SIDED = ("t5", two_sided.FAMILY)
+"""Families of an encoder, whose input is the first, and a decoder."""
 MOST_PARAMETERS = 10**15
 BATCH = 8
 
 TRANSLATIONS: dict[str, models.Translate] = {
     **variants.TRANSLATIONS,
+    **two_sided.TRANSLATIONS,
     "bert": models.bert,
+    "clip": vision.clip,
     "deepseek (own)": experts.deepseek_own,
     "deepseek_v2": experts.deepseek,
     "deepseek_v3": experts.deepseek,
@@ -92,7 +97,7 @@ def load(location: str, request: Request) -> Workload:
     kind = architecture(config)
     if _is_others(config, kind):
         return _traced(config, kind, request, _name(Path(location), config))
-    text = config.part("text_config")
+    text = config.part("text_config") if kind != "clip" else Config({}, config.where)
     part = Config(config.values | text.values, config.where) if text.values else config
     family, arguments = TRANSLATIONS[kind](part)
     arguments["attention"] = request.attention or ("eager" if family == "t5" else "fused")
@@ -173,15 +178,19 @@ def _traced(config: Config, kind: str, request: Request, name: str) -> Workload:
 def _inputs(family: str, config: Config, request: Request) -> list[Shape]:
     """An image, a sequence, or two: as asked, else as the configuration allows."""
     if request.input_shape is not None:
-        return [request.input_shape, *([request.input_shape] if family == "t5" else [])]
+        return [request.input_shape, *([request.input_shape] if family in TWO_SIDED else [])]
+    if family == "clip":
+        return vision.clip_inputs(config, request.sequence, request.image_size)
     if family == "vit":
         side = request.image_size or config.integer("image_size", default=IMAGE_SIZE)
         return [(config.integer("num_channels", default=3), side, side)]
     if request.image_size is not None:
         raise InputError(f"{config.where}: image size {request.image_size} does not fit a model of tokens")
-    longest = config.integer("max_position_embeddings", "n_positions", default=SEQUENCE)
+    longest = config.integer("max_position_embeddings", "max_target_positions", "n_positions", default=SEQUENCE)
     length = min(longest, LONGEST_DEFAULT) if request.sequence is None else request.sequence
-    if family == "t5":
+    if config.text("model_type") == "whisper":
+        return [two_sided.spectrum(config), (length,)]
+    if family in TWO_SIDED:
         return [(length,), (length if request.sequence else max(1, length // 4),)]
     return [(length,)]
 

@@ -19,6 +19,7 @@ ACTIVATIONS = {
     "gelu_fast": "gelu_tanh",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
     "relu": "relu",
     "silu": "silu",
     "swish": "silu",
@@ -126,25 +127,24 @@ class Config:
 def read_config(location: str) -> Config:
     """The mapping of a config.json, or of the one in a folder.
 
+    NaN and Infinity, which Python writes and JSON lacks, are read (Mamba 2's `time_step_limit`); they lie in no range
+    of a key that is used.
+
     Raises
     ------
     InputError
-        If it cannot be read, is larger than 1 MiB, is no JSON mapping, or holds NaN or infinity.
+        If it cannot be read, is larger than 1 MiB, or is no JSON mapping.
     """
     path = Path(location)
     path = path / FILE if path.is_dir() else path
     text = read_text(path)
     try:
-        values = json.loads(text, parse_constant=_refuse)
+        values = json.loads(text, parse_constant=float)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {' '.join(str(error).split())[:120]}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a mapping of keys to values, found {type(values).__name__}")
     return Config(values, str(path))
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
 
 
 def _short(value: object) -> str:

@@ -24,7 +24,7 @@ from simulator.workload.importers.huggingface.parts import (
 
 BUILT = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForImageClassification", "ForMaskedLM",
          "ForPreTraining", "BertModel", "RobertaModel",
-         "CamembertModel", "GPT2Model", "T5Model", "WithLMHead")  # fmt: skip
+         "CamembertModel", "GPT2Model", "T5Model", "WithLMHead", "MarianMTModel", "CLIPModel")  # fmt: skip
 """Ends of the names of classes that our rules build."""
 
 

@@ -53,6 +53,7 @@ def trace(config: Config, kind: str, request: Request, name: str) -> Any:
     with importer.user_code(config.where):
         settings = _settings(config, kind)
         make = _class(config, kind, two_sided=bool(settings.is_encoder_decoder))
+        settings = _part_for(make, settings)
         model = _model(make, settings, request)
         inputs = request.inputs or tuple(_inputs(model, settings, request))
     asked = Request(**{**vars(request), "inputs": inputs})
@@ -92,6 +93,14 @@ def _class(config: Config, kind: str, *, two_sided: bool) -> Any:
     raise UnsupportedError(f"{config.where}: transformers has no class for model_type {kind[:80]!r}")
 
 
+def _part_for(make: Any, settings: Any) -> Any:
+    """The part of a configuration that a class is built from: a multimodal model's language model takes the text's."""
+    wanted = make.config_class
+    if wanted is None or isinstance(settings, wanted):
+        return settings
+    return next((part for part in vars(settings).values() if isinstance(part, wanted)), settings)
+
+
 def _model(make: Any, settings: Any, request: Request) -> Any:
     """The module, with shapes alone."""
     from simulator.workload.importers.torch.values import built_without_data
@@ -119,7 +128,7 @@ def _inputs(model: Any, settings: Any, request: Request) -> list[Given]:
 
 
 def _input(name: str, settings: Any, request: Request) -> Given:
-    if "input_ids" in name:
+    if "input_ids" in name or name == "inputs":
         return Given((_length(settings, request, name),), "int64", name)
     if name.startswith("pixel_values"):
         return Given(_image(settings, request), "float32", name)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from simulator.errors import InputError, UnsupportedError
+from simulator.op.base import Shape
+from simulator.workload.families.clip import ClipEncoder
 from simulator.workload.families.transformer import FeedForward, Heads, Mode, Style
 from simulator.workload.families.vision_tower import Encoder, Pool, Shuffle, Tower, square
 from simulator.workload.importers.huggingface.config import MAX_LAYERS, Config
@@ -125,6 +128,39 @@ def _gemma4_heads(vision: Config) -> Heads:
         rotary=1.0,
         norm="trained",
         value_norm=True,
+    )
+
+
+def clip(config: Config) -> tuple[str, dict[str, Any]]:
+    """CLIP: the family of its name."""
+    text, vision = config.part("text_config"), config.part("vision_config")
+    return "clip", {
+        "text": _clip_side(text, (12, 512, 8, 2048)),
+        "vision": _clip_side(vision, (12, 768, 12, 3072)),
+        "vocabulary": text.integer("vocab_size", default=49408),
+        "positions": text.integer("max_position_embeddings", default=77),
+        "patch": vision.integer("patch_size", default=32),
+        "projection": config.integer("projection_dim", default=512),
+    }
+
+
+def clip_inputs(config: Config, words: int | None, image_size: int | None) -> list[Shape]:
+    """Words and an image, as asked or as the configuration has them."""
+    text, vision = config.part("text_config"), config.part("vision_config")
+    side = image_size or vision.integer("image_size", default=224)
+    longest = text.integer("max_position_embeddings", default=77)
+    return [(words or longest,), (vision.integer("num_channels", default=3), side, side)]
+
+
+def _clip_side(config: Config, defaults: tuple[int, int, int, int]) -> ClipEncoder:
+    depth, hidden, heads, width = defaults
+    return ClipEncoder(
+        depth=config.integer("num_hidden_layers", default=depth, most=MAX_LAYERS),
+        hidden=config.integer("hidden_size", default=hidden),
+        heads=config.integer("num_attention_heads", default=heads),
+        width=config.integer("intermediate_size", default=width),
+        activation=config.activation("hidden_act", default="quick_gelu"),  # type: ignore[arg-type]
+        dropout=dropout_rate(config, "attention_dropout", 0.0),
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.workload.dataset import NO_DATASET
@@ -62,8 +62,7 @@ class Tracing:
         return self.where or f"torch:{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A network's name, and what starts its errors."""
 
     name: str
@@ -293,6 +292,7 @@ def _remarks(assembly: Assembly, tracing: Tracing) -> str:
         remarks.append(f"what it selects by value is counted as {most}")
     if assembly.alone:
         remarks.append("samples are taken one by one, whose kernels are counted as one for all")
+    remarks += assembly.meeting
     unused = assembly.unused()
     if unused:
         total = sum(size for _, size in unused)

@@ -14,6 +14,12 @@ from simulator.workload.importers.torch.rules import Draft, Moved
 SMALL, LARGE = 2, 3
 """The batch sizes: a count c2, c3 is (c3 - c2) a sample and 3 c2 - 2 c3 whatever the batch."""
 
+MEETING = 32
+"""Samples of which each meets all, as texts and images in CLIP's loss: those of a step where nobody says."""
+
+ROUNDING = 1e-9
+"""Of a count that is a share of another, such as an expert's rows."""
+
 ROLES = {
     Kind.WEIGHT: Role.WEIGHT,
     Kind.ACTIVATION: Role.ACTIVATION,
@@ -25,21 +31,33 @@ ROLES = {
 
 
 def affine(small: float, large: float, what: str) -> Affine:
-    """The count through two points.
+    """The count through two points; a part for each pair of samples is taken as it is among `MEETING` of them.
+
+    Worked example: 4 and 9, a number for each pair, are 32 a sample; 10 and 21, one a pair and three a sample, 35.
 
     Raises
     ------
     UnsupportedError
-        If it grows faster than the batch, as products between samples do.
+        If it is neither, so that it grows faster than pairs do.
     """
     each = large - small
     fixed = small - SMALL * each
+    fixed = 0 if abs(fixed) < ROUNDING * small else fixed
+    pairs = large / LARGE - small / SMALL
+    alone = small / SMALL - SMALL * pairs
+    if fixed < 0 and alone > -ROUNDING * small:
+        return Affine(0, MEETING * pairs + max(alone, 0))
     if fixed < 0 or each < 0:
         raise UnsupportedError(
             f"{what}: {small:g} at batch {SMALL} and {large:g} at batch {LARGE} is not a fixed part and one for each "
             "sample; samples that meet each other are not supported"
         )
     return Affine(fixed, each)
+
+
+def meet(small: Shape, large: Shape) -> bool:
+    """Whether a tensor holds a number for each pair of samples: two of its sides are the batch."""
+    return sum(a == SMALL and b == LARGE for a, b in zip(small, large, strict=True)) > 1
 
 
 def sample_shape(small: Shape, large: Shape) -> Shape:

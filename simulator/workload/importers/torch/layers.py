@@ -13,11 +13,13 @@ from simulator.op.traced import Traced
 from simulator.op.unknown import Unknown
 from simulator.workload.importers.torch.affine import (
     LARGE,
+    MEETING,
     ROLES,
     SMALL,
     affine,
     kernel_through,
     macs_of,
+    meet,
     repeated,
     sample_shape,
 )
@@ -49,20 +51,15 @@ class Assembly:
     """The layers of a network, from its recordings at batch `SMALL` and `LARGE`; `alone`, from one of one sample."""
 
     def __init__(
-        self,
-        small: Recording,
-        large: Recording,
-        *,
-        allow_unknown: bool,
-        rules: Mapping[str, Rule] | None = None,
-        alone: bool = False,
+        self, small: Recording, large: Recording, *, allow_unknown: bool, rules: Mapping[str, Rule], alone: bool
     ) -> None:
-        self.small, self.large, self.allow_unknown, self._rules = small, large, allow_unknown, rules or {}
+        self.small, self.large, self.allow_unknown, self._rules = small, large, allow_unknown, rules
         self.alone = alone
         pairs = zip(small.inputs, large.inputs, strict=True)
         self.inputs: Shapes = tuple(a.shape[1:] or (1,) if alone else sample_shape(a.shape, b.shape) for a, b in pairs)
         self.nodes: list[_Node] = []
         self.strays: list[str] = []
+        self.meeting: list[str] = []
         self._origin = {tensor.storage: INPUT - number for number, tensor in enumerate(small.inputs)}
         self._owner: dict[int, int | None] = {}
         self._read: set[int] = set()
@@ -95,9 +92,11 @@ class Assembly:
 
     def _unused_layers(self) -> Iterator[Layer]:
         """They take memory and no time; an optimizer passes over what has no gradient."""
-        for name, size in self.unused() if self.nodes else ():
-            op = Traced(kind="unused", shape=self.inputs[0], sizes=(size,), view=True, unused=True)
-            yield Layer(f"{name} (unused)", op, (INPUT,), self.inputs[:1], self.inputs[0], size)
+        untrained = [(name, "unused", size) for name, size in self.unused()]
+        untrained += [(name, "frozen", size) for name, size in self.small.frozen.items()]
+        for name, why, size in untrained if self.nodes else ():
+            op = Traced(kind=why, shape=self.inputs[0], sizes=(size,), view=True, untrained=True)
+            yield Layer(f"{name} ({why})", op, (INPUT,), self.inputs[:1], self.inputs[0], size)
 
     def _stray(self, name: str) -> Layer:
         return Layer(name, Unknown(name=name), (INPUT,), self.inputs[:1], self.inputs[0], 0)
@@ -149,6 +148,8 @@ class Assembly:
 
     def _node(self, small: Call, large: Call) -> _Node:
         name = self._name(small)
+        if any(meet(a.shape, b.shape) for a, b in zip(small.outputs, large.outputs, strict=True)):
+            self.meeting = [f"what samples have to do with each other is counted as in a batch of {MEETING}"]
         drafts = self._drafts(small, large, name)
         sources, inputs = self._sources(small, large)
         output = sample_shape(small.outputs[0].shape, large.outputs[0].shape) if small.outputs else inputs[0]

@@ -60,7 +60,7 @@ class Recording:
     ----------
     saved : storage -> (kind, elements) of what the backward pass reads.
     inputs : storages of the network's inputs. parameters : storage -> elements, of trained tensors.
-    names : storage -> name, of trained tensors.
+    names : storage -> name, of trained tensors. frozen : name -> elements of the others, which have no gradient.
     selected : whether entries were selected by values that nobody knows.
     """
 
@@ -71,6 +71,7 @@ class Recording:
     parameters: dict[int, int] = field(default_factory=dict)
     buffers: set[int] = field(default_factory=set)
     names: dict[int, str] = field(default_factory=dict)
+    frozen: dict[str, int] = field(default_factory=dict)
     selected: bool = False
 
 
@@ -96,6 +97,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             if weight.requires_grad:
                 self.recording.parameters[key] = weight.numel()
                 self.recording.names[key] = name
+            else:
+                self.recording.frozen[name] = weight.numel()
         self.recording.buffers = {self._storage(buffer) for buffer in buffers}
         self.recording.inputs = [self._see(tensor) for tensor in inputs]
 

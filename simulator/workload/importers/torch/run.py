@@ -198,6 +198,8 @@ class Accelerated(TorchFunctionMode):  # type: ignore[misc]
         super().__init__()
         self.replaced: dict[Any, Callable[..., Any]] = {functional.dropout: _dropout, torch.dropout: _dropout}
         self.replaced |= {make: _keeping(make) for make in (torch.tensor, torch.as_tensor)}
+        self.replaced |= {call: _at(call) for call in (torch.Tensor.__getitem__, torch.Tensor.__setitem__)}
+        self.replaced[torch.Tensor.__format__] = _formatted
         if attention:
             self.replaced[functional.scaled_dot_product_attention] = _attention
 
@@ -215,6 +217,23 @@ def _keeping(make: Callable[..., Any]) -> Callable[..., Any]:
         return make(data, *args, device="cpu", **kwargs).to(device)
 
     return made
+
+
+def _at(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Indexing by lists, whose numbers PyTorch too forgets on a device without data: by tensors of them."""
+
+    def indexed(tensor: Any, index: Any, *value: Any) -> Any:
+        places = index if isinstance(index, tuple) else (index,)
+        if not any(isinstance(place, list) for place in places):
+            return call(tensor, index, *value)
+        return call(tensor, tuple(torch.tensor(p) if isinstance(p, list) else p for p in places), *value)
+
+    return indexed
+
+
+def _formatted(tensor: Any, how: str) -> str:
+    """A number in a text, such as the name of an expert, as its value."""
+    return format(tensor.item() if tensor.dim() == 0 else repr(tensor), how)
 
 
 def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False, *, train: bool = True) -> Any:  # noqa: ARG001
