@@ -9,9 +9,9 @@ the rows that it can touch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from multiprocessing import Pool
 from typing import Protocol
@@ -19,14 +19,12 @@ from typing import Protocol
 import numpy as np
 
 from simulator.calibration.kernels import MeasuredKernels
-from simulator.calibration.measurements import Measurement, device_of, options_of, workload_of
+from simulator.calibration.measurements import device_of
+from simulator.calibration.rows import Row
 from simulator.device.device import Device, with_families
 from simulator.device.framework import load_framework, with_files
-from simulator.errors import SimulatorError
-from simulator.op.kernel import Phase
-from simulator.op.kernels import FloatArray, Kernels
-from simulator.pipeline import kernels_of
-from simulator.precision import Precision, get_precision
+from simulator.op.kernels import FloatArray
+from simulator.precision import get_precision
 from simulator.roofline.times import busy_seconds, kernel_times
 
 SCALE = 0.15
@@ -63,59 +61,14 @@ class Parameter:
     most: float = np.inf
 
 
-@dataclass(frozen=True)
-class Row:
-    """A measured network, lowered, with the launches whose time was measured."""
-
-    measured: Measurement
-    kernels: Kernels
-    precision: Precision
-    device: Device
-    chosen: FloatArray
-
-
 Values = dict[tuple[str, str], float]
-
-
-def rows_of(measurements: Iterable[Measurement]) -> list[Row]:
-    """The rows that can be predicted, repeated measurements as their median."""
-    rows = []
-    for measured in _medians(measurements):
-        try:
-            workload, options = workload_of(measured), options_of(measured)
-            kernels = kernels_of(workload, options)
-            device = device_of(measured.device)
-        except SimulatorError:
-            continue
-        rows.append(Row(measured, kernels, get_precision(measured.precision), device, _chosen(measured, kernels)))
-    return rows
-
-
-def _medians(measurements: Iterable[Measurement]) -> list[Measurement]:
-    same: dict[Measurement, list[Measurement]] = {}
-    for measured in measurements:
-        if measured.devices == 1:
-            same.setdefault(replace(measured, id="", step_s=1.0), []).append(measured)
-    ordered = [sorted(group, key=lambda m: m.step_s) for group in same.values()]
-    return [group[len(group) // 2] for group in ordered]
-
-
-def _chosen(measured: Measurement, kernels: Kernels) -> FloatArray:
-    phase = kernels.phase
-    if measured.task == "forward":
-        chosen = phase == Phase.FORWARD
-    elif measured.task == "backward":
-        chosen = (phase == Phase.INPUT_GRADIENT) | (phase == Phase.WEIGHT_GRADIENT)
-    else:
-        chosen = phase != Phase.UPDATE if not measured.optimizer else np.full(len(phase), True)
-    return np.asarray(chosen, dtype=float)
 
 
 def predict_rows(rows: Sequence[Row], values: Values) -> FloatArray:
     """Predicted time of each row, shape (rows,). [s]"""
-    together: dict[tuple[int, str, str, str], list[int]] = {}
+    together: dict[tuple[int, Device, str, str], list[int]] = {}
     for number, row in enumerate(rows):
-        key = (id(row.kernels), row.device.name, row.precision.name, row.measured.framework)
+        key = (id(row.kernels), row.device, row.precision.name, row.measured.framework)
         together.setdefault(key, []).append(number)
     device = lru_cache(maxsize=None)(lambda given: with_families(given, values))
     framework = lru_cache(maxsize=None)(lambda name: with_files(load_framework(name), values))
@@ -127,7 +80,7 @@ def predict_rows(rows: Sequence[Row], values: Values) -> FloatArray:
         times = kernel_times(first.kernels, device(first.device), batches, first.precision, framework=software)
         chosen = np.array([rows[number].chosen for number in numbers])
         seconds[numbers] = (times.time_s * chosen).sum(axis=-1)
-    return seconds
+    return np.maximum(seconds, [row.least_s for row in rows])
 
 
 def predict_kernels(group: MeasuredKernels, values: Values) -> FloatArray:
@@ -200,6 +153,12 @@ class Problem:
         return result
 
     @property
+    def weights(self) -> FloatArray:
+        """Of the errors of rows and kernels in their residuals, (rows + kernels,)."""
+        kernels = sum(len(group.seconds) for group in self.kernels)
+        return np.concatenate((self._row_weights, np.full(kernels, self._kernel_weight)))
+
+    @property
     def size(self) -> int:
         """Number of residuals."""
         return len(self.rows) + sum(len(group.seconds) for group in self.kernels) + len(self.parameters)
@@ -235,7 +194,7 @@ def fit(problem: Fittable, rounds: int = 6, processes: int = 1) -> Values:
         for _ in range(rounds):
             columns = each(partial(_column, logarithms, residuals), range(len(logarithms)))
             before = residuals @ residuals
-            found = _downhill(problem, logarithms, residuals, np.stack(list(columns), axis=1), damping)
+            found = downhill(problem, logarithms, residuals, np.stack(list(columns), axis=1), damping)
             if found is None:
                 break
             logarithms, residuals, damping = found
@@ -244,7 +203,7 @@ def fit(problem: Fittable, rounds: int = 6, processes: int = 1) -> Values:
     return values_at(problem.parameters, logarithms)
 
 
-def _downhill(
+def downhill(
     problem: Fittable, logarithms: FloatArray, residuals: FloatArray, jacobian: FloatArray, damping: float
 ) -> tuple[FloatArray, FloatArray, float] | None:
     """The next logarithms, their residuals and damping; None where no step lowers the sum of squares."""

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from simulator.calibration.fit import Problem, Row, fit, predict_rows
+from simulator.calibration.fit import Problem, fit, predict_rows
 from simulator.calibration.measurements import Measurement
 from simulator.calibration.profiles import problem
+from simulator.calibration.rows import Row
 from simulator.calibration.samples import FOLDS, GROUPS, HELD_OUT
 from simulator.calibration.validation import Case
 

@@ -18,8 +18,8 @@ from simulator.workload.reading import load_workload
 from simulator.workload.workload import Workload
 
 COLUMNS = ("workload", "device", "task", "precision", "batch", "devices", "step_s")
-"""Columns that a table must have; `optimizer`, `framework`, `year` of its release, `layout`, `host`, `input_size`,
-`system`, `id`, `source` are optional, and any other can be grouped by. `batch` is of each device."""
+"""Columns that a table must have; `optimizer`, `framework`, `year` of its release, `layout`, `host`, `loader`,
+`input_size`, `system`, `id`, `source` are optional, and any other can be grouped by. `batch` is of each device."""
 
 TASKS = ("train", "infer", "forward", "backward")
 LAYOUTS = {"channels first": "channels first", "nchw": "channels first", "channels last": "channels last"}
@@ -37,7 +37,7 @@ class Measurement:
     Attributes
     ----------
     framework : that of the row's year and layout.
-    layout, host, year : as the row gives them; "" where it does not.
+    layout, host, loader, year : as the row gives them; "" where it does not.
     other : the row's further columns, by name.
     """
 
@@ -56,6 +56,7 @@ class Measurement:
     system: str = ""
     layout: str = ""
     host: str = ""
+    loader: str = ""
     year: str = field(default="", compare=False)
     other: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -115,6 +116,7 @@ def _measurement(row: Mapping[str, str | None], number: int, where: str) -> Meas
         system=text("system"),
         layout=_layout(text("layout"), where),
         host=text("host"),
+        loader=text("loader"),
         year=year.partition(".")[0],
         other=dict(_further(row)),
     )

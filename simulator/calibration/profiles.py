@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from simulator import catalog
-from simulator.calibration.fit import Parameter, Problem, Values, fit, rows_of
+from simulator.calibration.fit import Parameter, Problem, Values, fit
 from simulator.calibration.kernels import read_kernels
 from simulator.calibration.measurements import read_measurements
+from simulator.calibration.rows import rows_of
 from simulator.causes.registry import fitted_families, starts_of
 from simulator.device.framework import load_framework
 from simulator.errors import InputError

@@ -12,9 +12,10 @@ from simulator.calibration.measurements import Measurement, device_of, layout_of
 from simulator.device.device import Device
 from simulator.device.system import Cluster, cluster_of_system, load_system, usual_cluster
 from simulator.errors import SimulatorError, UnknownNameError, UnsupportedError
-from simulator.execution.certainty import family_of
+from simulator.execution.certainty import Interval, family_of
+from simulator.execution.input import Feeding
 from simulator.op.kernels import FloatArray
-from simulator.pipeline import Simulation, simulate
+from simulator.pipeline import Simulation, fed, simulate
 from simulator.roofline.times import Bound
 
 
@@ -62,7 +63,8 @@ def predict(measured: Measurement) -> Case:
         device = device_of(measured.device)
         joined = _cluster_of(measured, device) if measured.devices > 1 else None
         simulation = simulate(workload_of(measured), device, options_of(measured), joined)
-        return _case(measured, simulation)
+        given = fed(simulation, Feeding(measured.loader)) if measured.loader else simulation
+        return _case(measured, given, simulation.interval)
     except SimulatorError as error:
         return Case(measured, reason=str(error))
 
@@ -75,8 +77,9 @@ def _cluster_of(measured: Measurement, device: Device) -> Cluster:
     return cluster_of_system(measured.system, nodes, measured.devices)
 
 
-def _case(measured: Measurement, simulation: Simulation) -> Case:
-    step, interval = simulation.step, simulation.interval
+def _case(measured: Measurement, simulation: Simulation, interval: Interval | None) -> Case:
+    """The row beside its prediction; an input that binds is as sure as the device's time."""
+    step = simulation.step
     seconds = {
         "train": step.time_s - (0.0 if measured.optimizer else step.update_s),
         "infer": step.time_s,

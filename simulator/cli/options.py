@@ -154,7 +154,10 @@ BILL = ("price", "pue", "carbon", "mtbf", "checkpoint", "checkpoint_every", "res
 
 _INPUT_OPTIONS = [
     click.option(
-        "--loader", type=LOADER, metavar="NAME", help="How samples come: pillow, pillow-simd, dali, ffcv, none."
+        "--loader",
+        type=LOADER,
+        metavar="NAME",
+        help="How samples come: pillow, pillow-simd, dali, ffcv ...",
     ),
     click.option("--workers", type=click.IntRange(1), metavar="N", help="Cores that prepare samples, of each device."),
     click.option("--worker-rate", type=float, metavar="1/S", help="Samples a second of a worker, as you measured it."),

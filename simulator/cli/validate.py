@@ -31,10 +31,11 @@ def command(
 ) -> None:
     """Predict each measured step of a CSV table and print the errors by task, precision, device and workload.
 
-    Columns: workload, device, task (train, infer, forward, backward), precision, batch, devices, step_s; if you like,
-    optimizer (false: the time leaves the update out), framework and the year of its release, layout (channels first or
-    last), input_size (224x224, or a sequence length), system (what joins several devices), source, id. Any other column
-    can be grouped by, as can family (of the device), host, layout, bound and grade; batch is of each device.
+    Columns: workload, device, task (train, infer, forward, backward), precision, batch, devices, step_s; if you
+    like, optimizer (false: the time leaves the update out), framework and the year of its release, layout (channels
+    first or last), host, loader, input_size (224x224, or a sequence length), system (what joins several devices),
+    source, id. Any other column can be grouped by, as can family (of the device), host, layout, bound and grade;
+    batch is of each device.
 
     A table of collectives (op, link, devices, nodes, size_bytes, time_s) is predicted too, by link and operation.
 

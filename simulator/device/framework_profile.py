@@ -42,6 +42,10 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
     poor_groups: Annotated[
         tuple[str, ...], Meta(description="families for whose grouped convolutions its library has poor kernels alone")
     ] = ()
+    launched_groups: Annotated[
+        tuple[str, ...],
+        Meta(description="families for which its library issues a grouped convolution group by group"),
+    ] = ()
     tf32_groups: Annotated[bool, Meta(description="has tensor-core kernels for groups at tf32")] = True
     folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
     fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -24,6 +25,9 @@ class LoaderProfile(Strict, frozen=True, kw_only=True):
     decode: Annotated[Time | None, Meta(description="one JPEG image of 110 kB, on one core")] = None
     augment: Annotated[Time | None, Meta(description="crop to 224 x 224, flip and what follows, on one core")] = None
     element_bytes: Annotated[int, Meta(gt=0, description="of each value of an image as it is copied")]
+    copy: Annotated[
+        str | None, Meta(description="rate at which it hands batches to the device, where that is below the link's")
+    ] = None
     records: Annotated[bool, Meta(description="samples lie in few files, not in one each")] = False
     aliases: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
@@ -31,13 +35,17 @@ class LoaderProfile(Strict, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Loader:
-    """How samples become a batch. Times are of one core and one image of the reference's size. [s]"""
+    """How samples become a batch. Times are of one core and one image of the reference's size. [s]
+
+    copy_byte_per_s : at which batches are handed over at most. [byte/s]
+    """
 
     name: str
     decode_s: float | None
     augment_s: float
     element_bytes: int
     records: bool
+    copy_byte_per_s: float = inf
 
 
 @lru_cache
@@ -53,4 +61,5 @@ def load_loader(name: str) -> Loader:
     profile: LoaderProfile = catalog.convert(catalog.read_yaml(path), LoaderProfile, str(path))
     decode_s = parse(profile.decode, "s", f"{path}: decode") if profile.decode else None
     augment_s = parse(profile.augment, "s", f"{path}: augment") if profile.augment else 0.0
-    return Loader(profile.name, decode_s, augment_s, profile.element_bytes, profile.records)
+    copy = parse(profile.copy, "byte/s", f"{path}: copy") if profile.copy else inf
+    return Loader(profile.name, decode_s, augment_s, profile.element_bytes, profile.records, copy)

@@ -7,7 +7,7 @@ the four:
 
     reading   = samples of all devices of a machine x misses x (bytes / bandwidth + time lost before a file)
     preparing = samples x (decoding + augmenting) / workers
-    copying   = samples x bytes of the arrays / rate of the host's link
+    copying   = samples x bytes of the arrays / rate of the host's link, or of the loader where that is lower
 
 Worked: 256 images of 110 kB on 8 workers of Pillow, 3.44 ms each: 256 x 3.44 ms / 8 = 110 ms. Their fp32 arrays of
 3 x 224 x 224 values, 602 kB, over PCIe 3 at 0.83 x 15.75 GB/s: 11.8 ms.
@@ -148,7 +148,7 @@ def input_of(
         workers=feeding.workers,
         read_s=read_s,
         prepare_s=batch * one_s / (feeding.workers or 1),
-        copy_s=batch * copied_bytes(workload, loader) / _link_rate(device) if device.kind != "cpu" else 0.0,
+        copy_s=batch * copied_bytes(workload, loader) / _copy_rate(device, loader) if device.kind != "cpu" else 0.0,
         cached=cached,
         device_s=device_s,
         enough_workers=ceil(batch * one_s / device_s) if one_s else None,
@@ -201,11 +201,12 @@ def _cached(feeding: Feeding, dataset: Dataset, machines: int, sample_bytes: flo
     return hit_rate(share)
 
 
-def _link_rate(device: Device) -> float:
-    """Bytes a second from the host to a device. [byte/s]"""
+def _copy_rate(device: Device, loader: Loader) -> float:
+    """Bytes a second from the host to a device: the link's, or the loader's where that is lower. [byte/s]"""
     links = device.profile.links
     if links is None or links.host is None:
         raise UnsupportedError(
             f"{device.name}: its profile lists no link to the host; a device file with links.host does"
         )
-    return HOST_COPY * parse(links.host.bandwidth, "byte/s", f"{device.name}: links.host.bandwidth")
+    link = HOST_COPY * parse(links.host.bandwidth, "byte/s", f"{device.name}: links.host.bandwidth")
+    return min(link, loader.copy_byte_per_s)

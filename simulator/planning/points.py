@@ -153,11 +153,12 @@ def _by_bound(
 ) -> FloatArray:
     """Time of each point's step by bound and number of devices, (points, bounds, numbers of devices). [s]"""
     kernels, options, (busy_s, computes) = points.kernels, points.options, launches
+    precision = get_precision(options.precision)
     waiting_s = np.zeros(len(batch))
     time_s = busy_s
     if options.fidelity == Fidelity.CALIBRATED:
         device = points.devices.at(variants)
-        overhead_s = overhead_seconds(kernels, device, batch, busy_s, load_framework(options.framework))
+        overhead_s = overhead_seconds(kernels, device, batch, precision, busy_s, load_framework(options.framework))
         time_s = busy_s + overhead_s
         waits = np.where(overhead_s > busy_s, time_s, 0.0)
         waiting_s, computes = waits.sum(axis=-1), computes * (waits == 0.0)

@@ -13,16 +13,15 @@ import pytest
 from simulator.calibration.fit import (
     Parameter,
     Problem,
-    Row,
     Values,
     fit,
     predict_kernels,
     predict_rows,
     robust,
-    rows_of,
 )
 from simulator.calibration.kernels import MeasuredKernels, read_kernels
 from simulator.calibration.measurements import Measurement
+from simulator.calibration.rows import Row, rows_of
 from simulator.calibration.validation import predict
 from simulator.device.device import load_device, with_families
 from simulator.device.framework import load_framework, with_files

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from simulator.calibration import held_out as module
-from simulator.calibration.fit import Parameter, Problem, rows_of
+from simulator.calibration.fit import Parameter, Problem
 from simulator.calibration.held_out import held_out
 from simulator.calibration.measurements import Measurement
+from simulator.calibration.rows import rows_of
 
 PLAIN = Measurement("x", "lenet5", "v100-pcie-16gb", "train", "fp32", 64, 1, 1.0, True, "pytorch", "")
 ELEMENTWISE = Parameter("families/gpu", "kernel.elementwise", 1.0, 1.0)

@@ -39,6 +39,12 @@ def test_stages_by_hand() -> None:
     assert found.enough_workers == 18
 
 
+def test_a_loader_may_hand_over_slower_than_the_link() -> None:
+    found = input_of(RESNET, V100, Feeding("tf-arrays"), (256, 0.05))
+    assert found.copy_s == pytest.approx(256 * 602112 / 2e9)
+    assert found.exposed_s == pytest.approx(found.copy_s - 0.05)
+
+
 def test_records_lose_no_time_before_a_file() -> None:
     # 64 x 110 kB / 200 MB/s = 35.2 ms; bytes are copied, a quarter of pillow's values.
     found = input_of(RESNET, V100, Feeding("ffcv", 8, storage="hdd"), (64, 1.0))

@@ -19,18 +19,18 @@ from simulator.op.base import Op, Shape, Site
 from simulator.op.convolution import Convolution
 from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Gemm, Kernel, OpClass, Phase, Role, each, once
-from simulator.op.kernels import Columns, pack
+from simulator.op.kernels import Columns, Kernels, pack
 from simulator.op.linear import Linear
 from simulator.op.pooling import AveragePool
 from simulator.op.views import is_depthwise
 from simulator.pipeline import Options, simulate, step_seconds
-from simulator.precision import get_precision
+from simulator.precision import Precision, get_precision
 from simulator.roofline.calibrated import calibrated_seconds, class_efficiency
 from simulator.roofline.gemm import LARGEST_TILE, LEAST_DEPTH, MatrixRates, Tiling, gemm_seconds
 from simulator.roofline.products import ODD_GROUPS, POOR_GROUPS, convolution_efficiency
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity
-from simulator.roofline.times import kernel_times
+from simulator.roofline.times import group_launches, kernel_times
 from simulator.roofline.traffic import TrafficModel, traffic_bytes
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
@@ -789,3 +789,22 @@ def test_narrow_products_sustain_their_own_share(precision: str, rate: float) ->
     )
     compute_s, _ = seconds(columns_of(Linear(out=4096), (4096, 4096)), on, precision)
     assert compute_s == pytest.approx(2 * 4096**3 / (8e12 * rate), rel=0.02)
+
+
+def test_a_library_without_kernels_for_groups_issues_them_one_by_one() -> None:
+    # One convolution of 8 groups of 4 channels: 7 further launches of 2 us by a server's host.
+    board = replace(device(), launch_s=2e-6)
+    apart = replace(software(0.0), mixed=ExecutionPath(launched_groups=("volta",)))
+    columns = columns_of(convolution(groups=8, channels=32), (32, 32, 32))
+    grouped = Kernels(columns, np.zeros(1, dtype=int), np.zeros(1, dtype=int), np.ones(1, dtype=bool))
+
+    def waits_s(on: Device, precision: Precision, framework: Framework) -> float:
+        return float(kernel_times(grouped, on, 1.0, precision, framework=framework).overhead_s.sum())
+
+    assert waits_s(board, AMP, apart) - waits_s(board, AMP, software(0.0)) == pytest.approx(7 * 2e-6)
+    assert waits_s(board, FP32, apart) == waits_s(board, FP32, software(0.0))
+    turing = replace(board, profile=msgspec.structs.replace(board.profile, family="turing"))
+    assert waits_s(turing, AMP, apart) == waits_s(turing, AMP, software(0.0))
+    # Groups of one channel have kernels of their own.
+    depthwise = columns_of(convolution(groups=8, channels=8), (8, 32, 32))
+    assert group_launches(msgspec.structs.replace(grouped, distinct=depthwise)).tolist() == [0.0]
