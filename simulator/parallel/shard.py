@@ -24,6 +24,7 @@ from simulator.op.combine import Add
 from simulator.op.experts import Experts
 from simulator.op.key_selection import KeySelection
 from simulator.op.linear import Linear
+from simulator.op.mixer import Mixer
 from simulator.op.sequence import Embedding
 from simulator.op.transfer import Transfer
 from simulator.parallel import tensor
@@ -66,16 +67,17 @@ def shard_by(workload: Workload, plan: Plan) -> Workload:
 
 def check_degrees(workload: Workload, ways: int, context: int, expert: int) -> None:
     """Refuse degrees that do not divide what they share out, with the nearest that do."""
-    attentions = [layer for layer in workload.layers if isinstance(layer.op, Attention)]
-    if ways * context > 1 and not attentions:
+    sharing = [(layer.name, tensor.heads_of(layer.op)) for layer in workload.layers if tensor.heads_of(layer.op)]
+    if ways * context > 1 and not sharing:
         raise UnsupportedError(f"{workload.name} has no attention whose heads tp or cp could share out; use dp or pp")
     if context > 1 and any(isinstance(layer.op, KeySelection) for layer in workload.layers):
         raise UnsupportedError(f"{workload.name} chooses its keys over all positions; cp does not share those out")
-    for layer in attentions:
-        heads = layer.op.heads  # type: ignore[attr-defined]
+    if context > 1 and any(isinstance(layer.op, Mixer) for layer in workload.layers):
+        raise UnsupportedError(f"{workload.name} carries states along its positions; cp has no rule for those, use tp")
+    for name, heads in sharing:
         if heads % (ways * context):
             fit = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
-            raise InputError(f"{layer.name}: {heads} heads do not divide over tp x cp = {ways * context}; {fit} would")
+            raise InputError(f"{name}: {heads} heads do not divide over tp x cp = {ways * context}; {fit} would")
     counts = {layer.op.count for layer in workload.layers if isinstance(layer.op, Experts)}
     if expert > 1 and not counts:
         raise UnsupportedError(f"{workload.name} has no experts for ep={expert} to share out")

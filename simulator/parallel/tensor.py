@@ -22,6 +22,7 @@ from simulator.op.elementwise import JoinHeads, Multiply, Rotary
 from simulator.op.experts import Experts
 from simulator.op.layer_norm import LayerNorm, RmsNorm
 from simulator.op.linear import Linear
+from simulator.op.mixer import Mixer
 from simulator.op.rearrange import View
 from simulator.workload.fusion import readers_of
 from simulator.workload.workload import Layer, Network
@@ -85,12 +86,20 @@ def last_product(layers: Sequence[Layer]) -> int:
 
 def _check_heads(layers: Sequence[Layer], ways: int) -> None:
     for layer in layers:
-        if isinstance(layer.op, Attention) and layer.op.heads % ways:
-            fit = [degree for degree in range(1, layer.op.heads + 1) if layer.op.heads % degree == 0]
+        heads = heads_of(layer.op)
+        if heads and heads % ways:
+            fit = [degree for degree in range(1, heads + 1) if heads % degree == 0]
             raise InputError(
-                f"{layer.name}: {layer.op.heads} heads do not divide over {ways} devices; "
+                f"{layer.name}: {heads} heads do not divide over {ways} devices; "
                 f"degrees that do: {', '.join(map(str, fit))}"
             )
+
+
+def heads_of(op: Op) -> int:
+    """Heads that devices share out; 0 of an operation without any."""
+    if isinstance(op, Mixer):
+        return op.ways
+    return op.heads if isinstance(op, Attention) else 0
 
 
 JOINED = -1
@@ -105,7 +114,7 @@ def fed(layers: Sequence[Layer], readers: Sequence[Sequence[int]], position: int
     for reader in readers[position]:
         layer = layers[reader]
         first = layer.sources.index(position) if len(layer.sources) > 1 else JOINED
-        if isinstance(layer.op, Attention) or (isinstance(layer.op, Linear) and passed):
+        if isinstance(layer.op, (Attention, Mixer)) or (isinstance(layer.op, Linear) and passed):
             return layer.op, first
         through = isinstance(layer.op, (Activation, Multiply))
         if through or _keeps(layer.op, first):
@@ -147,6 +156,8 @@ def share(layer: Layer, net: Network, ways: int, columns: Fed | None) -> Op:
         return op if columns is None else msgspec.structs.replace(op, out=_part(op.out, columns, ways))
     if isinstance(op, Attention):
         return msgspec.structs.replace(op, heads=op.heads // ways, kv_heads=_kv_part(op, ways))
+    if isinstance(op, Mixer):
+        return op.shared_out(ways)
     if isinstance(op, JoinHeads):
         return msgspec.structs.replace(op, heads=op.heads // ways)
     if isinstance(op, Rotary) and op.rotated is not None:
@@ -169,6 +180,8 @@ def _kv_part(op: Attention, ways: int) -> int:
 def _part(out: int, feeds: Fed, ways: int) -> int:
     """Columns of one device; the vocabulary is padded to whole shares."""
     attention, place = feeds or (None, 0)
+    if isinstance(attention, Mixer):
+        return attention.shared_out(ways).columns(place)
     if not isinstance(attention, Attention):
         return -(-out // ways)
     shared = attention.kv_heads or attention.heads

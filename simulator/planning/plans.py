@@ -9,11 +9,11 @@ from math import gcd
 from simulator.device.device import Device
 from simulator.device.system import Cluster
 from simulator.errors import InputError
-from simulator.op.attention import Attention
 from simulator.op.experts import Experts
 from simulator.parallel.plan import RECOMPUTE, Plan
 from simulator.parallel.stages import blocks
 from simulator.parallel.step import PARTS
+from simulator.parallel.tensor import heads_of
 from simulator.pipeline import Options
 from simulator.planned import Planned, Shares
 from simulator.workload.workload import Workload
@@ -120,8 +120,8 @@ def _divisors(number: int) -> list[int]:
 
 
 def _heads(workload: Workload) -> int:
-    """What tensor-parallel degrees must divide; one where no attention has heads to share out."""
-    heads = [layer.op.heads for layer in workload.layers if isinstance(layer.op, Attention)]
+    """What tensor-parallel degrees must divide; one where no layer has heads to share out."""
+    heads = [heads for layer in workload.layers if (heads := heads_of(layer.op))]
     return gcd(*heads) if heads else 1
 
 

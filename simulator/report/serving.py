@@ -7,6 +7,7 @@ from typing import Any
 
 from simulator.report.listing import Row, print_table
 from simulator.serving.answer import Point, Serving
+from simulator.serving.cache import Capacity
 from simulator.serving.step import StepTimes
 from simulator.serving.traffic import QueueAnswer, percentiles
 from simulator.units import binary_bytes, duration
@@ -70,9 +71,18 @@ def _cache_line(answer: Serving) -> str:
     room, length = answer.capacity, answer.service.request.total
     return (
         f"each device: weights {binary_bytes(room.weights_bytes)}, cache {binary_bytes(room.cache_bytes)} of "
-        f"{binary_bytes(answer.deployment.device.memory.capacity_bytes)}; the cache holds {room.tokens:,} tokens, "
-        f"{room.requests(length):.2f} requests of {length:,}"
+        f"{binary_bytes(answer.deployment.device.memory.capacity_bytes)}; the cache holds {_held(room, length)}"
     )
+
+
+def _held(room: Capacity, length: int) -> str:
+    """Tokens and requests of that length; states, where layers keep those."""
+    requests = f"{room.requests(length):,.2f} requests of"
+    if not room.token_bytes:
+        return f"{requests} any length, each a state of {binary_bytes(room.state_bytes)}"
+    if room.state_bytes:
+        return f"{requests} {length:,} tokens, each with a state of {binary_bytes(room.state_bytes)}"
+    return f"{room.tokens:,} tokens, {room.requests(length):.2f} requests of {length:,}"
 
 
 def _bound_line(answer: Serving) -> str:
@@ -129,6 +139,7 @@ def serving_summary(answer: Serving, queue: QueueAnswer | None = None) -> dict[s
             "reserve_bytes": room.reserve_bytes,
             "cache_bytes": room.cache_bytes,
             "token_bytes": room.token_bytes,
+            "state_bytes": room.state_bytes,
             "tokens": room.tokens,
             "requests": room.requests(service.request.total),
         },

@@ -108,9 +108,10 @@ def serve(workload: Workload, device: Device, service: Service | None = None) ->
     room = capacity(deployment)
     most = most_requests(deployment, room, asked.request)
     if most < 1:
+        longest = int(room.tokens - room.state_bytes // max(room.token_bytes, 1.0))
         raise InputError(
-            f"a request of {asked.request.total} tokens needs more than the cache's {room.tokens} tokens; "
-            f"ask for at most {room.tokens}, or more --devices"
+            f"a request of {asked.request.total} tokens needs more than the cache's {longest} tokens; "
+            f"ask for at most {longest}, or more --devices"
         )
     numbers = asked.concurrency or _powers(most)
     loops = zip(numbers, steady_at(deployment, numbers, asked.request), strict=True)

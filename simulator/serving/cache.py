@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from simulator.errors import OutOfMemoryError
 from simulator.serving.network import Attending
+from simulator.serving.states import state_bytes
 from simulator.serving.step import Deployment
 from simulator.units import binary_bytes
 
@@ -18,7 +20,8 @@ class Capacity:
     ----------
     weights_bytes, activations_bytes, reserve_bytes, cache_bytes : of each device.
     token_bytes : of a token on a device, where all layers keep all tokens.
-    tokens : that the cache holds, in whole blocks.
+    state_bytes : of a request on a device, in layers that keep a state of fixed size.
+    tokens : that the cache holds, in whole blocks; 0 where no layer keeps tokens.
     """
 
     weights_bytes: float
@@ -26,12 +29,25 @@ class Capacity:
     reserve_bytes: float
     cache_bytes: float
     token_bytes: float
+    state_bytes: float
     tokens: int
     block: int
 
     def requests(self, length: int) -> float:
-        """Requests of so many tokens, as engines' logs print it: tokens of the cache over tokens of a request."""
+        """Requests of so many tokens, as engines' logs print it: tokens of the cache over tokens of a request.
+
+        Where layers keep states, the cache over what a request's tokens and state take.
+        """
+        if self.state_bytes:
+            return self.cache_bytes / (self.state_bytes + self.token_bytes * length)
         return self.tokens / max(length, 1)
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Blocks of the cache, and those that a request's states take; where no layer keeps tokens, states alone."""
+        if not self.token_bytes:
+            return int(self.cache_bytes // self.state_bytes), 1
+        return self.tokens // self.block, ceil(self.state_bytes / (self.token_bytes * self.block))
 
 
 def token_bytes(deployment: Deployment) -> float:
@@ -43,7 +59,7 @@ def token_bytes(deployment: Deployment) -> float:
 def request_bytes(deployment: Deployment, length: float) -> float:
     """Bytes of a request's cache on one device: sliding windows keep no more than their span. [byte]"""
     kept = sum(attending.cached * _kept(attending, length) for attending in deployment.generator.attention)
-    return kept * deployment.cache_bytes / deployment.stages
+    return (kept * deployment.cache_bytes + state_bytes(deployment.generator, deployment.form)) / deployment.stages
 
 
 def _kept(attending: Attending, length: float) -> float:
@@ -68,10 +84,11 @@ def capacity(deployment: Deployment) -> Capacity:
     taken = weights + activations + engine.reserve_bytes
     left = (whole - taken) * rules.fraction if rules.of_free else whole * rules.fraction - taken
     token, block = token_bytes(deployment), engine.scheduler.block
-    blocks = int(left // (token * block)) if left > 0 else 0
-    if blocks < 1:
+    state = state_bytes(deployment.generator, deployment.form) / deployment.stages
+    if left < token * block + state:
         raise OutOfMemoryError(_too_large(deployment, weights, taken))
-    return Capacity(weights, activations, engine.reserve_bytes, left, token, blocks * block, block)
+    blocks = int(left // (token * block)) if token else 0
+    return Capacity(weights, activations, engine.reserve_bytes, left, token, state, blocks * block, block)
 
 
 def _too_large(deployment: Deployment, weights: float, taken: float) -> str:

@@ -12,6 +12,7 @@ from simulator.op.base import elements
 from simulator.op.elementwise import JoinHeads
 from simulator.op.experts import Experts
 from simulator.op.key_selection import KeySelection
+from simulator.op.mixer import Mixer
 from simulator.op.sequence import PositionEmbedding
 from simulator.parallel.tensor import cut, last_product
 from simulator.workload.workload import Layer, Network, Workload
@@ -51,6 +52,7 @@ class Generator:
     ----------
     layers : all layers, at one position; attention, experts and the head are among them and cost by rules of their own.
     attention : of each layer that has it, in order; the choice of keys by small heads stands as one of its own.
+    mixing : layers that keep a state of fixed size of each request instead.
     experts : positions of layers of experts.
     head : position of the projection to the vocabulary, which only a request's last token passes.
     features : hidden size, of what devices sum and stages hand on.
@@ -62,6 +64,7 @@ class Generator:
     name: str
     layers: tuple[Layer, ...]
     attention: tuple[Attending, ...]
+    mixing: tuple[Mixer, ...]
     experts: tuple[int, ...]
     head: int
     features: int
@@ -82,7 +85,7 @@ def generator_of(workload: Workload, ways: int = 1) -> Generator:
     Raises
     ------
     UnsupportedError
-        For a network without causal attention, with layers of no cost rule, or whose layers are not made for sequences.
+        For a network without causal attention or states, with layers of no cost rule, or not made for sequences.
     InputError
         If the degree does not divide the heads.
     """
@@ -90,7 +93,8 @@ def generator_of(workload: Workload, ways: int = 1) -> Generator:
     if workload.unknown:
         raise UnsupportedError(f"{workload.name}: {workload.unknown[0]} has no cost rule, so it cannot be served")
     attending = [layer for layer in whole if isinstance(layer.op, Attention)]
-    if not attending or not all(isinstance(layer.op, Attention) and layer.op.causal for layer in attending):
+    mixes = any(isinstance(layer.op, Mixer) for layer in whole)
+    if not (attending or mixes) or not all(isinstance(at.op, Attention) and at.op.causal for at in attending):
         raise UnsupportedError(
             f"{workload.name} does not generate: it has no causal attention; use --task infer for its latency"
         )
@@ -100,6 +104,7 @@ def generator_of(workload: Workload, ways: int = 1) -> Generator:
         name=workload.name,
         layers=part.layers,
         attention=tuple(filter(None, (_attending(part.layers, layer) for layer in part.layers))),
+        mixing=tuple(layer.op for layer in part.layers if isinstance(layer.op, Mixer)),
         experts=tuple(position for position, layer in enumerate(part.layers) if isinstance(layer.op, Experts)),
         head=head,
         features=elements(part.layers[head].inputs[0]),

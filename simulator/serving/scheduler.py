@@ -22,7 +22,8 @@ class Rules:
 
     Attributes
     ----------
-    blocks, block : blocks of the cache, and tokens of each.
+    blocks, block : blocks of the cache, and tokens of each; None where tokens take no room.
+    state : blocks that each request takes beside those of its tokens.
     tokens, requests : most in a step, and at a time.
     chunked : whether prompts are read in pieces beside decoding requests; else alone and whole.
     shared : tokens at the start of all prompts that are read and kept once.
@@ -30,9 +31,10 @@ class Rules:
     """
 
     blocks: int
-    block: int
+    block: int | None
     tokens: int
     requests: int
+    state: int = 0
     chunked: bool = True
     shared: int = 0
     read: bool = True
@@ -101,13 +103,13 @@ class _State:
 class _Queue:
     def __init__(self, requests: Requests, costs: StepCosts, rules: Rules) -> None:
         self.costs, self.rules, self.state = costs, rules, _State()
-        self.growing = Growing(rules.block)
+        self.growing = Growing(rules.block or 1)
         self.requests = requests
         self.arrival: list[float] = requests.arrival_s.tolist()
         self.prompt: list[int] = requests.prompt.tolist()
         self.left: list[int] = requests.output.tolist()
         self.first, self.end = np.zeros((2, len(requests)))
-        self.blocks = rules.blocks - ceil(rules.shared / rules.block)
+        self.blocks = rules.blocks - self._blocks(rules.shared)
 
     def run(self) -> None:
         """Until all requests have ended."""
@@ -130,11 +132,20 @@ class _Queue:
             state.arrived += 1
 
     def _used(self) -> int:
-        return self.state.held + self.growing.blocks(self.state.step)
+        return self._held(self.state.step)
+
+    def _held(self, step: float) -> int:
+        """Blocks of all requests after so many steps."""
+        growing = self.growing.blocks(step) if self.rules.block else 0
+        return self.state.held + growing + self.rules.state * self.growing.number
+
+    def _blocks(self, tokens: int) -> int:
+        """Blocks that so many tokens take."""
+        return ceil(tokens / self.rules.block) if self.rules.block else 0
 
     def _need(self, index: int) -> int:
         """Blocks of a prompt and its first token, beside what all share."""
-        return ceil((max(self.prompt[index] - self.rules.shared, 0) + 1) / self.rules.block)
+        return self.rules.state + self._blocks(max(self.prompt[index] - self.rules.shared, 0) + 1)
 
     def _take_in(self) -> None:
         state, used = self.state, self._used()
@@ -142,7 +153,8 @@ class _Queue:
             index = state.waiting[0]
             need = self._need(index)
             # The running ones keep a block each to grow into.
-            if used + need + len(state.bases) > self.blocks and (state.bases or state.reading):
+            room = len(state.bases) if self.rules.block else 0
+            if used + need + room > self.blocks and (state.bases or state.reading):
                 return
             state.waiting.popleft()
             used += need
@@ -237,13 +249,13 @@ class _Queue:
         return low
 
     def _fits(self, steps: int) -> bool:
-        return self.state.held + self.growing.blocks(self.state.step + steps * self.costs.tokens) <= self.blocks
+        return self._held(self.state.step + steps * self.costs.tokens) <= self.blocks
 
     def _make_room(self) -> None:
         """Put the last comers back until each of the others has room for the next step."""
         state = self.state
         after = state.step + self.costs.tokens
-        while len(state.bases) > 1 and state.held + self.growing.blocks(after) > self.blocks:
+        while len(state.bases) > 1 and self._held(after) > self.blocks:
             index = next(reversed(state.bases))
             self.growing.remove(state.bases.pop(index))
             made = self.left[index] - ceil(state.finish.pop(index) - state.step)
@@ -267,8 +279,11 @@ def run_queue(requests: Requests, costs: StepCosts, rules: Rules) -> Served:
     InputError
         If one of the requests is longer than the cache; it says how long one may be.
     """
-    longest, room = int((requests.prompt + requests.output).max()), (rules.blocks - 1) * rules.block
-    if longest > room:
+    longest, room = (
+        int((requests.prompt + requests.output).max()),
+        (rules.blocks - 1 - rules.state) * (rules.block or 0),
+    )
+    if rules.block and longest > room:
         raise InputError(
             f"a request of {longest} tokens is longer than the cache's {room}; drop it or take more devices"
         )

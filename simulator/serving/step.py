@@ -18,6 +18,7 @@ from simulator.serving.engine import Engine
 from simulator.serving.exchange import sum_seconds
 from simulator.serving.formats import Format
 from simulator.serving.network import Generator, generator_of
+from simulator.serving.states import reading_columns, stepping_columns
 from simulator.serving.work import (
     Launches,
     Work,
@@ -186,7 +187,15 @@ def step_times(deployment: Deployment, load: Load) -> StepTimes:
             (prefill_columns(attending, load.prompts, load.new, load.past), load.prompts > 0),
         ):
             if present.any():
-                times = _attention(deployment, columns, present)
+                times = _attention(deployment, columns, present, deployment.cache_bytes)
+                totals.add(times, np.full((1, 1), float(layers)), _gap(deployment, load), cache=True)
+    for mixer, layers in work.mixing:
+        for kernels, present in (
+            (stepping_columns(mixer, load.decoding, form), load.decoding > 0),
+            (reading_columns(mixer, load.prompts, load.new, form), load.prompts > 0),
+        ):
+            for columns in kernels if present.any() else ():
+                times = _attention(deployment, columns, present, form.activation_bytes)
                 totals.add(times, np.full((1, 1), float(layers)), _gap(deployment, load), cache=True)
     return _with_rest(deployment, load, totals)
 
@@ -283,10 +292,10 @@ def _sums(deployment: Deployment) -> float:
     return max(peak["int8_tensor"] / 2 / peak["fp16_tensor"], 1.0)
 
 
-def _attention(deployment: Deployment, columns: Columns, present: NDArray[np.bool_]) -> Priced:
-    """Attention at points where there is any, (1, points)."""
+def _attention(deployment: Deployment, columns: Columns, present: NDArray[np.bool_], width: float) -> Priced:
+    """Attention at points where there is any, (1, points), over a cache of numbers of that width. [byte]"""
     engine, device = deployment.engine, deployment.device
-    times = _times(columns, device, deployment.form.cache_precision(deployment.cache_bytes))
+    times = _times(columns, device, deployment.form.cache_precision(width))
     compute = np.where(present, times.compute_s / engine.attention, 0.0)
     memory = np.where(present, times.traffic_bytes / _stream(device, engine, engine.cache), 0.0)
     return compute[None], memory[None], (times.flops * present)[None], (times.traffic_bytes * present)[None]

@@ -13,6 +13,7 @@ from simulator.serving.cache import capacity
 from simulator.serving.costs import Speculation, StepCosts, costs_of
 from simulator.serving.exchange import link_byte_per_s
 from simulator.serving.scheduler import Rules, Served, run_queue
+from simulator.serving.states import state_bytes
 from simulator.serving.step import Deployment
 from simulator.units import parse
 
@@ -117,7 +118,8 @@ def _transfer_seconds(deployment: Deployment, requests: Requests) -> FloatArray:
     numbers = sum(attending.cached for attending in deployment.generator.attention)
     token_bytes = numbers * deployment.cache_bytes
     prompts: FloatArray = requests.prompt.astype(np.float64)
-    return prompts * (token_bytes / link_byte_per_s(deployment.device))
+    state = state_bytes(deployment.generator, deployment.form)
+    return (prompts * token_bytes + state) / link_byte_per_s(deployment.device)
 
 
 def line_of(deployment: Deployment, traffic: Traffic) -> Line:
@@ -140,9 +142,11 @@ def line_of(deployment: Deployment, traffic: Traffic) -> Line:
 
 def _rules(deployment: Deployment, traffic: Traffic) -> Rules:
     room, scheduler = capacity(deployment), deployment.engine.scheduler
+    blocks, state = room.blocks
     return Rules(
-        blocks=room.tokens // room.block,
-        block=room.block,
+        blocks=blocks,
+        block=room.block if room.token_bytes else None,
+        state=state,
         tokens=scheduler.tokens,
         requests=scheduler.requests,
         chunked=scheduler.chunked,

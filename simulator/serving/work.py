@@ -17,15 +17,13 @@ from simulator.op.kernel import Engine, Kernel, OpClass, Phase, Role, once
 from simulator.op.kernels import Columns, FloatArray, at_batch, pack
 from simulator.op.key_selection import KeySelection
 from simulator.op.linear import Linear
+from simulator.op.mixer import Mixer
 from simulator.op.sequence import Embedding
 from simulator.serving.formats import Format
 from simulator.serving.network import Attending, Generator
 from simulator.units import FLOPS_PER_MAC
 from simulator.workload.fusion import fuse_forward
 from simulator.workload.workload import Layer
-
-OWN_RULE = (Attention, Experts, KeySelection)
-"""Operations whose work does not follow the number of tokens alone."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Work:
     token : kernels whose counts are affine in the step's tokens.
     request : kernels affine in the requests whose next token is chosen.
     experts : grouped products.
-    attention : distinct attentions, and how many layers have each.
+    attention, mixing : distinct attentions and layers with a state, and how many layers have each.
     weight_bytes : on one device. [byte]
     """
 
@@ -67,6 +65,7 @@ class Work:
     request: Launches
     experts: tuple[ExpertGroup, ...]
     attention: tuple[tuple[Attending, int], ...]
+    mixing: tuple[tuple[Mixer, int], ...]
     weight_bytes: float
 
 
@@ -92,13 +91,14 @@ def work_of(generator: Generator, form: Format, *, ways: int, merges: bool, fuse
         request=_launches(kernel for kernels in lowered[head:] for kernel in kernels),
         experts=tuple(replace(group, layers=layers) for group, layers in groups.items()),
         attention=tuple(Counter(generator.attention).items()),
+        mixing=tuple(Counter(generator.mixing).items()),
         weight_bytes=weight_bytes(generator, form, ways=ways),
     )
 
 
 def _kernels(generator: Generator, position: int, form: Format) -> tuple[Kernel, ...]:
     layer = generator.layers[position]
-    if layer.op.loss or isinstance(layer.op, (Attention, KeySelection, Dropout)):
+    if layer.op.loss or isinstance(layer.op, (Attention, KeySelection, Mixer, Dropout)):
         return ()
     width = _weight_width(generator, position, form)
     kernels = layer.op.forward(layer.site(training=False))

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from simulator.errors import InputError
-from simulator.op.activation import Dropout
+from simulator.op.activation import Dropout, Sigmoid
 from simulator.op.attention import Attention
 from simulator.op.base import Op
 from simulator.op.combine import Add
@@ -41,6 +41,7 @@ class Heads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     bias, out_bias : biases of the projections to, and from, the heads; with `key_bias` false, of the keys' not.
     norm : root-mean-square normalisation of each query and key head, trained or plain, or of all as one ("whole").
     value_norm : plain normalisation of each value head.
+    gate : what attention yields is weighted by the sigmoid of one more projection.
     value_from_key : the keys' projection serves as values too.
     sinks, softcap : as in the `attention` operation.
     span : sliding window of the keys; every `full_every`-th layer sees all.
@@ -58,6 +59,7 @@ class Heads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     key_bias: bool = True
     norm: Literal["none", "trained", "plain", "whole"] = "none"
     value_norm: bool = False
+    gate: bool = False
     value_from_key: bool = False
     sinks: bool = False
     softcap: bool = False
@@ -149,6 +151,9 @@ def self_attention(net: Network, heads: Heads, style: Style, source: int, place:
         dropout=style.dropout if heads.dropout is None else heads.dropout,
     )
     mixed = net.add(op, *inputs, name=f"{prefix}.scores")
+    if heads.gate:
+        gate = net.add(Linear(out=net.shape(mixed)[1], bias=heads.bias), source, name=f"{prefix}.gate")
+        mixed = net.add(Multiply(), mixed, net.add(Sigmoid(), gate, name=f"{prefix}.sigmoid"), name=f"{prefix}.gated")
     return net.add(Linear(out=style.hidden, bias=heads.out_bias), mixed, name=f"{prefix}.output")
 
 

@@ -16,6 +16,7 @@ from simulator.workload.families.vision_tower import SeeingNetwork, Tower
 from simulator.workload.families.vision_tower import build as build_tower
 from simulator.workload.importers import Request
 from simulator.workload.importers.huggingface import experts as experts
+from simulator.workload.importers.huggingface import hybrids as hybrids
 from simulator.workload.importers.huggingface import models as models
 from simulator.workload.importers.huggingface import traced as others
 from simulator.workload.importers.huggingface import two_sided as two_sided
@@ -37,6 +38,7 @@ BATCH = 8
 TRANSLATIONS: dict[str, models.Translate] = {
     **variants.TRANSLATIONS,
     **two_sided.TRANSLATIONS,
+    **hybrids.TRANSLATIONS,
     "bert": models.bert,
     "clip": vision.clip,
     "deepseek (own)": experts.deepseek_own,

@@ -1,0 +1,47 @@
+"""Layers that keep a state of fixed size of each request: what a step of serving computes and moves for them.
+
+A decoding request reads and writes its state once, however long its context is; a prompt is scanned in chunks behind
+the state that its earlier pieces left. States are kept in the width of activations, as vLLM keeps them unless told
+otherwise (`mamba_ssm_cache_dtype` auto), whatever the format of the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from simulator.op.kernel import Engine, Role
+from simulator.op.kernels import Columns, FloatArray
+from simulator.op.mixer import Mixer, MixerKernel, MixerProduct, extent
+from simulator.serving.formats import Format
+from simulator.serving.network import Generator
+from simulator.serving.work import kernel_columns
+
+
+def state_bytes(generator: Generator, form: Format) -> float:
+    """Bytes of the states that a request has on one device, of all its layers. [byte]"""
+    return sum(mixer.state_values for mixer in generator.mixing) * form.activation_bytes
+
+
+def stepping_columns(mixer: Mixer, requests: FloatArray, form: Format) -> list[Columns]:
+    """Kernels of one position of each request, (points,) each: nothing in them follows the context."""
+    return [_columns(piece, requests, form) for piece in mixer.step()]
+
+
+def reading_columns(mixer: Mixer, prompts: FloatArray, new: FloatArray, form: Format) -> list[Columns]:
+    """Kernels of `new` positions of each prompt, (points,) each."""
+    run = extent(np.maximum(new, 1.0), mixer.chunk)
+    return [_columns(piece, prompts, form) for piece in mixer.pieces(run, training=False)]
+
+
+def _columns(piece: MixerKernel, requests: FloatArray, form: Format) -> Columns:
+    """A kernel for so many requests together, its parameters read once."""
+    read = {role: requests * count for role, count in piece.read.items()}
+    written = {role: requests * count for role, count in piece.write.items()}
+    read[Role.WEIGHT] = np.full_like(requests, piece.weights * form.small_bytes)
+    view = piece.product or MixerProduct(0, 0.0, 0.0, 0.0)
+    sides = (requests * view.m, np.zeros_like(requests) + view.n, np.zeros_like(requests) + view.k)
+    groups = np.full_like(requests, float(view.groups))
+    columns = kernel_columns(piece.op_class, requests * piece.all_flops, read, written, sides, groups)
+    return columns if piece.product else replace(columns, engine=np.full_like(columns.engine, Engine.VECTOR))

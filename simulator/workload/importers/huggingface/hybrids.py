@@ -1,0 +1,180 @@
+"""Hugging Face architectures with state-space or linear-attention layers; see `models`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from simulator.errors import InputError, UnsupportedError
+from simulator.workload.importers.huggingface.config import Config
+from simulator.workload.importers.huggingface.models import Family, Translate
+from simulator.workload.importers.huggingface.parts import all_heads, base, experts, gated_mlp, turned
+
+MAMBA_KEYS = {
+    "mamba_n_heads": "num_heads",
+    "mamba_d_head": "head_dim",
+    "mamba_d_state": "state_size",
+    "mamba_n_groups": "n_groups",
+    "mamba_d_conv": "conv_kernel",
+    "mamba_conv_bias": "use_conv_bias",
+    "mamba_proj_bias": "use_bias",
+    "mamba_chunk_size": "chunk_size",
+    "mamba_expand": "expand",
+}
+"""Names of the state-space layer's keys among others' -> Mamba 2's own."""
+
+MAMBA2 = {"num_heads": 128, "head_dim": 64, "state_size": 128, "n_groups": 8}
+AMONG_OTHERS = {"num_heads": 128, "state_size": 256, "n_groups": 1}
+"""Defaults of Mamba 2, and of Bamba and Granite 4, whose heads' features follow from their number."""
+
+
+def mamba2(config: Config) -> Family:
+    """Mamba 2: state-space layers alone."""
+    _refuse(config, "hidden_act", "silu")
+    arguments = base(Config({"num_hidden_layers": 64, "hidden_size": 4096, "vocab_size": 32768} | config.values,
+                            config.where))  # fmt: skip
+    space = _space(config, MAMBA2, arguments["hidden"])
+    return "hybrid", {**arguments, "pattern": [["state_space"]], "space": space}
+
+
+def _space(config: Config, defaults: Mapping[str, int], hidden: int) -> dict[str, Any]:
+    """The state-space layer; its heads' features fill `expand` times the hidden size."""
+    given = {key: value for key, value in config.values.items() if value is not None and value != "auto"}
+    mixing = Config({**defaults, **given}, config.where)
+    heads, inner = mixing.integer("num_heads"), mixing.integer("expand", default=2) * hidden
+    size = mixing.integer("head_dim", default=max(inner // heads, 1))
+    if heads * size != inner:
+        raise InputError(f"{config.where}: {heads} heads of {size} are not expand x hidden_size = {inner} features")
+    return {
+        "heads": heads,
+        "size": size,
+        "state": mixing.integer("state_size"),
+        "groups": mixing.integer("n_groups"),
+        "conv": mixing.integer("conv_kernel", default=4),
+        "conv_bias": mixing.flag("use_conv_bias", default=True),
+        "chunk": mixing.integer("chunk_size", default=256),
+        "bias": mixing.flag("use_bias"),
+    }
+
+
+def _among_others(config: Config, hidden: int) -> dict[str, Any]:
+    """The state-space layer under the names that hybrids give its keys."""
+    values = {name: config.values[key] for key, name in MAMBA_KEYS.items() if key in config.values}
+    return _space(Config(values, config.where), AMONG_OTHERS, hidden)
+
+
+def _refuse(config: Config, key: str, only: str) -> None:
+    if config.text(key, default=only) != only:
+        raise UnsupportedError(f"{config.where}: built with {key} {only} alone")
+
+
+ATTENTION_NAMES = {"full_attention", "attention"}
+STATE_NAMES = {"linear_attention", "mamba"}
+"""Names of layers in `layer_types` and `layers_block_type`, those of the library's earlier versions too."""
+
+
+def _attends(config: Config, key: str, depth: int) -> list[bool] | None:
+    """Whether each layer is one of attention; None where the list is missing."""
+    names = config.names(key)
+    if not names:
+        return None
+    if len(names) != depth or not set(names) <= ATTENTION_NAMES | STATE_NAMES:
+        known = ", ".join(sorted(ATTENTION_NAMES | STATE_NAMES))
+        raise InputError(f"{config.where}: {key} must name one of {known} for each of {depth} layers")
+    return [name in ATTENTION_NAMES for name in names]
+
+
+def qwen3_next(config: Config) -> Family:
+    """Qwen3-Next: three of four layers follow the gated delta rule, the fourth is gated attention; experts."""
+    _refuse(config, "hidden_act", "silu")
+    arguments = base(config)
+    every = config.integer("full_attention_interval", default=4)
+    default = [(number + 1) % every == 0 for number in range(arguments["depth"])]
+    attends = _attends(config, "layer_types", arguments["depth"]) or default
+    mixture = _qwen3_experts(config)
+    behind = [["experts" if mixture and (n + 1) % mixture["every"] == 0 else "mlp"] for n in range(arguments["depth"])]
+    arguments |= {
+        "pattern": [["attention" if own else "delta", *after] for own, after in zip(attends, behind, strict=True)],
+        "heads": _qwen3_heads(config),
+        "delta": _delta(config),
+        "mlp": gated_mlp(Config({"intermediate_size": 5632} | config.values, config.where)),
+    }
+    return "hybrid", arguments | ({"mixture": mixture} if mixture else {})
+
+
+def _qwen3_heads(config: Config) -> dict[str, Any]:
+    defaults = {"num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256, "partial_rotary_factor": 0.25}
+    rope = config.part("rope_parameters").values
+    given = {key: value for key, value in (rope | config.values).items() if value is not None}
+    full = Config(defaults | given, config.where)
+    heads = turned(full, all_heads(full, bias=config.flag("attention_bias")), config.integer("hidden_size"))
+    return heads | {"norm": "trained", "gate": True}
+
+
+def _qwen3_experts(config: Config) -> dict[str, Any]:
+    """Experts with a gated one for all positions; nothing where there are none."""
+    defaults = {"num_experts": 512, "num_experts_per_tok": 10, "moe_intermediate_size": 512}
+    full = Config(defaults | config.values, config.where)
+    if not full.integer("num_experts", least=0):
+        return {}
+    mixture = experts(full, "num_experts", "moe_intermediate_size")
+    shared = config.integer("shared_expert_intermediate_size", default=512, least=0)
+    return mixture | {"shared": shared, "shared_gate": shared > 0}
+
+
+def _delta(config: Config) -> dict[str, Any]:
+    return {
+        "heads": config.integer("linear_num_value_heads", default=32),
+        "key_heads": config.integer("linear_num_key_heads", default=16),
+        "size": config.integer("linear_value_head_dim", default=128),
+        "key_size": config.integer("linear_key_head_dim", default=128),
+        "conv": config.integer("linear_conv_kernel_dim", default=4),
+    }
+
+
+def bamba(config: Config) -> Family:
+    """Bamba: state-space layers, a few of attention, each with a gated network."""
+    arguments = base(config)
+    chosen = config.values.get("attn_layer_indices") or []
+    if not isinstance(chosen, list) or not all(isinstance(place, int) for place in chosen):
+        raise InputError(f"{config.where}: attn_layer_indices must be a list of layers")
+    heads = all_heads(Config({"num_key_value_heads": 8} | config.values, config.where),
+                      bias=config.flag("attention_bias")) | {"rotary": 0.5}  # fmt: skip
+    arguments |= {
+        "pattern": [["attention" if n in chosen else "state_space", "mlp"] for n in range(arguments["depth"])],
+        "heads": heads,
+        "space": _among_others(config, arguments["hidden"]),
+        "mlp": gated_mlp(config, bias=config.flag("mlp_bias")),
+    }
+    return "hybrid", arguments
+
+
+def granite_hybrid(config: Config) -> Family:
+    """Granite 4: state-space layers, a few of attention; a gated network, beside experts where there are any."""
+    arguments = base(config)
+    attends = _attends(config, "layer_types", arguments["depth"])
+    attends = attends or _attends(config, "layers_block_type", arguments["depth"]) or [False] * arguments["depth"]
+    heads = all_heads(config, bias=config.flag("attention_bias"))
+    heads["rotary"] = 1.0 if config.text("position_embedding_type") == "rope" else 0.0
+    width = config.integer("shared_intermediate_size", default=1024)
+    after = "experts" if config.integer("num_local_experts", default=8, least=0) else "mlp"
+    arguments |= {
+        "pattern": [["attention" if own else "state_space", after] for own in attends],
+        "heads": heads,
+        "space": _among_others(config, arguments["hidden"]),
+        "mlp": gated_mlp(config) | {"width": width},
+    }
+    if after == "experts":
+        defaults = {"num_local_experts": 8, "num_experts_per_tok": 2}
+        full = Config(defaults | config.values, config.where)
+        arguments["mixture"] = experts(full, "num_local_experts", "intermediate_size") | {"shared": width}
+    return "hybrid", arguments
+
+
+TRANSLATIONS: dict[str, Translate] = {
+    "bamba": bamba,
+    "granitemoehybrid": granite_hybrid,
+    "mamba2": mamba2,
+    "qwen3_next": qwen3_next,
+}
+"""`model_type` -> how its configuration is read."""
