@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from simulator.device.storage import load_storage
 from simulator.errors import InputError
 from simulator.execution.bill import Circumstances, Spans, bill_of
+from simulator.execution.course import Course
 from simulator.execution.energy import Activity, activity_of
-from simulator.pipeline import Simulation
+from simulator.execution.run import Run
+from simulator.pipeline import Simulation, footprint_of
 from simulator.planned import Planned
 from simulator.precision import Engine, get_precision
 from simulator.roofline.rates import Fidelity, peak_name
@@ -20,8 +23,10 @@ def billed(simulation: Simulation, given: Circumstances) -> Simulation:
     if simulation.options.fidelity == Fidelity.CALIBRATED:
         activity = activity_of(simulation.kernels, simulation.times, simulation.matrix_peak, step.time_s)
     bounds = (interval.low, interval.high) if interval else (None, None)
-    steps = Spans(step.time_s, run.epoch_s, activity, *bounds)
-    return replace(simulation, bill=bill_of(run.total_s, simulation.device, step.devices, given, steps))
+    run_s, late = _on_the_calendar(run, simulation.course)
+    spans = Spans(step.time_s * late, run.epoch_s * late, activity, *bounds)
+    given = _written(given, simulation, 1)
+    return replace(simulation, bill=bill_of(run_s, simulation.device, step.devices, given, spans))
 
 
 def billed_plan(answer: Planned, given: Circumstances) -> Planned:
@@ -37,8 +42,39 @@ def billed_plan(answer: Planned, given: Circumstances) -> Planned:
         raise InputError(
             f"{answer.workload.name} names no dataset, so that a run has no end; give --dataset or --samples"
         )
-    steps = Spans(answer.step.time_s, run.epoch_s, _mean_device(answer), interval.low, interval.high)
-    return replace(answer, bill=bill_of(run.total_s, answer.device, answer.plan.devices, given, steps))
+    run_s, late = _on_the_calendar(run, answer.course)
+    spans = Spans(answer.step.time_s * late, run.epoch_s * late, _mean_device(answer), interval.low, interval.high)
+    given = _written(given, answer, _writers(answer))
+    return replace(answer, bill=bill_of(run_s, answer.device, answer.plan.devices, given, spans))
+
+
+def _on_the_calendar(run: Run, course: Course | None) -> tuple[float, float]:
+    """Seconds of a run, and how many times as long a step takes as without waiting for the slowest device."""
+    return (course.total_s, 1 + course.late_s / course.steps_s) if course else (run.total_s, 1.0)
+
+
+def _writers(answer: Planned) -> int:
+    """Machines that hold one copy of the state: of a replica, or of all where data-parallel ranks share it out."""
+    plan, cluster = answer.plan, answer.cluster
+    holders = plan.devices if plan.zero else min(plan.tensor * plan.pipeline * plan.expert, plan.devices)
+    return min(-(-holders // cluster.per_node), cluster.nodes)
+
+
+def _written(given: Circumstances, answer: Simulation | Planned, writers: int) -> Circumstances:
+    """The same with the time of writing the state: weights, master weights and moments, each machine its own part.
+
+    Raises
+    ------
+    InputError
+        If nobody knows how fast the storage writes.
+    """
+    if given.checkpoint_to is None or given.failures is None:
+        return given
+    storage, state = load_storage(given.checkpoint_to), footprint_of(answer.workload, answer.device, answer.options)
+    if storage.write_byte_per_s is None:
+        raise InputError(f"--checkpoint-to {storage.name}: nobody knows how fast it writes; give --checkpoint TIME")
+    write_s = (state.parameters_bytes + state.optimizer_bytes) / (storage.write_byte_per_s * writers)
+    return replace(given, failures=replace(given.failures, checkpoint_s=write_s))
 
 
 def _mean_device(answer: Planned) -> Activity | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from simulator.device.system import Cluster
     from simulator.execution.bill import Bill
+    from simulator.execution.course import Course
     from simulator.execution.input import Feeding, Input
     from simulator.parallel.data import Exchange
 
@@ -118,6 +119,8 @@ class Simulation:
     """What the run costs, where that is asked for."""
     input: Input | None = None
     """How samples reach the device, where that is asked for."""
+    course: Course | None = None
+    """The run on the calendar, where that is asked for."""
     plot: ClassVar[Any]
     """Plots on axes, `plot.roofline(ax=...)`; `report.plotting` adds it where the package hands out `simulate`."""
 

@@ -13,6 +13,7 @@ from simulator.device.system import Cluster
 from simulator.errors import InputError, OutOfMemoryError
 from simulator.execution.bill import Bill
 from simulator.execution.certainty import Interval
+from simulator.execution.course import Course, without_last
 from simulator.execution.memory import Footprint
 from simulator.execution.plan_certainty import plan_interval
 from simulator.execution.plan_memory import Holding, stage_footprints
@@ -61,14 +62,18 @@ class Planned:
     command: str = ""
     bill: Bill | None = None
     """What the run costs, where that is asked for."""
+    course: Course | None = None
+    """The run on the calendar, where that is asked for."""
 
     @property
     def run(self) -> Run | None:
-        """All epochs, of whole steps, the last of an epoch too; None where no dataset is known."""
+        """All epochs, of whole steps, the last of an epoch too unless it is dropped; None where no dataset is known."""
         dataset = self.workload.dataset
         if dataset == NO_DATASET:
             return None
-        return run_of(dataset.samples, self.global_batch, self.options.epochs or 1, lambda _: self.step.time_s)
+        run = run_of(dataset.samples, self.global_batch, self.options.epochs or 1, lambda _: self.step.time_s)
+        dropped = self.course is not None and self.course.dropped
+        return without_last(run, self.global_batch, self.step.time_s) if dropped else run
 
     @property
     def interval(self) -> Interval:

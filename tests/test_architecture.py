@@ -29,6 +29,7 @@ ROOMS = {
     "pipeline": 8,
     "planned": 9,
     "billing": 10,
+    "courses": 10,
     "serving": 11,
     "planning": 12,
     "calibration": 12,

@@ -144,12 +144,29 @@ _BILL_OPTIONS = [
     click.option("--carbon", type=float, metavar="G/KWH", help="Carbon dioxide of the electricity."),
     click.option("--mtbf", metavar="TIME", help="Mean time between failures of one device, such as 50000h."),
     click.option("--checkpoint", metavar="TIME", help="To write the run's state.  [default: 60 s]"),
+    click.option("--checkpoint-to", type=STORAGE, metavar="NAME", help="Storage whose rate says how long that takes."),
     click.option("--checkpoint-every", metavar="TIME", help="Work between two checkpoints; the best if unsaid."),
     click.option("--restart", metavar="TIME", help="From a failure to the next step.  [default: 5 min]"),
 ]
 """Options of a run's bill: any of them asks for money, energy and failures."""
 
-BILL = ("price", "pue", "carbon", "mtbf", "checkpoint", "checkpoint_every", "restart")
+BILL = ("price", "pue", "carbon", "checkpoint_to", "mtbf", "checkpoint", "checkpoint_every", "restart")
+"""Their names among all options; the last four are times."""
+
+BILL_TIMES = BILL[4:]
+
+_COURSE_OPTIONS = [
+    click.option(
+        "--last-batch", type=click.Choice(["keep", "drop"]), help="What becomes of samples that fill no step."
+    ),
+    click.option("--warm-up-steps", type=int, metavar="N", help="Steps before the first epoch that count for nothing."),
+    click.option("--evaluate-every", type=int, metavar="N", help="Epochs between two evaluations."),
+    click.option("--evaluate-samples", type=int, metavar="N", help="Of an evaluation; the dataset's own if unsaid."),
+    click.option("--straggler-spread", type=float, metavar="SHARE", help="Standard deviation over devices' times."),
+]
+"""Options of a run on the calendar: any of them asks for it."""
+
+COURSE = ("last_batch", "warm_up_steps", "evaluate_every", "evaluate_samples", "straggler_spread")
 """Their names among all options."""
 
 _INPUT_OPTIONS = [
@@ -221,7 +238,10 @@ def workload_options(function: Function) -> Function:
 
 def run_options(function: Function) -> Function:
     """Options of the main job."""
-    return _apply(_RUN_OPTIONS, _apply([*_INPUT_OPTIONS, *_BILL_OPTIONS, *_PLAN_OPTIONS], workload_options(function)))
+    return _apply(
+        _RUN_OPTIONS,
+        _apply([*_INPUT_OPTIONS, *_COURSE_OPTIONS, *_BILL_OPTIONS, *_PLAN_OPTIONS], workload_options(function)),
+    )
 
 
 def chosen_workload(name: str, options: dict[str, Any]) -> Workload:

@@ -48,7 +48,8 @@ def planned(options: dict[str, Any]) -> Planned:
     """
     from simulator.billing import billed_plan
     from simulator.cli.options import chosen_workload
-    from simulator.cli.run import circumstances, cluster_of, device_of_system, options_of
+    from simulator.cli.run import circumstances, cluster_of, device_of_system, habits_of, options_of
+    from simulator.courses import coursed_plan
     from simulator.device.device import load_device
     from simulator.device.link import load_link
     from simulator.device.system import cluster
@@ -64,6 +65,9 @@ def planned(options: dict[str, Any]) -> Planned:
     plan = plan_from(options, joined.devices)
     plan = _with_accumulation(plan, options, workload.batch)
     answer = simulate_plan(workload, device, options_of(options), joined, plan, options["global_batch"])
+    habits = habits_of(options)
+    if habits is not None:
+        answer = coursed_plan(answer, habits)
     given = circumstances(options)
     if given is not None:
         answer = billed_plan(answer, given)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli.options import BILL, INPUT, LARGEST_BATCH, PLAN, chosen_workload
+from simulator.cli.options import BILL, BILL_TIMES, COURSE, INPUT, LARGEST_BATCH, PLAN, chosen_workload
 from simulator.errors import InputError, SimulatorError
 
 if TYPE_CHECKING:
     from simulator.device.system import Cluster
     from simulator.execution.bill import Circumstances
+    from simulator.execution.course import Habits
     from simulator.execution.input import Feeding
     from simulator.pipeline import Options, Simulation
     from simulator.workload.workload import Workload
@@ -37,6 +38,11 @@ def run(options: dict[str, Any]) -> None:
         from simulator.pipeline import fed
 
         simulation, others = fed(simulation, feeding), [_fed(other, feeding) for other in others]
+    habits = habits_of(options)
+    if habits is not None:
+        from simulator.courses import coursed
+
+        simulation, others = coursed(simulation, habits), [_coursed(other, habits) for other in others]
     given = circumstances(options)
     if given is not None:
         from simulator.billing import billed
@@ -120,12 +126,25 @@ def circumstances(options: dict[str, Any]) -> Circumstances | None:
     from simulator.execution.failures import Failures
     from simulator.planning.ranges import duration_s
 
-    times = {name: duration_s(options[name], f"--{name.replace('_', '-')}") for name in BILL[3:] if options[name]}
-    if times and "mtbf" not in times:
-        raise InputError("--checkpoint, --checkpoint-every and --restart matter with failures: give --mtbf")
+    times = {name: duration_s(options[name], f"--{name.replace('_', '-')}") for name in BILL_TIMES if options[name]}
+    if (times or options["checkpoint_to"]) and "mtbf" not in times:
+        raise InputError("--checkpoint, its options and --restart matter with failures: give --mtbf")
+    if "checkpoint" in times and options["checkpoint_to"]:
+        raise InputError("--checkpoint is the time that --checkpoint-to works out; give one of them")
     names = {"mtbf": "mtbf_s", "checkpoint": "checkpoint_s", "checkpoint_every": "interval_s", "restart": "restart_s"}
     failures = Failures(**{names[name]: value for name, value in times.items()}) if times else None
-    return Circumstances(options["price"], options["pue"] or 1.0, options["carbon"], failures)
+    pue = 1.0 if options["pue"] is None else options["pue"]
+    return Circumstances(options["price"], pue, options["carbon"], failures, options["checkpoint_to"])
+
+
+def habits_of(options: dict[str, Any]) -> Habits | None:
+    """How the run goes; None where nothing of it is said."""
+    said = {name: options[name] for name in COURSE if options[name] is not None}
+    if not said:
+        return None
+    from simulator.execution.course import Habits
+
+    return Habits(**said)
 
 
 def feeding_of(options: dict[str, Any]) -> Feeding | None:
@@ -163,6 +182,12 @@ def _fed(other: Simulation | tuple[str, SimulatorError], feeding: Feeding) -> Si
         return fed(other, feeding)
     except SimulatorError as error:
         return other.device.label, error
+
+
+def _coursed(other: Simulation | tuple[str, SimulatorError], habits: Habits) -> Simulation | tuple[str, SimulatorError]:
+    from simulator.courses import coursed
+
+    return other if isinstance(other, tuple) else coursed(other, habits)
 
 
 def options_of(options: dict[str, Any]) -> Options:

@@ -30,11 +30,15 @@ class StorageProfile(Strict, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Storage:
-    """What a machine reads samples from. [byte/s], and the time lost before each file [s]"""
+    """What a machine reads samples from and writes its state to. [byte/s], and the time lost before each file [s]
+
+    write_byte_per_s : None where it is not known.
+    """
 
     name: str
     read_byte_per_s: float
     file_s: float
+    write_byte_per_s: float | None = None
 
 
 @lru_cache
@@ -49,4 +53,5 @@ def load_storage(name: str) -> Storage:
     path = catalog.find(FOLDER, name)
     profile: StorageProfile = catalog.convert(catalog.read_yaml(path), StorageProfile, str(path))
     lost_s = parse(profile.file, "s", f"{path}: file") if profile.file else 0.0
-    return Storage(profile.name, parse(profile.read, "byte/s", f"{path}: read"), lost_s)
+    write = parse(profile.write, "byte/s", f"{path}: write") if profile.write else None
+    return Storage(profile.name, parse(profile.read, "byte/s", f"{path}: read"), lost_s, write)

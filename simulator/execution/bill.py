@@ -31,12 +31,14 @@ class Circumstances:
     pue : power of the whole data centre over that of its computers.
     carbon_g_per_kwh : of the electricity; None where it is not known. [g/kWh]
     failures : None where nothing fails.
+    checkpoint_to : storage that checkpoints are written to, whose rate then says how long that takes.
     """
 
     price_usd_per_hour: float | None = None
     pue: float = 1.0
     carbon_g_per_kwh: float | None = None
     failures: Failures | None = None
+    checkpoint_to: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""

@@ -1,11 +1,28 @@
-"""A run's bill in words."""
+"""A run on the calendar and its bill, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from simulator.execution.bill import JOULES_PER_KWH, Amount, Bill
+from simulator.execution.course import Course
 from simulator.units import duration, si
+
+
+def course_lines(course: Course | None) -> Iterator[str]:
+    """What a run takes beside its steps, where that is asked for."""
+    if course is None:
+        return
+    parts = [f"{duration(course.steps_s)} of steps"]
+    if course.late_s:
+        parts.append(f"{duration(course.late_s)} waiting for the slowest device")
+    if course.warm_up_s:
+        parts.append(f"{duration(course.warm_up_s)} of warm-up")
+    if course.evaluations:
+        many = "1 evaluation" if course.evaluations == 1 else f"{course.evaluations} evaluations"
+        parts.append(f"{duration(course.evaluation_s)} for {many}")
+    dropped = f"; {course.dropped:,} samples of an epoch are dropped" if course.dropped else ""
+    yield f"on the calendar {duration(course.total_s)}: {', '.join(parts)}{dropped}"
 
 
 def bill_lines(bill: Bill | None) -> Iterator[str]:

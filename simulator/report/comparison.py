@@ -41,7 +41,9 @@ def waiting_lines(simulation: Simulation, others: Sequence[Other]) -> Iterator[s
 
 def total_s(simulation: Simulation) -> float:
     """The time that is compared: of all epochs, or of one step where there are none. [s]"""
-    return simulation.run.total_s if simulation.counts_epochs else simulation.step.time_s
+    if not simulation.counts_epochs:
+        return simulation.step.time_s
+    return simulation.course.total_s if simulation.course else simulation.run.total_s
 
 
 def _row(simulation: Simulation, other: Simulation) -> Row:

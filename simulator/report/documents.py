@@ -115,6 +115,16 @@ class Input(TypedDict):
     slowest: str
 
 
+class Course(TypedDict):
+    steps_s: float
+    late_s: float
+    warm_up_s: float
+    evaluation_s: float
+    evaluations: int
+    dropped: int
+    total_s: float
+
+
 class Interval(TypedDict):
     low_s: float
     high_s: float
@@ -174,6 +184,7 @@ class Simulate(TypedDict):
     input: Input | None
     interval: Interval | None
     bill: Bill | None
+    course: Course | None
     busy_batch: int | None
     layers: list[LayerTime]
     coverage: float

@@ -10,8 +10,9 @@ from typing import Any
 from simulator.parallel.plan import as_row
 from simulator.parallel.step import PARTS
 from simulator.planned import Planned
-from simulator.report.bill import bill_lines
+from simulator.report.bill import bill_lines, course_lines
 from simulator.report.listing import Row, print_table
+from simulator.report.summary import course_summary
 from simulator.units import binary_bytes, duration, duration_range
 
 WORDS = {
@@ -86,6 +87,7 @@ def run_lines(answer: Planned) -> Iterator[str]:
         epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
         name, steps = answer.workload.dataset.name, run.epochs * run.steps_per_epoch
         yield f"{epochs} of {name} ({run.samples:,} samples): {steps:,} steps, {duration(run.total_s)}"
+    yield from course_lines(answer.course)
     yield from bill_lines(answer.bill)
 
 
@@ -161,6 +163,7 @@ def plan_summary(answer: Planned) -> dict[str, Any]:
         },
         "run": None if answer.run is None else asdict(answer.run) | {"total_s": answer.run.total_s},
         "bill": None if answer.bill is None else asdict(answer.bill),
+        "course": course_summary(answer.course),
         "memory": {"fits": answer.fits, "fullest_stage": answer.fullest + 1, "total_bytes": answer.memory.total_bytes},
         "stages": [_stage(answer, stage) for stage in range(answer.plan.pipeline)],
     }

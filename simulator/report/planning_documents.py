@@ -3,7 +3,7 @@
 from typing import Any, TypedDict
 
 from simulator.execution.bill import Bill
-from simulator.report.documents import Batches, Known, Layers, Listing, Run, Simulate, Validation
+from simulator.report.documents import Batches, Course, Known, Layers, Listing, Run, Simulate, Validation
 from simulator.report.serving_documents import Devices, FleetPlan, Named, Serve
 
 
@@ -79,6 +79,7 @@ class Planned(TypedDict):
     step: PlanStep
     run: Run | None
     bill: Bill | None
+    course: Course | None
     memory: PlanMemory
     stages: list[Stage]
 

@@ -10,7 +10,7 @@ import numpy as np
 from simulator.pipeline import Simulation, operations_per_sample
 from simulator.planning.hints import precision_hint
 from simulator.report.asked import asked_line, no_interval, utilisation_words
-from simulator.report.bill import bill_lines
+from simulator.report.bill import bill_lines, course_lines
 from simulator.report.comparison import (
     UNIMPORTANT,
     Other,
@@ -64,6 +64,7 @@ def _lines(simulation: Simulation, others: Sequence[Other]) -> Iterator[str]:
     yield bound_line(simulation)
     yield from input_lines(simulation)
     yield from exchange_lines(simulation)
+    yield from course_lines(simulation.course)
     yield from bill_lines(simulation.bill)
     yield memory_line(simulation)
     yield work_line(simulation)
@@ -84,7 +85,7 @@ def headline(simulation: Simulation) -> str:
         return f"{where}: {how}: {duration(simulation.step.time_s)} a step, {throughput(simulation)}"
     epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
     data = simulation.workload.dataset
-    return f"{where}: {epochs} of {data.name} ({data.samples:,} samples), {how}: {duration(run.total_s)}"
+    return f"{where}: {epochs} of {data.name} ({data.samples:,} samples), {how}: {duration(total_s(simulation))}"
 
 
 def throughput(simulation: Simulation) -> str:

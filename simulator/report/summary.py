@@ -16,6 +16,7 @@ from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
 
 if TYPE_CHECKING:
+    from simulator.execution.course import Course
     from simulator.report.comparison import Other
     from simulator.workload.table import LayerRow
 
@@ -37,6 +38,7 @@ def summary(simulation: Simulation, others: Sequence[Other] = ()) -> dict[str, A
         "exchange": _exchange(simulation),
         "interval": _interval(simulation),
         "bill": _bill(simulation),
+        "course": course_summary(simulation.course),
         "input": _input(simulation),
         "busy_batch": busy_batch(simulation),
         "layers": _layers(simulation),
@@ -48,6 +50,11 @@ def summary(simulation: Simulation, others: Sequence[Other] = ()) -> dict[str, A
 
 def _bill(simulation: Simulation) -> dict[str, Any] | None:
     return None if simulation.bill is None else asdict(simulation.bill)
+
+
+def course_summary(course: Course | None) -> dict[str, Any] | None:
+    """A run on the calendar; null where that was not asked for."""
+    return None if course is None else asdict(course) | {"total_s": course.total_s}
 
 
 def _input(simulation: Simulation) -> dict[str, Any] | None:

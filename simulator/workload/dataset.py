@@ -23,6 +23,7 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     encoding: Annotated[Literal["jpeg"] | None, Meta(description="how samples are packed; as they are if unsaid")] = (
         None
     )
+    evaluation: Annotated[int, Meta(gt=0, description="samples of its validation set, or test set")] | None = None
     tokens: Annotated[int, Meta(gt=0, description="tokens a sample, of a text that is cut into samples")] | None = None
     classes: Annotated[int, Meta(gt=1, description="classes that its samples are sorted into")] | None = None
     description: str = ""

@@ -92,6 +92,7 @@ MAIN_TOP = {
     "exchange",
     "interval",
     "bill",
+    "course",
     "input",
     "busy_batch",
     "layers",
