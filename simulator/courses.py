@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from simulator.errors import InputError
-from simulator.execution.course import Habits, StepCosts, course_of, evaluation_seconds, without_last
+from simulator.execution.course import Habits, RunStep, course_of, evaluation_seconds, without_last
 from simulator.pipeline import Simulation, step_seconds
 from simulator.planned import Planned
 from simulator.workload.dataset import NO_DATASET
@@ -33,7 +33,7 @@ def coursed(simulation: Simulation, habits: Habits) -> Simulation:
         each = np.array([-(-samples // step.devices)])
         return float(step_seconds(simulation.workload, simulation.device, each, forward)[0])
 
-    costs = StepCosts(
+    costs = RunStep(
         time_s=step.time_s,
         computing_s=step.time_s - step.communication_s - step.input_s,
         samples=together,
@@ -60,7 +60,7 @@ def coursed_plan(answer: Planned, habits: Habits) -> Planned:
     samples = run.samples
     if habits.last_batch == "drop":
         run = without_last(run, answer.global_batch, step.time_s)
-    costs = StepCosts(
+    costs = RunStep(
         time_s=step.time_s,
         computing_s=step.parts["compute"] + step.parts["recompute"] + step.parts["update"],
         samples=answer.global_batch,

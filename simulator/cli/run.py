@@ -32,22 +32,7 @@ def run(options: dict[str, Any]) -> None:
 
         run_plan(options)
         return
-    feeding = feeding_of(options)
-    simulation, others = _answers(options)
-    if feeding is not None:
-        from simulator.pipeline import fed
-
-        simulation, others = fed(simulation, feeding), [_fed(other, feeding) for other in others]
-    habits = habits_of(options)
-    if habits is not None:
-        from simulator.courses import coursed
-
-        simulation, others = coursed(simulation, habits), [_coursed(other, habits) for other in others]
-    given = circumstances(options)
-    if given is not None:
-        from simulator.billing import billed
-
-        simulation = billed(simulation, given)
+    simulation, others = _completed(options)
     folder = None
     if not options["no_report"]:
         from pathlib import Path
@@ -63,6 +48,25 @@ def run(options: dict[str, Any]) -> None:
         from simulator.report.scorecard import print_scorecard
 
         print_scorecard(simulation, others, folder)
+
+
+def _completed(options: dict[str, Any]) -> tuple[Simulation, list[Simulation | tuple[str, SimulatorError]]]:
+    """The answers, with input, calendar and bill where these are asked for."""
+    feeding, habits, given = feeding_of(options), habits_of(options), circumstances(options)
+    simulation, others = _answers(options)
+    if feeding is not None:
+        from simulator.pipeline import fed
+
+        simulation, others = fed(simulation, feeding), [_fed(other, feeding) for other in others]
+    if habits is not None:
+        from simulator.courses import coursed
+
+        simulation, others = coursed(simulation, habits), [_coursed(other, habits) for other in others]
+    if given is not None:
+        from simulator.billing import billed
+
+        simulation = billed(simulation, given)
+    return simulation, others
 
 
 def run_curve(options: dict[str, Any]) -> None:

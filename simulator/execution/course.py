@@ -94,7 +94,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class StepCosts:
+class RunStep:
     """What a step of the run costs. [s]
 
     Attributes
@@ -126,7 +126,7 @@ def without_last(run: Run, samples: int, step_s: float) -> Run:
 
 
 def course_of(
-    run: Run, costs: StepCosts, habits: Habits, evaluation_samples: int | None = None, dropped: int = 0
+    run: Run, costs: RunStep, habits: Habits, evaluation_samples: int | None = None, dropped: int = 0
 ) -> Course:
     """A run on the calendar.
 

@@ -18,7 +18,7 @@ from simulator.errors import InputError
 from simulator.execution.bill import Circumstances
 from simulator.execution.course import (
     Habits,
-    StepCosts,
+    RunStep,
     course_of,
     evaluation_seconds,
     largest_of,
@@ -33,7 +33,7 @@ from simulator.workload.reading import load_workload
 
 A100 = load_device("a100-sxm4-80gb")
 RUN = Run(samples=1000, steps_per_epoch=10, epoch_s=20.0, epochs=6)
-COSTS = StepCosts(time_s=2.0, computing_s=1.5, samples=100, devices=8, evaluate=lambda samples: samples / 100)
+COSTS = RunStep(time_s=2.0, computing_s=1.5, samples=100, devices=8, evaluate=lambda samples: samples / 100)
 
 
 def planned(**plan: int | str) -> Planned:
