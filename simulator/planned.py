@@ -22,6 +22,7 @@ from simulator.op.kernel import Engine
 from simulator.op.kernels import at_batch
 from simulator.op.optimizer import get_optimizer
 from simulator.parallel.groups import groups_of
+from simulator.parallel.issuing import issued
 from simulator.parallel.pieces import layer_seconds, pieces_of
 from simulator.parallel.plan import Plan
 from simulator.parallel.shard import shard_by
@@ -180,7 +181,8 @@ class Shares:
         exchange = groups_of(plan, self.cluster), self.cluster
         samples = self.precision, size
         seconds = layer_seconds(rank, kernels, times, exchange, samples, pipelined=plan.pipelined)
-        return Share(rank, kernels, times, seconds)
+        expert_s = load_framework(self.options.framework).expert_s
+        return Share(rank, kernels, times, issued(seconds, rank, expert_s))
 
     def footprints(self, plan: Plan, global_batch: int | None = None) -> tuple[Footprint, ...]:
         """Memory of a device of each stage, without playing the step."""

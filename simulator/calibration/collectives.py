@@ -1,11 +1,14 @@
 """Measured collectives: read, predicted, and the costs of links fitted to them.
 
 `python -m simulator.calibration.collectives FILE` fits the links of a table, nccl-tests' sizes and times, and prints
-the section `collectives` of each link's profile.
+the section `collectives` of each link's profile, and the means of each family of links. With `--held-out` it prints how
+systems err whose costs come from the others'.
 """
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +22,7 @@ from simulator.device.link import FOLDER, Cost, Link, load_link
 from simulator.device.system import Cluster
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.op.kernels import FloatArray
-from simulator.roofline.collectives import Collective, Group, collective_seconds
+from simulator.roofline.collectives import Collective, Group, collective_seconds, family_of
 
 COLUMNS = ("op", "link", "devices", "nodes", "size_bytes", "time_s")
 OPS = {
@@ -101,7 +104,19 @@ def _cluster(row: MeasuredCollective) -> Cluster:
     if row.devices < 2 or row.devices % row.nodes:
         raise InputError(f"{row.devices} devices do not divide over {row.nodes} machines")
     joined = load_link(_slug(network)) if row.nodes > 1 else None
-    return Cluster(row.devices, row.devices // row.nodes, load_link(_slug(link)), joined)
+    return Cluster(row.devices, row.devices // row.nodes, load_link(link_name(link, row.system)), joined)
+
+
+GENERATIONS = (("a100", "nvlink3"), ("h100|h200", "nvlink4"), ("b200", "nvlink5"))
+"""Systems by name -> their link, where a table says NVLink without its generation."""
+
+
+def link_name(link: str, system: str) -> str:
+    """The profile, or alias, of a row's link."""
+    name = _slug(link)
+    if name != "nvlink-nvswitch":
+        return name
+    return next((known for pattern, known in GENERATIONS if re.search(pattern, system.lower())), name)
 
 
 def _slug(text: str) -> str:
@@ -143,18 +158,107 @@ def _seconds(kind: Collective, size: FloatArray, devices: FloatArray, cost: Cost
     return result
 
 
-def main() -> None:
-    """Print what the single-machine rows of a table give for each link."""
-    rows = [row for row in read_collectives(Path(sys.argv[1])) if row.reason is None and row.nodes == 1]
-    rows = [row for row in rows if SMALLEST <= row.size_bytes <= LARGEST and row.op in OPS]
-    by_link: dict[tuple[str, Collective], list[MeasuredCollective]] = {}
+SYSTEMS = ("gb200", "b200", "h100", "h200", "a100", "rtx pro 6000")
+"""Systems as tables name them, the longer before what it contains."""
+
+
+def system_of(row: MeasuredCollective) -> str:
+    """The system of a row by its device; its own name where that is none of ours."""
+    name = row.system.lower()
+    return next((system for system in SYSTEMS if system in name), row.system)
+
+
+Rows = dict[tuple[str, str, Collective], list[MeasuredCollective]]
+"""Rows by system, link and collective."""
+
+
+def fitted_rows(rows: Sequence[MeasuredCollective]) -> Rows:
+    """Rows that links are fitted to: of one machine, of judged sizes, over a link that ships."""
+    found: Rows = {}
     for row in rows:
-        if catalog.shipped(FOLDER, _slug(row.link)) or _slug(row.link) in catalog.aliases(FOLDER):
-            by_link.setdefault((load_link(_slug(row.link)).name, OPS[row.op]), []).append(row)
+        name = link_name(row.link, row.system)
+        known = catalog.shipped(FOLDER, name) or name in catalog.aliases(FOLDER)
+        judged = row.reason is None and row.nodes == 1 and SMALLEST <= row.size_bytes <= LARGEST and row.op in OPS
+        if judged and known:
+            found.setdefault((system_of(row), load_link(name).name, OPS[row.op]), []).append(row)
+    return found
+
+
+def mean_cost(costs: Sequence[tuple[Cost, float]]) -> tuple[float, float, float]:
+    """Geometric means of starts [s] and doublings [s], and of rates over the links' bandwidths."""
+    table = np.array([(cost.start_s, cost.hop_s, cost.rate_byte_per_s / bandwidth) for cost, bandwidth in costs])
+    start, hop, share = np.exp(np.log(table).mean(axis=0)).tolist()
+    return start, hop, share
+
+
+def held_out(rows: Rows, system: str) -> tuple[int, float, float]:
+    """Rows of a system that is held out of the fit: how many, the mean error of their bus bandwidth, and its bias.
+
+    Costs are the means of those systems' whose links are of the family and nearest in bandwidth; the system's own link
+    gives its bandwidth alone. A collective that no other system of the family measured is left out.
+    """
+    found: list[float] = []
+    for (where, link, kind), here in rows.items():
+        others = [key for key in rows if key[0] != system and key[2] == kind and family_of(key[1]) == family_of(link)]
+        if where != system or not others:
+            continue
+        bandwidth = load_link(link).bandwidth_byte_per_s
+        start, hop, share = mean_cost(
+            [(fit_cost(kind, rows[key]), _bandwidth(key)) for key in _nearest(others, bandwidth)]
+        )
+        cost = Cost(start, hop, share * bandwidth)
+        size, devices = np.array([row.size_bytes for row in here]), np.array([row.devices for row in here])
+        measured = np.array([row.time_s for row in here])
+        found += (measured / _seconds(kind, size, devices, cost) - 1).tolist()
+    errors = np.array(found or [math.nan])
+    return len(found), float(np.abs(errors).mean()), float(errors.mean())
+
+
+def _bandwidth(key: tuple[str, str, Collective]) -> float:
+    return load_link(key[1]).bandwidth_byte_per_s
+
+
+def _nearest(keys: Sequence[tuple[str, str, Collective]], bandwidth: float) -> list[tuple[str, str, Collective]]:
+    """Those whose links' bandwidth is nearest, by ratio."""
+    far = [abs(np.log(_bandwidth(key) / bandwidth)) for key in keys]
+    return [key for key, distance in zip(keys, far, strict=True) if distance <= min(far) + 1e-9]
+
+
+def main() -> None:
+    """Print what the single-machine rows of a table give for each link, or how systems err that are held out."""
+    words = sys.argv[1:]
+    rows = fitted_rows(read_collectives(Path(next(word for word in words if not word.startswith("--")))))
+    if "--held-out" in words:
+        _print_held_out(rows)
+    else:
+        _print_costs(rows)
+
+
+def _print_costs(rows: Rows) -> None:
+    by_link: dict[tuple[str, Collective], list[MeasuredCollective]] = {}
+    for (_, link, kind), here in rows.items():
+        by_link.setdefault((link, kind), []).extend(here)
+    by_family: dict[tuple[str, Collective], list[tuple[Cost, float]]] = {}
     for (link, kind), chosen in sorted(by_link.items()):
         cost = fit_cost(kind, chosen)
-        start, hop, rate = cost.start_s * 1e6, cost.hop_s * 1e6, cost.rate_byte_per_s / 1e9
-        print(f"{link} {kind}: {{start: {start:.3g} us, hop: {hop:.3g} us, rate: {rate:.4g} GB/s}}")
+        by_family.setdefault((family_of(link), kind), []).append((cost, load_link(link).bandwidth_byte_per_s))
+        print(f"{link} {kind}: {{{_words(cost.start_s, cost.hop_s)}, rate: {cost.rate_byte_per_s / 1e9:.4g} GB/s}}")
+    for (family, kind), costs in sorted(by_family.items()):
+        start, hop, share = mean_cost(costs)
+        print(f"family {family} {kind}: {_words(start, hop)}, {share:.3g} of the bandwidth")
+
+
+def _words(start_s: float, hop_s: float) -> str:
+    return f"start: {start_s * 1e6:.3g} us, hop: {hop_s * 1e6:.3g} us"
+
+
+def _print_held_out(rows: Rows) -> None:
+    for system in sorted({key[0] for key in rows}):
+        count, mean, bias = held_out(rows, system)
+        if not count:
+            print(f"{system}: no other system of its links' family was measured")
+            continue
+        print(f"{system}: {count} rows, {mean:.1%} of the bus bandwidth, bias {bias:+.1%}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from simulator.calibration.recomputing import Stepped, least_recomputed, whole
 from simulator.calibration.sized import network_of
 from simulator.calibration.trained_rows import TrainedRow
 from simulator.device.device import Device, load_device
+from simulator.device.framework import load_framework
 from simulator.device.system import Cluster, cluster_of_system, load_system, usual_cluster
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.parallel.plan import RECOMPUTE, Plan
@@ -25,6 +26,7 @@ PRECISIONS = {
 }  # fmt: skip
 
 FRAMEWORKS = (
+    (r"NeMo/Megatron-Bridge 2(5|6\.0[24])|Megatron-LM.* TE ", "megatron-2025"),
     (r"NeMo|Megatron|Primus", "megatron"),
     (r"MaxText", "jax"),
     (r"llm-foundry", "composer"),
@@ -117,7 +119,7 @@ def _answer(row: TrainedRow) -> Stepped:
     workload = network_of(row.workload, row.model, row.sequence, row.software, row.note)
     options = Options(
         precision=PRECISIONS[row.precision],
-        framework=framework_of(row.software, row.note),
+        framework=framework_of(row.software, row.note, device.profile.family or ""),
         optimizer="adam",
         ignore_memory=True,
     )
@@ -161,9 +163,14 @@ def _check(row: TrainedRow) -> None:
             raise UnsupportedError(reason)
 
 
-def framework_of(software: str, note: str = "") -> str:
-    """The framework whose profile stands for a software; a note may say that nothing was compiled."""
+def framework_of(software: str, note: str = "", family: str = "") -> str:
+    """The framework whose profile stands for a software on a family of devices.
+
+    A note may say that nothing was compiled; Megatron's grouped products of 2026 are for Blackwell alone.
+    """
     found = next((name for pattern, name in FRAMEWORKS if re.search(pattern, software)), "pytorch")
+    if found == "megatron" and family == "hopper":
+        return "megatron-2025"
     return "pytorch" if found == "pytorch-compiled" and re.search(r"\beager\b", note) else found
 
 
@@ -212,7 +219,7 @@ def zero_of(row: TrainedRow) -> int:
         return 2
     if "fsdp" in text or "hsdp" in text:
         return 3
-    return UNSAID.get(framework_of(row.software), 0)
+    return UNSAID.get(load_framework(framework_of(row.software)).release_of, 0)
 
 
 _KNOWN: dict[tuple[Workload, Device, Options, str], Shares] = {}

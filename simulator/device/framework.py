@@ -66,6 +66,8 @@ class Framework:
     processor : what its calls cost on a processor.
     reserve : what it holds of a device's memory beside the tensors; nothing of a processor's.
     bucket_bytes : gradients summed together over devices, infinite where all wait for the last. [byte]
+    expert_s : what the host's issuing of one expert's calls adds to a layer, forward and backward together; 0 where one
+        call takes all experts. [s]
     eager_attention : whether attention runs as products, mask and softmax, for want of a fused kernel.
     release_of : the framework whose releases of some years it describes; its own name for those in use.
     origin : the framework whose file gives a value, by key ("mixed.convolution"); none for defaults.
@@ -82,6 +84,7 @@ class Framework:
     processor: ProcessorCalls = ProcessorCalls()
     reserve: Reserve = Reserve()
     bucket_bytes: float = inf
+    expert_s: float = 0.0
     eager_attention: bool = False
     release_of: str = ""
     description: str = ""
@@ -115,6 +118,7 @@ def load_framework(name: str) -> Framework:
         processor=_processor_calls(profile, f"{where}: processor"),
         reserve=_reserve(profile.memory, f"{where}: memory"),
         bucket_bytes=_bucket_bytes(profile.gradients.bucket, f"{where}: gradients.bucket"),
+        expert_s=parse(profile.experts.issue, "s", f"{where}: experts.issue", positive=False),
         eager_attention=profile.eager_attention,
         release_of=profile.release.of if profile.release else name,
         description=profile.description,

@@ -74,6 +74,15 @@ class GradientSection(Strict, frozen=True, kw_only=True):
     ] = "25 MiB"
 
 
+class ExpertSection(Strict, frozen=True, kw_only=True):
+    """How a framework runs the experts of a layer."""
+
+    issue: Annotated[
+        str,
+        Meta(description="an expert's calls, forward and backward, that the host issues once it has read the counts"),
+    ] = "0 s"
+
+
 class ProcessorSection(Strict, frozen=True, kw_only=True):
     """What a framework's calls cost on a processor that did not measure them (`roofline/processor.py`)."""
 
@@ -112,8 +121,9 @@ class FrameworkProfile(Strict, frozen=True, kw_only=True):
     processor: ProcessorSection = ProcessorSection()
     memory: HeldMemory = HeldMemory()
     gradients: GradientSection = GradientSection()
+    experts: ExpertSection = ExpertSection()
     sources: tuple[Source, ...] = ()
 
 
-SECTIONS = ("dispatch", "plain", "mixed", "processor", "memory", "gradients")
+SECTIONS = ("dispatch", "plain", "mixed", "processor", "memory", "gradients", "experts")
 """Parts of a framework's file that are merged, value by value, over those of the framework it is like."""

@@ -108,7 +108,7 @@ class Experts(Op, frozen=True):
         return inputs[0]
 
     @property
-    def _here(self) -> int:
+    def here(self) -> int:
         """Experts on this device."""
         return self.held or self.count
 
@@ -119,11 +119,11 @@ class Experts(Op, frozen=True):
 
     def _matrices(self, inputs: Shapes) -> tuple[int, int]:
         features = inputs[0][1]
-        return self._here * self._first * features, self._here * self.width * features
+        return self.here * self._first * features, self.here * self.width * features
 
     def parameter_sizes(self, inputs: Shapes) -> tuple[int, ...]:
         """The two stacks of matrices, and their biases."""
-        biases = (self._here * self._first, self._here * inputs[0][1]) if self.bias else ()
+        biases = (self.here * self._first, self.here * inputs[0][1]) if self.bias else ()
         return (*self._matrices(inputs), *biases)
 
     def counts(self, site: Site) -> Counts:
@@ -138,7 +138,7 @@ class Experts(Op, frozen=True):
     def _product(self, phase: Phase, site: Site, sides: tuple[int, int]) -> Kernel:
         """Rows of each expert by its (in x out) matrix, forward or backward."""
         depth, columns = sides
-        rows, weights = self._rows(site), self._here * depth * columns
+        rows, weights = self._rows(site), self.here * depth * columns
         role = Role.ACTIVATION if phase is Phase.FORWARD else Role.GRADIENT
         return Kernel(
             OpClass.GEMM,
@@ -146,7 +146,7 @@ class Experts(Op, frozen=True):
             each(FLOPS_PER_MAC * rows * depth * columns),
             ((role, each(rows * depth)), (Role.WEIGHT, once(weights))),
             ((role, each(rows * columns)),),
-            Gemm(each(rows / self._here), once(columns), once(depth), self._here),
+            Gemm(each(rows / self.here), once(columns), once(depth), self.here),
             streamed=each(rows * depth),
             reuse=columns,
         )
@@ -155,14 +155,14 @@ class Experts(Op, frozen=True):
         """The weight gradient of a product of (in x out) matrices, and of its bias."""
         depth, columns = sides
         rows = self._rows(site)
-        written = self._here * columns * (depth + self.bias)
+        written = self.here * columns * (depth + self.bias)
         return Kernel(
             OpClass.GEMM,
             Phase.WEIGHT_GRADIENT,
             each(FLOPS_PER_MAC * rows * depth * columns),
             ((Role.ACTIVATION, each(rows * depth)), (Role.GRADIENT, each(rows * columns))),
             ((Role.WEIGHT_GRADIENT, once(written)),),
-            Gemm(once(columns), once(depth), each(rows / self._here), self._here),
+            Gemm(once(columns), once(depth), each(rows / self.here), self.here),
             streamed=each(rows * depth),
             reuse=columns,
         )

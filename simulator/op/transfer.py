@@ -22,6 +22,7 @@ class Transfer(Op, frozen=True):
     shape : what one sample is afterwards on each rank.
     sent, returned : the collective of the forward and of the backward pass, by its name; none where "".
     message, answer : what one sample's forward and backward message hold. [elements]
+    active : experts of one position, of an exchange among those that hold them.
     hidden : whether it runs beside the operation that reads it (keys and values passed around a ring).
     """
 
@@ -31,6 +32,7 @@ class Transfer(Op, frozen=True):
     returned: str = ""
     message: int = 0
     answer: int = 0
+    active: int = 0
     hidden: bool = False
     view: bool = True  # type: ignore[misc]
 

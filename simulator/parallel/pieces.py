@@ -17,7 +17,7 @@ from simulator.parallel.groups import Groups
 from simulator.parallel.plan import Plan
 from simulator.parallel.stages import block_name, blocks, chunks_of, crossing_elements
 from simulator.precision import Precision
-from simulator.roofline.collectives import Collective, collective_seconds
+from simulator.roofline.collectives import Collective, collective_seconds, dispatch_seconds
 from simulator.roofline.times import Times
 from simulator.workload.workload import Workload
 
@@ -126,7 +126,10 @@ def _transfer_seconds(
     def seconds(kind: str, elements: int, role: Role) -> float:
         if not kind or group.size == 1:
             return 0.0
-        return float(collective_seconds(Collective(kind), elements * precision.widths[role] * batch, group, cluster))
+        message = elements * precision.widths[role] * batch
+        if op.active:
+            return float(dispatch_seconds(message, op.active, group, cluster))
+        return float(collective_seconds(Collective(kind), message, group, cluster))
 
     return seconds(op.sent, op.message, Role.ACTIVATION), seconds(op.returned, op.answer, Role.GRADIENT)
 

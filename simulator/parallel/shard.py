@@ -30,15 +30,15 @@ from simulator.op.transfer import Transfer
 from simulator.parallel import tensor
 from simulator.parallel.plan import Plan
 from simulator.parallel.tensor import State
-from simulator.roofline.collectives import Collective
+from simulator.roofline.collectives import Collective, reached
 from simulator.workload.fusion import readers_of
 from simulator.workload.workload import Layer, Network, Workload
 
-REDUCE, GATHER, SCATTER, SWAP = (
+REDUCE, GATHER, SCATTER, DISPATCH = (
     Collective.ALL_REDUCE,
     Collective.ALL_GATHER,
     Collective.REDUCE_SCATTER,
-    Collective.ALL_TO_ALL,
+    Collective.DISPATCH,
 )
 
 
@@ -267,8 +267,16 @@ class _Sharding:
             return self.net.add(here, *layer.sources, name=layer.name)
         source, weights = layer.sources
         shape = self.net.shape(source)
-        message = round(shape[0] * ranks_reached(op.active, self.expert) * shape[1])
-        travel = Transfer(group="expert", shape=shape, sent=SWAP, returned=SWAP, message=message, answer=message)
+        message = round(shape[0] * reached(op.active, self.expert) * shape[1])
+        travel = Transfer(
+            group="expert",
+            shape=shape,
+            sent=DISPATCH,
+            returned=DISPATCH,
+            message=message,
+            answer=message,
+            active=op.active,
+        )
         sent = self.net.add(travel, source, name=f"{layer.name}.dispatch")
         here = msgspec.structs.replace(op, held=op.count // self.expert)
         handle = self.net.add(here, sent, weights, name=layer.name)
@@ -276,11 +284,3 @@ class _Sharding:
 
     def _name(self, handle: int) -> str:
         return self.net.layers[handle].name if handle >= 0 else f"input{-handle}"
-
-
-def ranks_reached(active: int, ranks: int) -> float:
-    """Ranks that hold the experts of one position, on the average of even routing: it travels to each of them once.
-
-    Worked example: 8 experts a position over 8 ranks: 8 (1 - (7/8)^8) = 5.25. Source: DeepSeek-AI, "DeepEP", 2025.
-    """
-    return ranks * (1 - (1 - 1 / ranks) ** active)

@@ -36,6 +36,7 @@ class Collective(StrEnum):
     REDUCE_SCATTER = "reduce_scatter"
     ALL_GATHER = "all_gather"
     ALL_TO_ALL = "all_to_all"
+    DISPATCH = "dispatch"
     BROADCAST = "broadcast"
     POINT_TO_POINT = "point_to_point"
 
@@ -49,14 +50,32 @@ VOLUME: dict[Collective, Callable[[int], float]] = {
     Collective.REDUCE_SCATTER: _ring,
     Collective.ALL_GATHER: _ring,
     Collective.ALL_TO_ALL: _ring,
+    Collective.DISPATCH: _ring,
     Collective.BROADCAST: lambda _: 1.0,
     Collective.POINT_TO_POINT: lambda _: 1.0,
 }
 """Share of the message that each device sends."""
 
-START_S, HOP_S, SHARE = 8e-6, 2.5e-6, 0.75
+FAMILIES: dict[str, dict[Collective, tuple[float, float, float]]] = {
+    "nvlink": {
+        Collective.ALL_GATHER: (5.9e-6, 2.23e-6, 0.717),
+        Collective.ALL_REDUCE: (3.78e-6, 4.71e-6, 0.884),
+        Collective.ALL_TO_ALL: (8.84e-6, 0.954e-6, 0.621),
+        Collective.POINT_TO_POINT: (6.18e-6, 0.552e-6, 1.0),
+        Collective.REDUCE_SCATTER: (6.02e-6, 2.02e-6, 0.703),
+    },
+    "pcie": {
+        Collective.ALL_GATHER: (2.48e-6, 2.78e-6, 0.488),
+        Collective.ALL_REDUCE: (0.0, 5.32e-6, 0.536),
+        Collective.ALL_TO_ALL: (4.78e-6, 1.31e-6, 0.405),
+        Collective.REDUCE_SCATTER: (1.5e-6, 3.25e-6, 0.505),
+    },
+}
 """Where a link was not measured: start and doubling of a collective [s], and the share of its bandwidth that each
-device sustains; about the median of the measured links."""
+device sustains, geometric means of its family's measured links (`python -m simulator.calibration.collectives FILE`)."""
+
+USUAL = (8e-6, 2.5e-6, 0.75)
+"""The same of other links: about the median of the measured ones."""
 
 NETWORK_START_S, NETWORK_HOP_S, NETWORK_SHARE = 25e-6, 6e-6, 0.8
 """The same between machines, which wait for two network cards."""
@@ -101,14 +120,51 @@ def collective_seconds(
     return np.maximum(inside, _flat(kind, leaving, nodes, across))
 
 
+def dispatch_seconds(message_bytes: FloatArray | float, active: int, group: Group, cluster: Cluster) -> FloatArray:
+    """Time of positions on their way to experts or back, the shape of the message. [s]
+
+    A position travels once to each rank that holds one of its `active` experts; over the network once to each machine,
+    in which the rank of the same place hands it on over the link.
+
+    message_bytes : copies that leave a rank, its own among them. [byte]
+
+    Source: DeepSeek-AI, "DeepEP", 2025, kernels for training and prefill.
+    """
+    message = np.asarray(message_bytes, dtype=float)
+    inner = min(group.per_node, group.size)
+    nodes = group.size // inner
+    if nodes == 1:
+        return collective_seconds(Collective.DISPATCH, message, group, cluster)
+    leaving = message * reached(active, nodes) / reached(active, group.size)
+    inside = _flat(Collective.DISPATCH, message, inner, cost_of(cluster.link, Collective.DISPATCH))
+    across = _flat(Collective.DISPATCH, leaving, nodes, _network_cost(cluster, Collective.DISPATCH))
+    return np.maximum(inside if inner > 1 else 0.0, across)
+
+
+def reached(active: int, places: int) -> float:
+    """Ranks, or machines, that hold the experts of one position, on the average of even routing.
+
+    Worked example: 8 experts a position over 8 ranks: 8 (1 - (7/8)^8) = 5.25.
+    """
+    return places * (1 - (1 - 1 / places) ** active)
+
+
+def family_of(link: str) -> str:
+    """Links whose collectives are alike, by their name: "nvlink", "pcie"; "" of others."""
+    return next((family for family in FAMILIES if link.startswith(family)), "")
+
+
 def cost_of(link: Link, kind: Collective) -> Cost:
-    """What a collective costs over a link: measured, or derived from the link's bandwidth."""
+    """What a collective costs over a link: measured, or of its family and its bandwidth."""
     known = link.costs.get(kind)
     if known is not None:
         return known
+    if kind is Collective.DISPATCH:
+        return cost_of(link, Collective.ALL_TO_ALL)
     if link.network:
         return Cost(NETWORK_START_S, NETWORK_HOP_S, NETWORK_SHARE * link.bandwidth_byte_per_s)
-    return Cost(START_S, HOP_S, SHARE * link.bandwidth_byte_per_s)
+    start_s, hop_s, share = FAMILIES.get(family_of(link.name), {}).get(kind, USUAL)
+    return Cost(start_s, hop_s, share * link.bandwidth_byte_per_s)
 
 
 def _network_cost(cluster: Cluster, kind: Collective) -> Cost:

@@ -44,6 +44,7 @@ INSTRUCTIONS = 2 * 10 / 6
 """Lanes' time for each of the softmax's 6 operations a score: an exponential takes four instructions, the others one,
 and an instruction could have been a multiply-add of two operations."""
 
+TENSOR_PROCESSOR = "tpu"
 GRAPHICS = "gpu"
 """The kind of device whose libraries `TILINGS` describes."""
 
@@ -103,12 +104,14 @@ def product_seconds(
 def _softmax_seconds(columns: Columns, device: Device, flop_per_s: float, batch: FloatArray | float) -> FloatArray:
     """Softmax inside fused attention, which stands between its two products: they wait for it.
 
-    Each operation is an instruction that could have been a multiply-add.
+    Each operation is an instruction that could have been a multiply-add; but on a TPU, whose lanes' peak counts single
+    operations, and whose exponentials run in a unit of their own.
     Source: Dao, "FlashAttention-2", 2023, arXiv 2307.08691, section 3.1 (non-matmul FLOPs cost 16 times as much).
     """
     m, n, k = (at_batch(columns.gemm[side], batch) for side in range(3))
     others = at_batch(columns.flops, batch) - FLOPS_PER_MAC * m * n * k * columns.groups
-    result: FloatArray = INSTRUCTIONS * others / (flop_per_s * device.sustained["vector"])
+    each = 1.0 if device.kind == TENSOR_PROCESSOR else INSTRUCTIONS
+    result: FloatArray = each * others / (flop_per_s * device.sustained["vector"])
     return result
 
 

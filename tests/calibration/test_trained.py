@@ -73,7 +73,11 @@ def test_what_data_ranks_share_out(tmp_path: Path, zero: str, software: str, sta
 
 
 def test_software_has_a_framework() -> None:
-    assert framework_of("Megatron-LM 23e00ed, TE 2.11") == "megatron"
+    assert framework_of("Megatron-LM") == "megatron"
+    assert framework_of("Megatron-LM 23e00ed, TE 2.11, torch 2.10") == "megatron-2025"
+    assert framework_of("NeMo/Megatron-Bridge 26.04.01") == "megatron-2025"
+    assert framework_of("NeMo/Megatron-Bridge 26.06", family="blackwell") == "megatron"
+    assert framework_of("NeMo/Megatron-Bridge 26.06", family="hopper") == "megatron-2025"
     assert framework_of("llm-foundry (MPT, triton flash attention)") == "composer"
     assert framework_of("MaxText/tpu-recipes") == "jax"
     assert framework_of("of our own") == "pytorch"

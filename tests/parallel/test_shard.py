@@ -13,7 +13,7 @@ from simulator.op.attention import Attention
 from simulator.op.base import Site
 from simulator.op.experts import Experts
 from simulator.op.transfer import Transfer
-from simulator.parallel.shard import ranks_reached, shard
+from simulator.parallel.shard import shard
 from simulator.workload.importers import Request
 from simulator.workload.reading import load_workload
 from simulator.workload.workload import Workload
@@ -101,7 +101,7 @@ def test_experts_stay_whole_and_positions_travel() -> None:
         layer.parameters for layer in whole.layers if isinstance(layer.op, Experts)
     )
     assert share.macs == whole.macs
-    assert transfers(share) == {("all_to_all", "all_to_all"): 2 * 32}
+    assert transfers(share) == {("dispatch", "dispatch"): 2 * 32}
 
 
 def test_experts_held_by_hand() -> None:
@@ -141,9 +141,3 @@ def test_what_does_not_divide_names_what_would(name: str, degrees: tuple[int, in
 def test_a_network_without_heads_or_experts_says_so(degrees: tuple[int, int, int]) -> None:
     with pytest.raises(UnsupportedError, match="resnet50 has no"):
         shard(load_workload("resnet50"), *degrees, sequence=False)
-
-
-def test_a_position_travels_once_to_each_rank() -> None:
-    assert ranks_reached(1, 8) == pytest.approx(1)
-    assert ranks_reached(8, 8) == pytest.approx(8 * (1 - (7 / 8) ** 8))
-    assert ranks_reached(8, 10**6) == pytest.approx(8, rel=1e-4)

@@ -557,6 +557,14 @@ def test_the_softmax_of_fused_attention_stands_between_its_products() -> None:
     assert seconds(attention, on, "amp")[0] == pytest.approx(products + softmax)
 
 
+def test_a_tpus_exponentials_run_beside_its_lanes() -> None:
+    # The same scores: six operations each, of lanes whose peak counts single operations.
+    attention = columns_of(FusedAttention(heads=1), (128, 3 * 64))
+    on = replace(device(units=1, matrix_depth=1000.0), kind="tpu")
+    products, softmax = 2 * 128 * 128 * 128 / 8e12, 6 * 128 * 128 / 1e12
+    assert seconds(attention, on, "amp")[0] == pytest.approx(products + softmax)
+
+
 def test_lanes_serve_where_copies_cost_more_than_tensor_cores_gain() -> None:
     # GeForce at tf32: the lanes are as fast, and take the layout as it is.
     even = replace(device(units=1), peak={"fp32": 1e12, "tf32_tensor": 1e12})

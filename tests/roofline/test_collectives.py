@@ -10,12 +10,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator import catalog
-from simulator.calibration.collectives import LARGEST, SMALLEST, predict_collective, read_collectives
+from simulator.calibration.collectives import (
+    LARGEST,
+    SMALLEST,
+    MeasuredCollective,
+    held_out,
+    link_name,
+    mean_cost,
+    predict_collective,
+    read_collectives,
+)
 from simulator.device.link import FOLDER, Cost, Link, load_link
 from simulator.device.system import Cluster, cluster
 from simulator.errors import InputError
 from simulator.report.collectives import errors
-from simulator.roofline.collectives import VOLUME, Collective, Group, collective_seconds
+from simulator.roofline.collectives import (
+    FAMILIES,
+    VOLUME,
+    Collective,
+    Group,
+    collective_seconds,
+    cost_of,
+    dispatch_seconds,
+    reached,
+)
 
 MEASURED = Path(__file__).parents[3] / "shared" / "measured" / "collectives.csv.gz"
 COST = Cost(4e-6, 6e-6, 200e9)
@@ -80,3 +98,83 @@ def test_measured_bus_bandwidth() -> None:
     assert len(judged) > 4900
     assert np.abs(errors(judged)).mean() < 0.14
     assert all((row.predicted_s is None) == (row.reason is not None) for row in rows)
+
+
+def test_a_position_travels_once_to_each_rank() -> None:
+    assert reached(1, 8) == pytest.approx(1)
+    assert reached(8, 8) == pytest.approx(8 * (1 - (7 / 8) ** 8))
+    assert reached(8, 10**6) == pytest.approx(8, rel=1e-4)
+
+
+@given(st.integers(1, 64), st.integers(1, 64))
+def test_a_position_reaches_no_more_than_there_are(active: int, places: int) -> None:
+    assert 1 - 1e-9 <= reached(active, places) <= min(active, places) + 1e-9
+
+
+def test_positions_cross_the_network_once_a_machine() -> None:
+    # 8 experts a position over 4 machines of 8: 32 (1 - (31/32)^8) = 7.18 ranks of 4 (1 - (3/4)^8) = 3.60 machines. Of
+    # 100 MB to ranks 50.1 MB go to machines, three quarters of them over the network: at 44 GB/s 854 us, with
+    # 2 x 6 us of latency (sqrt(854) + sqrt(12))^2 + 25 = 1,093 us. The links in the machines take less.
+    joined = cluster(32, load_link("nvlink5"), load_link("infiniband-ndr"), per_node=8, ports=8)
+    found = float(dispatch_seconds(100e6, 8, Group(32, 8), joined))
+    assert found == pytest.approx(1093e-6, rel=2e-3)
+    inside = float(dispatch_seconds(100e6, 8, Group(8, 8), cluster(8, load_link("nvlink5"))))
+    assert inside == pytest.approx(seconds(Collective.DISPATCH, 100e6, Group(8, 8), cluster(8, load_link("nvlink5"))))
+
+
+@given(st.floats(1e3, 1e9), st.sampled_from([2, 4, 8]))
+def test_more_machines_never_bring_positions_sooner(message: float, nodes: int) -> None:
+    joined = cluster(8 * nodes, load_link("nvlink5"), load_link("infiniband-ndr"), per_node=8, ports=8)
+    alone = float(dispatch_seconds(message, 8, Group(8, 8), cluster(8, load_link("nvlink5"))))
+    assert float(dispatch_seconds(message, 8, Group(8 * nodes, 8), joined)) >= alone
+
+
+def test_a_link_without_a_measured_dispatch_exchanges_as_all_to_all() -> None:
+    joined = cluster(4, load_link("nvlink3"))
+    both = [seconds(kind, 1e8, Group(4, 4), joined) for kind in (Collective.DISPATCH, Collective.ALL_TO_ALL)]
+    assert both[0] == both[1]
+
+
+def test_a_link_without_measurements_takes_its_familys() -> None:
+    start_s, hop_s, share = FAMILIES["nvlink"][Collective.ALL_REDUCE]
+    assert cost_of(load_link("nvlink2"), Collective.ALL_REDUCE) == Cost(start_s, hop_s, share * 150e9)
+    assert cost_of(load_link("pcie6"), Collective.ALL_GATHER).rate_byte_per_s == pytest.approx(0.488 * 121e9)
+
+
+def test_the_generation_of_a_link_is_its_systems() -> None:
+    names = {system: link_name("NVLink NVSwitch", system) for system in ("a100 ND", "h200-sxm ND", "b200", "of others")}
+    assert names == {"a100 ND": "nvlink3", "h200-sxm ND": "nvlink4", "b200": "nvlink5", "of others": "nvlink-nvswitch"}
+    assert link_name("NVLink4 NVSwitch", "a100") == "nvlink4-nvswitch"
+
+
+def rows_of(cost: Cost, system: str) -> list[MeasuredCollective]:
+    """Times of a cost on 4 devices, by the formula."""
+    joined = cluster(4, Link("l", "", 1.0, False, {Collective.ALL_REDUCE: cost}))
+    sizes = 2.0 ** np.arange(10, 33)
+    times = [seconds(Collective.ALL_REDUCE, size, Group(4, 4), joined) for size in sizes]
+    return [
+        MeasuredCollective("", "all_reduce", "l", system, 4, 1, size, time)
+        for size, time in zip(sizes.tolist(), times, strict=True)
+    ]
+
+
+def test_a_system_that_is_held_out_has_the_nearest_systems_latency_and_share() -> None:
+    # nvlink5 and its rack have equal bandwidths: one predicts the other, and nvlink3, whose link is slower, neither.
+    usual, slow = Cost(4e-6, 5e-6, 720e9), Cost(9e-6, 9e-6, 100e9)
+    kind = Collective.ALL_REDUCE
+    rows = {
+        ("gb200", "nvlink5-nvl72", kind): rows_of(usual, "gb200"),
+        ("b200", "nvlink5", kind): rows_of(usual, "b200"),
+        ("a100", "nvlink3", kind): rows_of(slow, "a100"),
+    }
+    count, mean, bias = held_out(rows, "b200")
+    assert count == 23
+    assert mean < 0.02
+    assert abs(bias) <= mean
+    assert held_out(rows, "a100")[1] > 0.3
+    assert held_out({key: rows[key] for key in list(rows)[:1]}, "gb200")[0] == 0
+
+
+def test_means_of_costs_are_geometric() -> None:
+    found = mean_cost([(Cost(1e-6, 4e-6, 50e9), 100e9), (Cost(4e-6, 1e-6, 200e9), 100e9)])
+    assert found == pytest.approx((2e-6, 2e-6, 1.0))
