@@ -32,9 +32,7 @@ def command(workload: str, count: str, against: str | None, caffe_log: bool, as_
         return
     network = chosen_workload(workload, options)
     if against is not None:
-        from simulator.report.layer_listing import print_comparison
-
-        print_comparison(network, chosen_workload(against, options))
+        _compare(network, chosen_workload(against, options), as_json)
     elif as_json:
         _print_json(network, count)
     else:
@@ -42,6 +40,16 @@ def command(workload: str, count: str, against: str | None, caffe_log: bool, as_
         from simulator.workload.table import layer_table
 
         print_layers(network, layer_table(network, count))
+
+
+def _compare(network: Workload, other: Workload, as_json: bool) -> None:
+    from simulator.report.layer_listing import comparison_summary, print_comparison
+    from simulator.report.summary import json_text
+
+    if as_json:
+        click.echo(json_text(comparison_summary(network, other)))
+    else:
+        print_comparison(network, other)
 
 
 def _print_json(network: Workload, count: str) -> None:

@@ -13,7 +13,7 @@ def command(kind: str) -> None:
     """JSON Schema of device or workload files, or of what a command's --json prints: simulate, layers, sweep ...
 
     KIND: device, workload; simulate, simulate-batches (of a curve over batches), simulate-parallel (of a plan),
-    plan-serve, or the name of a command.
+    layers-against, plan-serve, or the name of a command.
     """
     import json
 

@@ -218,6 +218,32 @@ class Layers(TypedDict):
     unknown: list[str]
 
 
+class Differing(TypedDict):
+    name: str
+    macs: int
+    parameters: int
+
+
+class Difference(TypedDict):
+    first: list[Differing]
+    against: list[Differing]
+
+
+class LayersTotal(TypedDict):
+    what: str
+    first: float
+    against: float
+
+
+class LayersAgainst(TypedDict):
+    """`simulate layers W --against W --json`."""
+
+    first: str
+    against: str
+    totals: list[LayersTotal]
+    differences: list[Difference]
+
+
 class Batches(TypedDict):
     """`simulate --task infer --batch 1:256:x2 --json`."""
 

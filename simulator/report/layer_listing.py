@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from simulator.op.base import Shape
 from simulator.report.listing import Row, print_table
@@ -40,6 +41,20 @@ def print_layers(workload: Workload, rows: Sequence[LayerRow]) -> None:
         print(f"without one: {', '.join(workload.unknown)}")
     if "; " in workload.description:
         print(workload.description)  # with what an importer has to say of its counts
+
+
+def comparison_summary(first: Workload, second: Workload) -> dict[str, Any]:
+    """What `print_comparison` shows, for `--json`."""
+
+    def listed(layers: Sequence[tuple[str, int, int]]) -> list[dict[str, Any]]:
+        return [{"name": name, "macs": macs, "parameters": parameters} for name, macs, parameters in layers]
+
+    return {
+        "first": first.name,
+        "against": second.name,
+        "totals": [{"what": t.what, "first": t.first, "against": t.second} for t in totals(first, second)],
+        "differences": [{"first": listed(d.first), "against": listed(d.second)} for d in differences(first, second)],
+    }
 
 
 def print_comparison(first: Workload, second: Workload) -> None:

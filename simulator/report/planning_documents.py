@@ -3,7 +3,17 @@
 from typing import Any, TypedDict
 
 from simulator.execution.bill import Bill
-from simulator.report.documents import Batches, Course, Known, Layers, Listing, Run, Simulate, Validation
+from simulator.report.documents import (
+    Batches,
+    Course,
+    Known,
+    Layers,
+    LayersAgainst,
+    Listing,
+    Run,
+    Simulate,
+    Validation,
+)
 from simulator.report.serving_documents import Devices, FleetPlan, Named, Serve
 
 
@@ -250,6 +260,7 @@ DOCUMENTS: dict[str, Any] = {
     "simulate-batches": Batches,
     "simulate-parallel": Planned,
     "layers": Layers,
+    "layers-against": LayersAgainst,
     "workloads": Listing,
     "devices": Listing,
     "frameworks": Listing,

@@ -48,6 +48,7 @@ ASKED: list[tuple[str, tuple[str, ...]]] = [
     ("simulate-parallel", (*GPT, "--samples", "1000", "--mtbf", "50000h")),
     ("layers", ("layers", "senet")),
     ("layers", ("layers", "bert_base", "--count", "articles")),
+    ("layers-against", ("layers", "resnet50", "--against", "resnet50_v1")),
     *((name, (name,)) for name in ("workloads", "devices", "frameworks", "precisions", "datasets")),
     ("devices", ("devices", "v100")),
     ("compare", ("compare", "--workload", "alexnet", "--device", "v100", "--device", "t4")),

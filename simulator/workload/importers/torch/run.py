@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from simulator.errors import InputError
 from simulator.workload.importers.torch.calls import LOSS
+from simulator.workload.importers.torch.detectors import bounded
 from simulator.workload.importers.torch.record import Recorder, Recording
 from simulator.workload.importers.torch.values import ATTRIBUTE, LIMIT, Values, attach
 
@@ -54,7 +55,7 @@ def record(model: Any, examples: Sequence[Any], batch: int, options: Options) ->
             _differentiate(recorder, output, options, weights)
 
     grad = torch.enable_grad() if options.training else torch.no_grad()
-    with _mode(model, training=options.training), grad, recorder.watching(names), _taken_apart():
+    with _mode(model, training=options.training), grad, recorder.watching(names), _taken_apart(), bounded():
         _call_with(model, {**weights, **buffers}, step, inputs)
     recorder.recording.selected = values.selected
     return recorder.recording
