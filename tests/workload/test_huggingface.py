@@ -295,6 +295,25 @@ def test_image_size_of_a_tower(tmp_path: Path) -> None:
     assert "its 1 tokens" in workload.description
 
 
+def test_gemma_3_sees(tmp_path: Path) -> None:
+    """As transformers 5.24 builds it: 112 / 14 = 8 x 8 patches, of which 2 x 2 become one of 16 tokens."""
+    text = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 512, "head_dim": 16}
+    text |= {"intermediate_size": 96, "num_key_value_heads": 2}
+    vision = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 80}
+    vision |= {"image_size": 112, "patch_size": 14, "vision_use_head": False}
+    config = {"model_type": "gemma3", "text_config": text, "vision_config": vision, "mm_tokens_per_image": 16}
+    workload = imported(tmp_path, config)
+    assert workload.parameters == 243_648
+    # a patch's 3 x 14 x 14 x 48, three layers of 4 x 48 x 48 + 2 x 48 x 80 + 2 x 64 x 48, 16 tokens of 48 x 64
+    tower = 64 * (28_224 + 3 * (9_216 + 7_680 + 6_144)) + 16 * 3_072
+    layers = zip(workload.layers, workload.counts, strict=True)
+    assert sum(count.macs for layer, count in layers if layer.name.startswith("vision")) == tower
+    with pytest.raises(UnsupportedError, match="vision_use_head"):
+        imported(tmp_path, {**config, "vision_config": {**vision, "vision_use_head": True}})
+    with pytest.raises(InputError, match="2 patches a side are fewer than 4 tokens"):
+        imported(tmp_path, config, image_size=28)
+
+
 def test_the_language_model_alone(tmp_path: Path) -> None:
     for kind, text in (("gemma4", GEMMA4_TEXT), ("gemma3", BASE)):
         workload = imported(tmp_path, {"model_type": kind, "text_config": text})

@@ -38,7 +38,7 @@ PERMUTATIONS = 2
 class Encoder:
     """Layers over the patches.
 
-    `both`: a normalisation before each branch and after it, else before it alone.
+    `both`: a normalisation before each branch and after it, else before it alone. `patch_bias`: of the patches.
     """
 
     depth: int
@@ -47,6 +47,7 @@ class Encoder:
     heads: Heads
     mlp: FeedForward
     both: bool = False
+    patch_bias: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,18 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Averaged:
+    """Gemma 3's end: the average of `side` x `side` neighbours, normalised."""
+
+    side: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tower:
     """The encoder, how its output becomes the text's positions, the image and the text's features."""
 
     encoder: Encoder
-    end: Shuffle | Pool
+    end: Shuffle | Pool | Averaged
     image: Shape
     features: int
 
@@ -102,17 +110,20 @@ class SeeingNetwork(Network):
 def build(net: SeeingNetwork, tower: Tower) -> None:
     """The layers of a tower; what the network embeds afterwards is joined to its output.
 
-    Attention sees all patches. Source: the transformers library, version 5.23, `modeling_llama4.py` and
-    `modeling_gemma4.py`.
+    Attention sees all patches. Source: the transformers library, version 5.23, `modeling_llama4.py`,
+    `modeling_gemma4.py` and `modeling_gemma3.py`.
     """
     end = tower.end
-    state = _shuffled(net, tower, end) if isinstance(end, Shuffle) else _pooled(net, tower, end)
+    if isinstance(end, Averaged):
+        state = _averaged(net, tower, end)
+    else:
+        state = _shuffled(net, tower, end) if isinstance(end, Shuffle) else _pooled(net, tower, end)
     net.seen = net.add(Linear(out=tower.features, bias=False), state, name=f"{PREFIX}.projector")
 
 
 def _grid(net: Network, encoder: Encoder, factor: int) -> tuple[int, int]:
     """(handle of the patches as an image, its patches, of which `factor` x `factor` neighbours are joined)."""
-    op = Convolution(out=encoder.style.hidden, kernel=encoder.patch, stride=encoder.patch, bias=False)
+    op = Convolution(out=encoder.style.hidden, kernel=encoder.patch, stride=encoder.patch, bias=encoder.patch_bias)
     patches = net.add(op, IMAGE, name=f"{PREFIX}.patches")
     _, height, width = net.shape(patches)
     if height % factor or width % factor:
@@ -168,6 +179,17 @@ def _pooled(net: Network, tower: Tower, end: Pool) -> int:
         state = net.add(Binary(function="subtract", constant=hidden), state, name=f"{PREFIX}.standard_shift")
         state = net.add(Binary(function="multiply", constant=hidden), state, name=f"{PREFIX}.standard_scale")
     return net.add(RmsNorm(affine=False), state, name=f"{PREFIX}.norm")
+
+
+def _averaged(net: Network, tower: Tower, end: Averaged) -> int:
+    """Positions, the encoder and its normalisation, averages over neighbours, normalised."""
+    encoder = tower.encoder
+    patches, count = _grid(net, encoder, end.side)
+    state = net.add(Tokens(), patches, name=f"{PREFIX}.tokens")
+    state = _encode(net, encoder, net.add(PositionEmbedding(), state, name=f"{PREFIX}.positions"))
+    state = net.add(LayerNorm(), state, name=f"{PREFIX}.norm_after")
+    state = net.add(Reduce(shape=(count // end.side**2, encoder.style.hidden)), state, name=f"{PREFIX}.pool")
+    return net.add(RmsNorm(), state, name=f"{PREFIX}.norm")
 
 
 def _encode(net: Network, encoder: Encoder, state: int) -> int:

@@ -85,8 +85,7 @@ SIGNS = {"inter_dim": "deepseek (own)", "type_vocab_size": "bert"}
 def load(location: str, request: Request) -> Workload:
     """A workload from a configuration's architecture and sizes.
 
-    LLaMA 4 and Gemma 4 read an image a sample too, whose tokens stand before the text's; of Gemma 3 the language model
-    alone is built.
+    LLaMA 4, Gemma 3 and Gemma 4 read an image a sample too, whose tokens stand before the text's.
 
     Raises
     ------

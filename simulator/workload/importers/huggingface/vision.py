@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 from simulator.errors import InputError, UnsupportedError
 from simulator.op.base import Shape
 from simulator.workload.families.clip import ClipEncoder
 from simulator.workload.families.transformer import FeedForward, Heads, Mode, Style
-from simulator.workload.families.vision_tower import Encoder, Pool, Shuffle, Tower, square
+from simulator.workload.families.vision_tower import Averaged, Encoder, Pool, Shuffle, Tower, square
 from simulator.workload.importers.huggingface.config import MAX_LAYERS, Config
 from simulator.workload.importers.huggingface.parts import dropout_rate
 
@@ -131,6 +132,45 @@ def _gemma4_heads(vision: Config) -> Heads:
     )
 
 
+def gemma3(config: Config, asked: Asked) -> Tower:
+    """Gemma 3's, SigLIP: biases everywhere, trained positions, averages of as many neighbours as leave its tokens."""
+    vision = config.part("vision_config")
+    if vision.flag("vision_use_head", default=True):
+        raise UnsupportedError(f"{vision.where}: no cost rule for vision_use_head; Gemma 3's is false")
+    size, patch = (
+        asked.image_size or vision.integer("image_size", default=224),
+        vision.integer("patch_size", default=16),
+    )
+    tokens = isqrt(config.integer("mm_tokens_per_image", default=256))
+    side = size // patch // tokens
+    if side < 1:
+        raise InputError(f"{config.where}: {size // patch} patches a side are fewer than {tokens} tokens")
+    activation = vision.activation("hidden_act", default="gelu_pytorch_tanh")
+    return Tower(
+        Encoder(
+            depth=vision.integer("num_hidden_layers", default=12, most=MAX_LAYERS),
+            patch=patch,
+            style=Style(
+                vision.integer("hidden_size", default=768),
+                "layer",
+                dropout_rate(vision, "attention_dropout", 0.0),
+                asked.mode,
+            ),
+            heads=Heads(count=vision.integer("num_attention_heads", default=12), bias=True, out_bias=True),
+            mlp=FeedForward(
+                width=vision.integer("intermediate_size", default=3072),
+                activation=activation,  # type: ignore[arg-type]
+                gated=False,
+                bias=True,
+            ),
+            patch_bias=True,
+        ),
+        Averaged(side),
+        (vision.integer("num_channels", default=3), size, size),
+        asked.features,
+    )
+
+
 def clip(config: Config) -> tuple[str, dict[str, Any]]:
     """CLIP: the family of its name."""
     text, vision = config.part("text_config"), config.part("vision_config")
@@ -164,8 +204,8 @@ def _clip_side(config: Config, defaults: tuple[int, int, int, int]) -> ClipEncod
     )
 
 
-TOWERS: dict[str, Read] = {"gemma4": gemma4, "llama4": llama4}
+TOWERS: dict[str, Read] = {"gemma3": gemma3, "gemma4": gemma4, "llama4": llama4}
 """`model_type` -> how its `vision_config` is read."""
 
-OPTIONAL = {"gemma4"}
+OPTIONAL = {"gemma3", "gemma4"}
 """Architectures without a tower where the key is missing; the others take the defaults of the library."""
