@@ -11,14 +11,14 @@ import pytest
 from simulator.workload.importers import Request
 from simulator.workload.reading import load_workload
 
-DETECTORS = """
-from torchvision.models import detection
+FETCHING = """
+import torch
+from torch.hub import load_state_dict_from_url
 
-def mask():
-    return detection.maskrcnn_resnet50_fpn(weights_backbone=None)
-
-def keypoint():
-    return detection.keypointrcnn_resnet50_fpn(weights_backbone=None)
+def net():
+    module = torch.nn.Linear(4, 2)
+    module.load_state_dict(load_state_dict_from_url("https://nowhere.invalid/weights.pth"))
+    return module
 """
 
 
@@ -44,12 +44,21 @@ def test_key_points_have_the_shapes_of_the_library() -> None:
     assert (places.shape, scores.shape) == ((3, 17, 3), (3, 17))
 
 
+def test_weights_are_not_fetched(tmp_path: Any) -> None:
+    torch: Any = pytest.importorskip("torch")
+    (tmp_path / "fetching.py").write_text(FETCHING)
+    fetch, load = torch.hub.load_state_dict_from_url, torch.nn.Module.load_state_dict
+    workload = load_workload(f"torch:{tmp_path / 'fetching.py'}:net", request=Request(input_shape=(4,)))
+    assert workload.parameters == 10
+    assert (torch.hub.load_state_dict_from_url, torch.nn.Module.load_state_dict) == (fetch, load)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "parameters"), [("mask", 44_454_513), ("keypoint", 59_190_378)])
-def test_detectors_of_torchvision(name: str, parameters: int, tmp_path: Any) -> None:
+@pytest.mark.parametrize(("name", "parameters"), [("mask", 44_401_393), ("keypoint", 59_137_258)])
+def test_detectors_of_torchvision(name: str, parameters: int) -> None:
+    """Parameters as torchvision's documentation has them."""
     pytest.importorskip("torchvision")
-    (tmp_path / "detectors.py").write_text(DETECTORS)
     asked = Request(input_shape=(3, 160, 160), training=False, boxes=20)
-    workload = load_workload(f"torch:{tmp_path / 'detectors.py'}:{name}", request=asked)
+    workload = load_workload(f"torch:torchvision.models.detection:{name}rcnn_resnet50_fpn", request=asked)
     assert workload.parameters == parameters
     assert "20 entries at most" in workload.description

@@ -223,16 +223,12 @@ def _file(path: Path) -> Any:
 
 
 def _build(torch: Any, found: Any) -> Any:
-    """The module: without memory where its construction allows it."""
+    """The module: what was found, or what it returns."""
     if isinstance(found, torch.nn.Module) or not callable(found):
         return found
-    from simulator.workload.importers.torch.values import built_without_data
+    from simulator.workload.importers.torch.weights import built
 
-    try:
-        with built_without_data():
-            return found()
-    except Exception:  # whatever needs values while it is built
-        return found()
+    return built(found)
 
 
 @contextmanager
