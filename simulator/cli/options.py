@@ -101,6 +101,8 @@ _RUN_OPTIONS = [
     click.option("--nodes", type=int, default=1, show_default=True, help="Machines."),
     click.option("--network", type=LINK, metavar="NAME", help="What joins machines, such as infiniband-hdr."),
     click.option("--batch", type=Batches(), help="Samples a step; max: all that fit; 1:256:x2: a curve of inference."),
+    click.option("--streams", type=click.IntRange(1), metavar="N", help="Batches of inference beside each other."),
+    click.option("--replicas", type=click.IntRange(1), metavar="N", help="The same, each with weights of its own."),
     click.option("--slo", metavar="TIME", help="The largest batch of inference within a latency, such as 50ms."),
     click.option(
         "--precision",

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def run(options: dict[str, Any]) -> None:
     """Simulate, print the answer, write the report."""
     options = options | {"device": devices_of(options)}
-    if (isinstance(options["batch"], str) and options["batch"] != LARGEST_BATCH) or options["slo"]:
+    several = isinstance(options["batch"], str) and options["batch"] != LARGEST_BATCH
+    if several or any(options[name] for name in CURVE):
         _without_input(options, "a curve over batches")
         run_curve(options)
         return
@@ -69,11 +70,15 @@ def _completed(options: dict[str, Any]) -> tuple[Simulation, list[Simulation | t
     return simulation, others
 
 
+CURVE = ("slo", "streams", "replicas")
+"""Options that ask for a curve, even of one batch."""
+
+
 def run_curve(options: dict[str, Any]) -> None:
     """Inference over batches: latency, throughput, the knee, the largest batch within a limit."""
     from simulator.device.device import load_device
     from simulator.report.curve import curve_summary, print_curve, write_curve
-    from simulator.serving.curve import batches_of, curve
+    from simulator.serving.curve import Copies, batches_of, curve
     from simulator.units import parse
 
     if len(options["workload"]) != 1 or len(options["device"]) != 1:
@@ -82,7 +87,11 @@ def run_curve(options: dict[str, Any]) -> None:
     limit_s = parse(options["slo"], "s", "--slo") if options["slo"] else None
     asked = options_of({**options, "batch": None})
     device = load_device(options["device"][0], memory=options["memory"], overrides=options["overrides"])
-    found = curve(chosen_workload(options["workload"][0], options), device, asked, batches_of(text), limit_s)
+    if options["streams"] and options["replicas"]:
+        raise InputError("--streams or --replicas, not both")
+    copies = Copies(options["streams"] or options["replicas"] or 1, shared=not options["replicas"])
+    workload = chosen_workload(options["workload"][0], options)
+    found = curve(workload, device, asked, batches_of(text), limit_s, copies)
     if not options["no_report"]:
         write_curve(found, options["out"])
     if options["as_json"]:

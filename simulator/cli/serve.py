@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--precision", default="bf16", show_default=True, help="Weights: bf16, fp8, fp4, int8, int4, q4_k_m ...")
 @click.option("--kv", "cache", metavar="FORMAT", help="Numbers of the cache: fp16, fp8, int8 ...")
 @click.option("--engine", type=ENGINE, default="vllm", show_default=True, help="Software that serves.")
+@click.option("--graphs", type=click.Choice(["on", "off"]), default="on", help="Recorded graphs of decoding steps.")
 @click.option("--input", "prompt", default="1024", show_default=True, help="Tokens of a prompt, or lognormal:MEAN,CV.")
 @click.option("--output", default="256", show_default=True, help="Tokens of an answer, or lognormal:MEAN,CV.")
 @click.option("--concurrency", metavar="N,N", help="Requests at a time; powers of two up to what fits if unsaid.")
@@ -52,6 +53,7 @@ def command(
     from simulator.workload.reading import load_workload
 
     queue = {name: asked.pop(name) for name in QUEUE}
+    _check_queue(queue)
     lengths = (asked["prompt"], asked["output"])
     answer = serve(load_workload(workload), load_device(device, overrides=overrides), _service(asked))
     found = _queue(answer, queue, lengths) if queue["rate"] or queue["requests"] or queue["slo"] else None
@@ -69,6 +71,16 @@ def command(
         report.print_serving(answer, found)
 
 
+def _check_queue(asked: dict[str, Any]) -> None:
+    """Refuse what a static answer would not look at."""
+    if asked["rate"] or asked["slo"] or (asked["requests"] and not asked["requests"].isdecimal()):
+        return
+    for name in ("requests", "prefix", "speculate", "prefill_devices"):
+        if asked[name]:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is of requests that come over time; add --rate 5/s, --slo or --requests FILE")
+
+
 QUEUE = ("rate", "requests", "arrivals", "seed", "slo", "prefix", "speculate", "prefill_devices")
 """Options of the simulated queue."""
 
@@ -79,8 +91,8 @@ def _service(asked: dict[str, Any]) -> Service:
     from simulator.serving.static import Request
 
     request = Request(mean_length(asked.pop("prompt")), mean_length(asked.pop("output")))
-    concurrency = _numbers(asked.pop("concurrency"))
-    return Service(request=request, concurrency=concurrency, **asked)
+    concurrency, graphs = _numbers(asked.pop("concurrency")), asked.pop("graphs") == "on"
+    return Service(request=request, concurrency=concurrency, graphs=graphs, **asked)
 
 
 def _queue(answer: Serving, asked: dict[str, Any], lengths: tuple[str, str]) -> QueueAnswer:

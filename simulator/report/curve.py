@@ -23,17 +23,22 @@ def print_curve(found: Curve) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     first, knee = found.points[0], found.knee
     console.print(
-        f"{found.workload.name} on {found.device.name}, inference in {found.options.precision}: "
+        f"{found.workload.name} on {found.device.name}, inference in {found.options.precision}{_beside(found)}: "
         f"{duration(first.latency_s)} at batch {first.batch}",
         style="bold",
     )
     console.print(f"  knee at batch {knee.batch}: {duration(knee.latency_s)}, {knee.samples_per_s:,.0f} samples/s")
-    console.print(f"  the memory holds a batch of {found.largest_batch:,}")
+    console.print(f"  the memory holds a batch of {found.largest_batch:,}" + (" of each" if _beside(found) else ""))
     if found.limit_s is not None:
         console.print(f"  {_limit_line(found)}")
     console.print()
     print_table("batches", [_row(point) for point in found.points])
     console.print("fidelity: " + found.options.fidelity)
+
+
+def _beside(found: Curve) -> str:
+    copies = found.copies
+    return f", {copies.number} {'streams' if copies.shared else 'replicas'}" if copies.number > 1 else ""
 
 
 def _limit_line(found: Curve) -> str:
@@ -62,6 +67,8 @@ def curve_summary(found: Curve) -> dict[str, Any]:
         "device": found.device.name,
         "precision": found.options.precision,
         "framework": found.options.framework,
+        "streams": found.copies.number if found.copies.shared else 1,
+        "replicas": 1 if found.copies.shared else found.copies.number,
         "largest_batch": found.largest_batch,
         "knee_batch": found.knee.batch,
         "slo_s": found.limit_s,
@@ -95,7 +102,7 @@ def curve_figure(found: Curve) -> Figure:
     from simulator.report.style import BLUE, ORANGE, new_figure, styled
 
     with styled():
-        title = f"{found.workload.name}, inference in {found.options.precision} on {found.device.name}"
+        title = f"{found.workload.name}, inference in {found.options.precision} on {found.device.name}{_beside(found)}"
         figure = new_figure(
             title, ["each mark is a batch; the knee is the batch of most throughput over latency; a limit is shaded"]
         )

@@ -251,6 +251,8 @@ class Batches(TypedDict):
     device: str
     precision: str
     framework: str
+    streams: int
+    replicas: int
     largest_batch: int
     knee_batch: int
     slo_s: Known

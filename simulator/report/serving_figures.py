@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from simulator.precision import Engine
 from simulator.report.style import BLUE, GREY, INK, ORANGE, new_figure, styled
 from simulator.roofline.rates import peak_name
-from simulator.serving.answer import Serving
+from simulator.serving.answer import Point, Serving
 from simulator.serving.cache import request_bytes
 from simulator.serving.step import StepTimes, decoding, reading, step_times
 from simulator.serving.traffic import LATENCIES, Promise, QueueAnswer
@@ -24,6 +25,7 @@ COLOURS = {"ttft": BLUE, "tpot": ORANGE, "e2e": "#00694D"}
 WORDS = {"ttft": "first token", "tpot": "a token", "e2e": "request"}
 BATCHES = (1, 4, 16, 64, 256)
 GIB = 2.0**30
+MARKS = "each mark is a number of requests at a time"
 
 
 def _new(answer: Serving, what: str, notes: list[str]) -> tuple[Figure, Axes]:
@@ -34,12 +36,18 @@ def _new(answer: Serving, what: str, notes: list[str]) -> tuple[Figure, Axes]:
     return figure, figure.add_axes(PLACE)
 
 
+def _breaks(point: Point, limits: Mapping[str, float]) -> bool:
+    """Whether requests at so many a time miss one of the limits on average."""
+    found = {"ttft": point.first_s, "tpot": point.token_s, "e2e": point.request_s}
+    return any(found[name] > limit for name, limit in limits.items())
+
+
 def throughput_figure(answer: Serving, kept: Promise | None = None) -> Figure:
     """Tokens a second of all requests against those of one, a mark a concurrency; what keeps a limit is shaded."""
     from matplotlib.ticker import LogLocator
 
     with styled():
-        figure, axes = _new(answer, "tokens a second", ["each mark is a number of requests at a time"])
+        figure, axes = _new(answer, "tokens a second", [MARKS + ("; hollow where a limit is broken" if kept else "")])
         fitting = [point for point in answer.points if point.fits]
         axes.plot(
             [1e3 * point.token_s for point in fitting],
@@ -51,6 +59,15 @@ def throughput_figure(answer: Serving, kept: Promise | None = None) -> Figure:
             place = (1e3 * point.token_s, point.tokens_per_s)
             axes.annotate(f"{point.requests}", place, xytext=(7, -13), textcoords="offset points")
         limits = dict(kept.limits) if kept else {}
+        broken = [point for point in fitting if _breaks(point, limits)]
+        axes.plot(
+            [1e3 * point.token_s for point in broken],
+            [point.tokens_per_s for point in broken],
+            linestyle="",
+            color=BLUE,
+            marker="o",
+            markerfacecolor="white",
+        )
         if "tpot" in limits:
             axes.axvspan(0, 1e3 * limits["tpot"], color=GREEN, alpha=0.12, lw=0)
         most = 1.08e3 * max(point.token_s for point in fitting)
@@ -137,5 +154,24 @@ def latency_figure(answer: Serving, queue: QueueAnswer) -> Figure:
         )
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.xaxis.set_minor_formatter(lambda *_: "")
-        axes.legend(loc="lower right", frameon=False)
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False)
+    return figure
+
+
+def queue_figure(answer: Serving, queue: QueueAnswer) -> Figure:
+    """Requests that run and that wait, over time, and below them the share of the cache that is in use."""
+    served = queue.served
+    with styled():
+        note = f"{len(served.requests):,} requests at {served.requests.rate_per_s:,.3g}/s"
+        figure, axes = _new(answer, "the queue over time", [note])
+        axes.set_position((0.08, 0.46, 0.88, 0.42))
+        below = figure.add_axes((0.08, 0.14, 0.88, 0.26), sharex=axes)
+        for name, values, colour in (("running", served.running, BLUE), ("waiting", served.waiting, ORANGE)):
+            axes.step(served.moment_s, values, where="post", color=colour, label=name)
+        share = 100 * served.cached / queue.line.rules.blocks
+        below.step(served.moment_s, share, where="post", color=GREEN)
+        axes.set(ylabel="requests", ylim=(0, None))
+        axes.tick_params(labelbottom=False)
+        below.set(xlabel="time [s]", ylabel="% of the cache", ylim=(0, 105))
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
     return figure

@@ -50,6 +50,7 @@ def _write(answer: Serving, queue: QueueAnswer | None, folder: Path) -> None:
     (folder / "summary.json").write_text(json_text(serving_summary(answer, queue)) + "\n", encoding="utf-8")
     if queue is not None:
         save(figures.latency_figure(answer, queue), folder, "latency")
+        save(figures.queue_figure(answer, queue), folder, "queue")
         write_frame(_requests(queue), folder / "requests.csv")
         (folder / "trace.json").write_text(json.dumps(trace(queue)), encoding="utf-8")
 

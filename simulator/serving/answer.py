@@ -34,6 +34,8 @@ class Service:
     request : prompt and output. [tokens]
     concurrency : requests at a time to answer for; powers of two up to what fits if empty.
     by_experts : the devices share out whole experts instead of slices of each.
+    graphs : whether the engine launches decoding steps as recorded graphs, where it does so at all; else each kernel
+        is launched by itself, as while prompts are read.
     """
 
     precision: str = "bf16"
@@ -45,6 +47,7 @@ class Service:
     request: Request = Request(1024, 256)
     concurrency: tuple[int, ...] = ()
     by_experts: bool = False
+    graphs: bool = True
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ def deploy(workload: Workload, device: Device, service: Service) -> Deployment:
     if ways * stages != service.devices:
         raise InputError(f"--tp {ways} times --pp {stages} must be the {service.devices} devices")
     engine = load_engine(service.engine, device.profile.family)
+    if not service.graphs:
+        engine = replace(engine, gap_s=max(engine.gap_s, engine.prefill_gap_s))
     cache = CACHE_FORMATS[service.cache] if service.cache else usual_cache(engine, form)
     deployment = Deployment(workload, device, engine, form, ways, stages, cache, by_experts=service.by_experts)
     limit = deployment.generator.limit

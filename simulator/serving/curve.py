@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from simulator.device.device import Device
 from simulator.errors import InputError
+from simulator.execution.memory import Footprint
 from simulator.pipeline import LARGEST, Options, Simulation, simulate
 from simulator.workload.workload import Workload
 
@@ -14,8 +15,62 @@ MOST_POINTS = 200
 
 
 @dataclass(frozen=True)
+class Copies:
+    """How many of a network run beside each other on a device, each on a host thread of its own.
+
+    Attributes
+    ----------
+    shared : whether they share weights and context, as streams of one process do, or are replicas that do not.
+    """
+
+    number: int = 1
+    shared: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what is none."""
+        if self.number < 1:
+            raise InputError(f"streams and replicas: at least 1, found {self.number}")
+
+    def round_s(self, alone_s: float, device_s: float) -> float:
+        """Time in which each copy runs a batch, where one alone takes `alone_s`, `device_s` of it on the device. [s]
+
+        The device runs one batch after the other, and copies wait for their hosts meanwhile: at best max(alone, n x
+        device). Source: Denning, Buzen, "The Operational Analysis of Queueing Network Models", ACM Computing Surveys
+        10(3), 1978, section 5.2 (asymptotic bounds).
+        """
+        return max(alone_s, self.number * device_s)
+
+    def memory_bytes(self, memory: Footprint) -> float:
+        """Of all copies. [byte]"""
+        return self._fixed(memory) + self.number * self._moving(memory)
+
+    def largest_batch(self, memory: Footprint) -> int:
+        """Samples of each copy that the device holds at most; 0 where not even one."""
+        room, batch = memory.capacity_bytes - self._fixed(memory), memory.largest_batch
+        sample = memory.activations_per_sample_bytes * (1 + memory.reserve.fragmentation)
+        if self.number == 1 or not sample:
+            return batch
+        each = room / self.number - (self._moving(memory) - _activations(memory))
+        return max(0, int(each // sample))
+
+    def _fixed(self, memory: Footprint) -> float:
+        return memory.total_bytes - _activations(memory) if self.shared else 0.0
+
+    def _moving(self, memory: Footprint) -> float:
+        return _activations(memory) if self.shared else memory.total_bytes
+
+
+ALONE = Copies()
+
+
+def _activations(memory: Footprint) -> float:
+    """With what lies unused between them. [byte]"""
+    return memory.activations_bytes * (1 + memory.reserve.fragmentation)
+
+
+@dataclass(frozen=True)
 class CurvePoint:
-    """One batch. [s], [1/s], [byte]"""
+    """One batch, of each copy; throughput and memory of all copies. [s], [1/s], [byte]"""
 
     batch: int
     latency_s: float
@@ -34,7 +89,8 @@ class Curve:
     knee : the batch of most power, throughput over latency: larger ones buy throughput dearly. Source: Kleinrock,
         "Power and Deterministic Rules of Thumb for Probabilistic Problems in Computer Communications", ICC 1979.
     limit_s, within : the limit that was asked for, and the largest batch that keeps it; None where none does. [s]
-    largest_batch : that the memory holds.
+    largest_batch : that the memory holds, of each copy.
+    copies : streams or replicas beside each other.
     """
 
     workload: Workload
@@ -45,10 +101,16 @@ class Curve:
     largest_batch: int
     limit_s: float | None = None
     within: CurvePoint | None = None
+    copies: Copies = ALONE
 
 
 def curve(
-    workload: Workload, device: Device, options: Options, batches: Sequence[int], limit_s: float | None = None
+    workload: Workload,
+    device: Device,
+    options: Options,
+    batches: Sequence[int],
+    limit_s: float | None = None,
+    copies: Copies = ALONE,
 ) -> Curve:
     """The curve over some batches; with a limit, the largest batch that keeps it is found among all batches.
 
@@ -60,16 +122,17 @@ def curve(
     if options.task != "infer":
         raise InputError("a curve over batches, and --slo, are of inference; add --task infer")
     found = [_run(workload, device, options, batch) for batch in batches]
-    points = tuple(_point(simulation) for simulation in found)
+    points = tuple(_point(simulation, copies) for simulation in found)
     return Curve(
         workload=workload,
         device=device,
         options=options,
         points=points,
         knee=max(points, key=lambda point: point.samples_per_s / point.latency_s),
-        largest_batch=found[0].memory.largest_batch,
+        largest_batch=copies.largest_batch(found[0].memory),
         limit_s=limit_s,
-        within=_within(workload, device, options, limit_s) if limit_s else None,
+        within=_within(Asking(workload, device, options, copies), limit_s) if limit_s else None,
+        copies=copies,
     )
 
 
@@ -77,19 +140,35 @@ def _run(workload: Workload, device: Device, options: Options, batch: int) -> Si
     return simulate(workload, device, replace(options, batch=batch, ignore_memory=True))
 
 
-def _point(simulation: Simulation) -> CurvePoint:
-    step, memory = simulation.step, simulation.memory
-    fits = step.batch <= memory.largest_batch
+def _point(simulation: Simulation, copies: Copies) -> CurvePoint:
+    step, memory, times = simulation.step, simulation.memory, simulation.times
+    latency_s = copies.round_s(step.time_s, step.time_s - float(times.overhead_s.sum()))
     return CurvePoint(
-        step.batch, step.time_s, step.samples_per_s, memory.total_bytes, fits, step.bound.name.lower()
-    )  # fmt: skip
+        batch=step.batch,
+        latency_s=latency_s,
+        samples_per_s=copies.number * step.batch * step.devices / latency_s,
+        memory_bytes=copies.memory_bytes(memory),
+        fits=step.batch <= copies.largest_batch(memory),
+        bound=step.bound.name.lower() if latency_s == step.time_s else "copies",
+    )
 
 
-def _within(workload: Workload, device: Device, options: Options, limit_s: float) -> CurvePoint | None:
+@dataclass(frozen=True)
+class Asking:
+    """What a batch is asked of."""
+
+    workload: Workload
+    device: Device
+    options: Options
+    copies: Copies
+
+
+def _within(asking: Asking, limit_s: float) -> CurvePoint | None:
     """The largest batch that fits the memory and takes no longer than a limit."""
 
     def kept(batch: int) -> CurvePoint | None:
-        point = _point(_run(workload, device, options, batch))
+        run = _run(asking.workload, asking.device, asking.options, batch)
+        point = _point(run, asking.copies)
         return point if point.fits and point.latency_s <= limit_s else None
 
     best, high = kept(1), 2

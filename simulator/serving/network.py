@@ -128,10 +128,10 @@ def _at_one_position(workload: Workload) -> tuple[Layer, ...]:
 
 
 def _limit(workload: Workload) -> int | None:
-    """Longest context: of a trained table of positions, else the length that the workload is described with."""
+    """Longest context: of a trained table of positions, and what the model is published for."""
     tables = [layer.op.positions for layer in workload.layers if isinstance(layer.op, PositionEmbedding)]
     lengths = [length for length in tables if length]
-    return min(lengths) if lengths else None
+    return min(filter(None, (*lengths, workload.context)), default=None)
 
 
 def _attending(layers: Sequence[Layer], layer: Layer) -> Attending | None:

@@ -96,7 +96,17 @@ class Line:
     reader: tuple[StepCosts, Rules] | None
 
     def run(self, requests: Requests) -> Served:
-        """What becomes of these requests."""
+        """What becomes of these requests.
+
+        Raises
+        ------
+        InputError
+            If one is longer than the model's context, or than the cache.
+        """
+        limit, longest = self.deployment.generator.limit, int((requests.prompt + requests.output).max())
+        if limit is not None and longest > limit:
+            name = self.deployment.workload.name
+            raise InputError(f"a request of {longest} tokens is longer than {name}'s context of {limit}; shorten it")
         if self.reader is None:
             return run_queue(requests, self.costs, self.rules)
         return self._handed_over(requests, *self.reader)

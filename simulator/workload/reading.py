@@ -36,6 +36,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     description: str = ""
     source: str = ""
     aliases: list[str] = []
+    context: Annotated[int, Meta(ge=1, description="tokens of the longest request that it may serve")] | None = None
     quoted_macs: Annotated[str, Meta(description="MACs a sample that the founding articles quote")] | None = None
 
 
@@ -150,6 +151,7 @@ def read_workload(content: dict[str, Any], where: str, request: Request | None =
         batch=header.batch,
         description=header.description,
         source=header.source,
+        context=header.context,
         quoted_macs=parse(header.quoted_macs, "count", f"{where}: quoted_macs") if header.quoted_macs else None,
     )
 

@@ -49,6 +49,7 @@ class Workload:
     dataset : what an epoch runs over.
     batch : samples a step, unless asked otherwise.
     quoted_macs : multiply-accumulates a sample that the founding articles quote, where they do.
+    context : tokens of the longest request that it may serve, as it is published; None where nothing says.
     changes : what the user asked of it beyond its definition, by option ("sequence": "512").
     """
 
@@ -60,6 +61,7 @@ class Workload:
     description: str = ""
     source: str = ""
     quoted_macs: float | None = None
+    context: int | None = None
     changes: Mapping[str, str] = field(default_factory=dict)
 
     @property

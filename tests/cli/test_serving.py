@@ -45,7 +45,15 @@ def test_figures_tables_and_a_trace_are_written(simulate: Simulate, tmp_path: Pa
     assert answer.code == 0
     folder = tmp_path / "serve-llama3_8b-h100-sxm5-80gb"
     names = {path.name for path in folder.iterdir()}
-    assert {"throughput.png", "roofline.svg", "memory.png", "latency.png", "concurrency.csv", "requests.csv"} <= names
+    assert {
+        "throughput.png",
+        "roofline.svg",
+        "memory.png",
+        "latency.png",
+        "queue.svg",
+        "concurrency.csv",
+        "requests.csv",
+    } <= names
     events = json.loads((folder / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
     spans = [event for event in events if event["ph"] == "X"]
     # Each request waits for its first token, then decodes.
@@ -68,7 +76,13 @@ def test_figures_tables_and_a_trace_are_written(simulate: Simulate, tmp_path: Pa
         (("--concurrency", "0"), "at least 1"),
         (("--input", "many"), "lognormal"),
         (("--requests", "nowhere.csv"), "nowhere.csv"),
-        (("--input", "9000000"), "ask for at most"),
+        (("--input", "9000000"), "has a context of 131072 tokens"),
+        (("--device", "l4", "--input", "40000"), "ask for at most"),
+        (("--rate", "1/s", "--requests", "20", "--input", "uniform:1000-240000"), "longer than llama3_8b's context"),
+        (("--speculate", "4:0.7"), "--speculate is of requests that come over time"),
+        (("--prefix", "100"), "--prefix is of requests"),
+        (("--prefill-devices", "2"), "--prefill-devices is of requests"),
+        (("--requests", "20"), "add --rate 5/s"),
     ],
 )
 def test_what_cannot_be_is_one_line(simulate: Simulate, words: tuple[str, ...], said: str) -> None:
@@ -90,3 +104,21 @@ def test_a_curve_of_inference_and_its_limit(simulate: Simulate, tmp_path: Path) 
     text = simulate(*words, "--no-report").stdout
     assert "knee" in text
     assert "largest batch within 50.0 ms" in text
+
+
+def test_streams_and_replicas_run_beside_each_other(simulate: Simulate) -> None:
+    words = ("--workload", "resnet50", "--device", "h100", "--task", "infer", "--batch", "64", "--no-report")
+    document = json.loads(simulate(*words, "--streams", "4", "--json").stdout)
+    assert (document["streams"], document["replicas"]) == (4, 1)
+    assert "4 replicas" in simulate(*words, "--replicas", "4").stdout
+    both = simulate(*words, "--replicas", "4", "--streams", "2")
+    assert both.code == 2
+    assert "not both" in both.stderr
+
+
+def test_without_graphs_each_kernel_is_launched_by_itself(simulate: Simulate) -> None:
+    usual, apart = (
+        json.loads(simulate(*MODEL, "--concurrency", "1", "--graphs", graphs, "--json").stdout)["concurrency"][0]
+        for graphs in ("on", "off")
+    )
+    assert apart["token_s"] > 1.05 * usual["token_s"]

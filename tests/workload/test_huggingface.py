@@ -406,6 +406,12 @@ def test_what_has_no_rule_without_transformers(
         imported(tmp_path, config)
 
 
+def test_the_longest_context_is_the_configurations(tmp_path: Path) -> None:
+    assert imported(tmp_path, {**LLAMA_CONFIG, "max_position_embeddings": 64}).context == 64
+    without = {key: value for key, value in LLAMA_CONFIG.items() if key != "max_position_embeddings"}
+    assert imported(tmp_path, without).context is None
+
+
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a file"):
         load("hf", str(tmp_path), Request())

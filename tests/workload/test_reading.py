@@ -120,9 +120,10 @@ def test_every_family_has_parameters_and_a_docstring(name: str) -> None:
 
 
 def test_header_is_kept() -> None:
-    workload = net("[relu]", dataset="mnist", batch=7, description="d", source="s", quoted_macs="21 G")
+    workload = net("[relu]", dataset="mnist", batch=7, description="d", source="s", quoted_macs="21 G", context=9)
     assert (workload.dataset.samples, workload.batch, workload.description, workload.source) == (60_000, 7, "d", "s")
     assert workload.quoted_macs == 21e9
+    assert workload.context == 9
 
 
 def test_several_inputs() -> None:

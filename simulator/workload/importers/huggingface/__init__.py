@@ -115,6 +115,7 @@ def load(location: str, request: Request) -> Workload:
         batch=BATCH,
         description=f"{kind}, from its configuration" + _extent(net, config, multimodal=bool(text.values)),
         source=config.where,
+        context=part.integer("max_position_embeddings", "n_positions", default=0) or None,
     )
 
 
