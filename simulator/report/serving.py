@@ -8,6 +8,7 @@ from typing import Any
 from simulator.report.listing import Row, print_table
 from simulator.serving.answer import Point, Serving
 from simulator.serving.cache import Capacity
+from simulator.serving.certainty import serving_certainty, spans_of
 from simulator.serving.step import StepTimes
 from simulator.serving.traffic import QueueAnswer, percentiles
 from simulator.units import binary_bytes, duration
@@ -19,7 +20,7 @@ def print_serving(answer: Serving, queue: QueueAnswer | None = None) -> None:
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(headline(answer), style="bold")
-    for line in (_best_line(answer), _cache_line(answer), _bound_line(answer)):
+    for line in (_best_line(answer), _cache_line(answer), _bound_line(answer), _sure_line(answer)):
         console.print(f"  {line}")
     console.print()
     print_table("requests at a time", [_row(point) for point in answer.points])
@@ -93,6 +94,18 @@ def _bound_line(answer: Serving) -> str:
     return "; ".join(words)
 
 
+def _sure_line(answer: Serving) -> str:
+    """Where measured latencies lie about predicted ones."""
+    engine = answer.deployment.engine.name
+    known, spans = serving_certainty(), spans_of(engine)
+    first, token = (f"{spans[name].low:g} to {spans[name].high:g} times" for name in ("ttft", "tpot"))
+    under = engine if engine in known.engines else f"all engines, none of them {engine}"
+    return (
+        f"how sure: {known.coverage:.0%} of measurements on other devices lie within {first} a predicted first token, "
+        f"{token} a predicted time a token ({under})"
+    )
+
+
 def basis_line(answer: Serving) -> str:
     """What the numbers rest on."""
     device = answer.deployment.device
@@ -143,10 +156,20 @@ def serving_summary(answer: Serving, queue: QueueAnswer | None = None) -> dict[s
             "tokens": room.tokens,
             "requests": room.requests(service.request.total),
         },
+        "interval": _interval(answer),
         "prefill": _step(answer.prefill),
         "concurrency": [asdict(point) for point in answer.points],
         "queue": _queue_summary(queue) if queue else None,
     }
+
+
+def _interval(answer: Serving) -> dict[str, Any]:
+    """Ends of the latencies, as factors of the predicted ones."""
+    spans = spans_of(answer.deployment.engine.name)
+    ends = {
+        name: {"low": spans[key].low, "high": spans[key].high} for name, key in (("first", "ttft"), ("token", "tpot"))
+    }
+    return {"coverage": serving_certainty().coverage, **ends}
 
 
 def _queue_summary(queue: QueueAnswer) -> dict[str, Any]:

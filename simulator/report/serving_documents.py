@@ -54,6 +54,17 @@ class Concurrency(TypedDict):
     fits: bool
 
 
+class Factors(TypedDict):
+    low: float
+    high: float
+
+
+class Interval(TypedDict):
+    coverage: float
+    first: Factors
+    token: Factors
+
+
 class Serve(TypedDict):
     """`simulate serve --json`."""
 
@@ -61,6 +72,7 @@ class Serve(TypedDict):
     device: Devices
     options: Served
     memory: dict[str, float]
+    interval: Interval
     prefill: Prefill
     concurrency: list[Concurrency]
     queue: dict[str, Any] | None

@@ -27,7 +27,15 @@ def test_the_issue_of_a_design_review_is_answered(simulate: Simulate) -> None:
         "--precision", "fp8", "--input", "2048", "--output", "256",
     )  # fmt: skip
     assert answer.code == 0
-    for part in ("first token after", "a token", "tokens/s", "the cache holds", "reading a prompt waits for", "USD"):
+    for part in (
+        "first token after",
+        "a token",
+        "tokens/s",
+        "the cache holds",
+        "how sure: 80%",
+        "reading a prompt waits for",
+        "USD",
+    ):
         assert part in answer.stdout
 
 
@@ -35,6 +43,7 @@ def test_every_key_of_the_json_is_documented(simulate: Simulate) -> None:
     answer = simulate(*MODEL, "--rate", "5/s", "--requests", "50", "--slo", "ttft=1s,tpot=50ms", "--json")
     document = json.loads(answer.stdout)
     assert document["queue"]["latency"]["ttft"]["p50_s"] > 0
+    assert document["interval"]["token"]["low"] < 1 < document["interval"]["token"]["high"]
     assert document["memory"]["requests"] == pytest.approx(document["memory"]["tokens"] / 1280)
     named = set(re.findall(r"`([a-z_0-9]+)`", DOCUMENT))
     assert keys(document) - {"tpot_s", "ttft_s"} <= named
