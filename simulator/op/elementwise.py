@@ -42,6 +42,18 @@ class Multiply(Op, frozen=True):
         return [elementwise(Phase.INPUT_GRADIENT, flops, reads, {Role.GRADIENT: both})]
 
 
+@operation("relu_squared")
+class ReluSquared(Activation, frozen=True):
+    """max(x, 0) ** 2: comparison, product; gradient 2 * g * max(x, 0): comparison and two products.
+
+    Source: So et al., "Primer", NeurIPS 2021, arXiv 2109.08668, section 3.
+    """
+
+    forward_flops: ClassVar[int] = 2
+    backward_flops: ClassVar[int] = 3
+    saves_input: ClassVar[bool] = True
+
+
 @operation("softcap")
 class Softcap(Activation, frozen=True):
     """c * tanh(x / c): quotient, tanh (5), product; gradient g * (1 - t * t): 3.

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from simulator.errors import InputError
 from simulator.op.activation import Activation, Gelu, GeluTanh, QuickGelu, Relu, Silu
 from simulator.op.base import Counts, Op, Shape, Shapes, Site, elements, elementwise, operation
+from simulator.op.elementwise import ReluSquared
 from simulator.op.kernel import Affine, Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.units import FLOPS_PER_MAC
 
@@ -15,10 +16,11 @@ ACTIVATIONS: dict[str, type[Activation]] = {
     "gelu_tanh": GeluTanh,
     "quick_gelu": QuickGelu,
     "relu": Relu,
+    "relu_squared": ReluSquared,
     "silu": Silu,
 }
 
-ActivationName = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"]
+ActivationName = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "relu_squared", "silu"]
 
 
 @operation("route")

@@ -11,7 +11,7 @@ from simulator.op import operations
 from simulator.op.attention import Attention
 from simulator.op.base import Op, Shapes, Site
 from simulator.op.eager_attention import EagerAttention
-from simulator.op.elementwise import JoinHeads, Multiply, Rotary, Softcap
+from simulator.op.elementwise import JoinHeads, Multiply, ReluSquared, Rotary, Softcap
 from simulator.op.experts import Experts, Route
 from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, each, once
@@ -361,6 +361,12 @@ class TestElementwise:
     def test_softcap(self) -> None:
         op = Softcap()
         assert flops(op.forward(site(op, (4, 6)))) == [7 * 24]
+        assert flops(op.backward(site(op, (4, 6)))) == [3 * 24]
+
+    def test_relu_squared(self) -> None:
+        # A comparison and a square; back the comparison, twice the input, times the gradient.
+        op = ReluSquared()
+        assert flops(op.forward(site(op, (4, 6)))) == [2 * 24]
         assert flops(op.backward(site(op, (4, 6)))) == [3 * 24]
 
     def test_join_heads(self) -> None:

@@ -28,6 +28,10 @@ NEXT = {**SMALL, **HEADS, "num_hidden_layers": 4, "head_dim": 16, "intermediate_
         "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 16,
         "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48}  # fmt: skip
 
+NEMOTRON = {**{key: value for key, value in SMALL.items() if key != "num_hidden_layers"}, **HEADS, "head_dim": 16,
+            "intermediate_size": 96, "mamba_num_heads": 6, "mamba_head_dim": 16, "ssm_state_size": 16,
+            "n_groups": 2}  # fmt: skip
+
 OWN: list[tuple[str, dict[str, Any], int, int]] = [
     ("mamba2", MAMBA2, 126320, 2916352),
     ("mamba2", {**MAMBA2, "use_bias": True, "use_conv_bias": False, "tie_word_embeddings": True}, 93952, 2916352),
@@ -39,6 +43,10 @@ OWN: list[tuple[str, dict[str, Any], int, int]] = [
                           "num_experts_per_tok": 2}, 174328, 3833856),
     ("granitemoehybrid", {**GRANITE, "layer_types": ["linear_attention", "full_attention"], "num_local_experts": 0,
                           "position_embedding_type": "rope", "tie_word_embeddings": True}, 91896, 3031040),
+    ("nemotron_h", {**NEMOTRON, "hybrid_override_pattern": "M-*M"}, 138084, 3432448),
+    ("nemotron_h", {**NEMOTRON, "layers_block_type": ["mamba", "moe", "attention", "moe"], "n_routed_experts": 8,
+                    "moe_intermediate_size": 32, "moe_shared_expert_intermediate_size": 48, "mamba_num_heads": 8},
+     187288, 3457024),
 ]  # fmt: skip
 """Type, configuration, what the modules of transformers 5.24 hold, and MACs at 32 tokens outside the scans."""
 
@@ -135,6 +143,11 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         load_workload(written(tmp_path, mamba2, n_groups=3))
     with pytest.raises(InputError, match=r"layer_types must name one of .* for each of 4 layers"):
         load_workload(written(tmp_path, {"model_type": "qwen3_next", **NEXT}, layer_types=["sliding_attention"] * 4))
+    nemotron = {"model_type": "nemotron_h", **NEMOTRON}
+    with pytest.raises(InputError, match="no rule for a layer 'X'; known: linear_attention"):
+        load_workload(written(tmp_path, nemotron, hybrid_override_pattern="MX"))
+    with pytest.raises(UnsupportedError, match="no rule for moe_latent_size"):
+        load_workload(written(tmp_path, nemotron, moe_latent_size=8))
     with pytest.raises(InputError, match="attn_layer_indices must be a list"):
         load_workload(written(tmp_path, {"model_type": "bamba", **AMONG}, attn_layer_indices=3))
 

@@ -24,6 +24,7 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     shared_gate : the shared experts' output is weighted by a trained gate.
     dense_first, every : the first layers have none, then every so many layers have them.
     bias : biases of experts and router.
+    gated : three matrices an expert, one of which gates another; else two.
     beside : the feed-forward network runs too, its output and the experts' each normalised and added (Gemma 4).
     """
 
@@ -35,6 +36,7 @@ class Mixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     dense_first: Count = 0
     every: Size = 1
     bias: bool = False
+    gated: bool = True
     beside: bool = False
 
     def at(self, number: int) -> bool:
@@ -57,15 +59,15 @@ def experts(
         count=mixture.count,
         active=mixture.active,
         width=mixture.width,
+        gated=mixture.gated,
         bias=mixture.bias,
         activation=activation,
     )
     routed = net.add(op, entry, weights, name=f"{prefix}.routed")
     if not mixture.shared:
         return routed
-    shared = feed_forward(
-        net, FeedForward(width=mixture.shared, activation=activation), hidden, entry, f"{prefix}.shared"
-    )
+    dense = FeedForward(width=mixture.shared, activation=activation, gated=mixture.gated)
+    shared = feed_forward(net, dense, hidden, entry, f"{prefix}.shared")
     if mixture.shared_gate:
         gate = net.add(Linear(out=1, bias=False), entry, name=f"{prefix}.shared_gate")
         gate = net.add(Sigmoid(), gate, name=f"{prefix}.shared_sigmoid")

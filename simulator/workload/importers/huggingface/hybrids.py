@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simulator.errors import InputError, UnsupportedError
-from simulator.workload.importers.huggingface.config import Config
+from simulator.workload.importers.huggingface.config import MAX_LAYERS, Config
 from simulator.workload.importers.huggingface.models import Family, Translate
 from simulator.workload.importers.huggingface.parts import all_heads, base, experts, gated_mlp, turned
 
@@ -171,10 +171,77 @@ def granite_hybrid(config: Config) -> Family:
     return "hybrid", arguments
 
 
+LETTERS = {"M": "state_space", "*": "attention", "-": "mlp", "E": "experts"}
+"""What a letter of `hybrid_override_pattern` stands for."""
+KINDS = {
+    "linear_attention": "state_space",
+    "mamba": "state_space",
+    "full_attention": "attention",
+    "attention": "attention",
+    "mlp": "mlp",
+    "moe": "experts",
+}
+"""Names of `layers_block_type` -> branches."""
+
+NEMOTRON_KEYS = {"mamba_num_heads": "num_heads", "mamba_head_dim": "head_dim", "ssm_state_size": "state_size"}
+NEMOTRON = {
+    **{"mamba_num_heads": 128, "mamba_head_dim": 64, "ssm_state_size": 128, "n_groups": 8, "chunk_size": 128},
+    **{"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "mlp_hidden_act": "relu2"},
+    **{"intermediate_size": 21504, "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 7688},
+    **{"moe_shared_expert_intermediate_size": 7688, "hidden_size": 4096, "vocab_size": 131072},
+}
+"""Defaults of Nemotron-H."""
+
+
+def nemotron_h(config: Config) -> Family:
+    """Nemotron-H: each layer is one branch, a state-space layer, attention without positions, a network or experts."""
+    if config.has("moe_latent_size"):
+        raise UnsupportedError(f"{config.where}: no rule for moe_latent_size")
+    full = Config(NEMOTRON | {key: value for key, value in config.values.items() if value is not None}, config.where)
+    branches = _branches(full)
+    arguments = base(Config(full.values | {"num_hidden_layers": len(branches)}, config.where))
+    activation = full.activation("mlp_hidden_act", default="relu2")
+    arguments |= {
+        "pattern": [[branch] for branch in branches],
+        "heads": all_heads(full) | {"rotary": 0.0},
+        "space": _nemotron_space(full),
+        "mlp": {"width": full.integer("intermediate_size"), "activation": activation, "gated": False,
+                "bias": full.flag("mlp_bias")},
+    }  # fmt: skip
+    if "experts" in branches:
+        shared = full.integer("moe_shared_expert_intermediate_size")
+        mixture = experts(full, "n_routed_experts", "moe_intermediate_size")
+        arguments["mixture"] = mixture | {"shared": shared, "gated": False}
+    return "hybrid", arguments
+
+
+def _nemotron_space(config: Config) -> dict[str, Any]:
+    """The state-space layer, whose heads need not fill twice the hidden size."""
+    mixing = {NEMOTRON_KEYS.get(key, MAMBA_KEYS.get(key, key)): value for key, value in config.values.items()
+              if key not in ("expand", "mamba_expand", "head_dim", "mamba_proj_bias")}  # fmt: skip
+    inner = config.integer("mamba_num_heads") * config.integer("mamba_head_dim")
+    return _space(Config(mixing | {"expand": 1}, config.where), {}, inner)
+
+
+def _branches(config: Config) -> list[str]:
+    """Each layer's branch, by the list of names or the pattern of letters."""
+    names = config.names("layers_block_type") or config.names("layer_types")
+    letters = config.text("hybrid_override_pattern")
+    unknown = (set(names) - KINDS.keys()) or (set(letters) - LETTERS.keys() if not names else set())
+    if unknown:
+        raise InputError(f"{config.where}: no rule for a layer {min(unknown)[:40]!r}; known: {', '.join(KINDS)}")
+    if not names and not letters:
+        return ["state_space", "experts", "attention", "mlp"]
+    if len(names or letters) > MAX_LAYERS:
+        raise InputError(f"{config.where}: more than {MAX_LAYERS} layers")
+    return [KINDS[name] for name in names] if names else [LETTERS[letter] for letter in letters]
+
+
 TRANSLATIONS: dict[str, Translate] = {
     "bamba": bamba,
     "granitemoehybrid": granite_hybrid,
     "mamba2": mamba2,
+    "nemotron_h": nemotron_h,
     "qwen3_next": qwen3_next,
 }
 """`model_type` -> how its configuration is read."""
