@@ -76,6 +76,7 @@ WHAT = {
     "hardware_profiles/links": "link",
     "hardware_profiles/hosts": "host",
     "hardware_profiles/loaders": "loader",
+    "hardware_profiles/prices": "price list",
     "hardware_profiles/storage": "storage",
     "hardware_profiles/systems": "system",
 }

@@ -15,6 +15,7 @@ from simulator.cli.completion import (
     LINK,
     LOADER,
     PRECISION,
+    PRICES,
     STORAGE,
     SYSTEM,
     WORKLOAD,
@@ -142,6 +143,7 @@ _RUN_OPTIONS = [
 
 _BILL_OPTIONS = [
     click.option("--price", type=float, metavar="USD", help="Of one device an hour, instead of its profile's."),
+    click.option("--prices", type=PRICES, metavar="NAME", help="A price list, such as nebius, or a file of yours."),
     click.option("--pue", type=float, metavar="RATIO", help="Power of the data centre over its computers'."),
     click.option("--carbon", type=float, metavar="G/KWH", help="Carbon dioxide of the electricity."),
     click.option("--mtbf", metavar="TIME", help="Mean time between failures of one device, such as 50000h."),
@@ -152,10 +154,10 @@ _BILL_OPTIONS = [
 ]
 """Options of a run's bill: any of them asks for money, energy and failures."""
 
-BILL = ("price", "pue", "carbon", "checkpoint_to", "mtbf", "checkpoint", "checkpoint_every", "restart")
+BILL = ("price", "prices", "pue", "carbon", "checkpoint_to", "mtbf", "checkpoint", "checkpoint_every", "restart")
 """Their names among all options; the last four are times."""
 
-BILL_TIMES = BILL[4:]
+BILL_TIMES = BILL[5:]
 
 _COURSE_OPTIONS = [
     click.option(

@@ -48,7 +48,7 @@ def planned(options: dict[str, Any]) -> Planned:
     """
     from simulator.billing import billed_plan
     from simulator.cli.options import chosen_workload
-    from simulator.cli.run import circumstances, cluster_of, device_of_system, habits_of, options_of
+    from simulator.cli.run import circumstances, cluster_of, device_of_system, habits_of, options_of, with_prices
     from simulator.courses import coursed_plan
     from simulator.device.device import load_device
     from simulator.device.link import load_link
@@ -59,6 +59,7 @@ def planned(options: dict[str, Any]) -> Planned:
     if len(options["workload"]) != 1 or len(devices) != 1:
         raise InputError("a plan is for one --workload on one --device, or a --system")
     device = load_device(devices[0], memory=options["memory"], overrides=options["overrides"])
+    device = with_prices(device, options)
     _numbered(options)
     joined = cluster_of(options) or cluster(1, load_link("pcie4"))
     workload = chosen_workload(options["workload"][0], options)

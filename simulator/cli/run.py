@@ -11,6 +11,7 @@ from simulator.cli.options import BILL, BILL_TIMES, COURSE, INPUT, LARGEST_BATCH
 from simulator.errors import InputError, SimulatorError
 
 if TYPE_CHECKING:
+    from simulator.device.device import Device
     from simulator.device.system import Cluster
     from simulator.execution.bill import Circumstances
     from simulator.execution.course import Habits
@@ -150,6 +151,23 @@ def circumstances(options: dict[str, Any]) -> Circumstances | None:
     return Circumstances(options["price"], pue, options["carbon"], failures, options["checkpoint_to"])
 
 
+def with_prices(device: Device, options: dict[str, Any]) -> Device:
+    """The device as the price list has it that the options name.
+
+    Raises
+    ------
+    InputError
+        If a price is given beside it.
+    """
+    if options["prices"] is None:
+        return device
+    if options["price"] is not None:
+        raise InputError("--price is one device's price, --prices a list of them; give one of the two")
+    from simulator.device.prices import priced
+
+    return priced(device, options["prices"])
+
+
 def habits_of(options: dict[str, Any]) -> Habits | None:
     """How the run goes; None where nothing of it is said."""
     said = {name: options[name] for name in COURSE if options[name] is not None}
@@ -279,7 +297,7 @@ def _answer(
     from simulator.errors import OutOfMemoryError, UnsupportedError
     from simulator.pipeline import largest_batch, simulate
 
-    device = load_device(name, memory=options["memory"], overrides=options["overrides"])
+    device = with_prices(load_device(name, memory=options["memory"], overrides=options["overrides"]), options)
     joined = cluster_of(options)
     if options["batch"] == LARGEST_BATCH:
         asked = replace(asked, batch=largest_batch(workload, device, asked))

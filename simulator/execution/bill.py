@@ -111,7 +111,7 @@ class Bill:
     ----------
     time_s : with failures, where some are expected.
     interrupted : what they cost; None where nothing fails.
-    price_usd_per_hour, price_date : of one device, and from when; "" where the user gave it.
+    price_usd_per_hour, price_date, price_note : of one device, from when, and of what; "" where the user gave it.
     power_w, energy_j, carbon_g : at most, with all devices at their power limit and what the data centre adds.
     drawn : what the devices draw, as predicted; None where that is not known.
     step, epoch, run : what is expected of each, the failures' share included; step and epoch None where not said.
@@ -123,6 +123,7 @@ class Bill:
     interrupted: Interrupted | None
     price_usd_per_hour: float | None
     price_date: str
+    price_note: str
     cost_usd: float | None
     power_w: float | None
     energy_j: float | None
@@ -146,7 +147,8 @@ def bill_of(run_s: float, device: Device, devices: int, given: Circumstances, sp
     broken = interrupted(run_s, devices, given.failures) if given.failures else None
     time_s = broken.time_s if broken else run_s
     own = device.profile.price
-    price = own.usd_per_hour if own and given.price_usd_per_hour is None else given.price_usd_per_hour
+    listed = own if given.price_usd_per_hour is None else None
+    price = listed.usd_per_hour if listed else given.price_usd_per_hour
     limit_w = parse(device.profile.power, "W", device.name) * devices if device.profile.power else None
     drawn = _drawn(device, devices, spans.activity) if spans and spans.activity else None
     most_w = _times(limit_w, given.pue)
@@ -158,7 +160,8 @@ def bill_of(run_s: float, device: Device, devices: int, given: Circumstances, sp
         devices=devices,
         interrupted=broken,
         price_usd_per_hour=price,
-        price_date=own.date if own and given.price_usd_per_hour is None else "",
+        price_date=listed.date if listed else "",
+        price_note=(listed.note or "") if listed else "",
         cost_usd=most.cost_usd,
         power_w=limit_w,
         energy_j=most.energy_j,

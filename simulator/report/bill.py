@@ -37,11 +37,21 @@ def bill_lines(bill: Bill | None) -> Iterator[str]:
             f"{duration(broken.checkpoints_s)} for checkpoints every {duration(broken.interval_s)} (best by Daly "
             f"{duration(broken.daly_s)}, by Young {duration(broken.young_s)}), {duration(broken.lost_s)} lost"
         )
-    price = f" (price of {bill.price_date})" if bill.price_date else ""
-    cost = "unknown, for want of a price" if bill.cost_usd is None else f"{bill.cost_usd:,.2f} USD{price}"
-    yield f"the run costs {cost}; energy {_energy(bill)}"
+    yield f"the run costs {_cost(bill)}; energy {_energy(bill)}"
     if bill.step is not None and bill.epoch is not None and bill.epoch.time_s < bill.run.time_s:
         yield f"an epoch costs {_amount(bill.epoch)}; a step {_amount(bill.step)}"
+
+
+def _cost(bill: Bill) -> str:
+    """What is expected, within which interval, and whose price it is."""
+    if bill.cost_usd is None:
+        return "unknown, for want of a price"
+    low, high = (bound.cost_usd if bound else None for bound in (bill.low, bill.high))
+    likely = "" if low is None or high is None else f"{low:,.2f} to {high:,.2f} USD with 80% probability"
+    note = f", {bill.price_note}" if bill.price_note else ""
+    of = f"price of {bill.price_date}{note}" if bill.price_date else ""
+    more = "; ".join(part for part in (likely, of) if part)
+    return f"{bill.cost_usd:,.2f} USD" + (f" ({more})" if more else "")
 
 
 def _energy(bill: Bill) -> str:

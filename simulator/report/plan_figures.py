@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.execution.bill import Bill
 from simulator.parallel.schedule import Kind
 from simulator.parallel.step import PARTS
 from simulator.planned import Planned
+from simulator.report.money import Part, money_figure, time_parts
 from simulator.report.plan import WORDS
 from simulator.report.style import BLUE, GREY, INK, ORANGE, clean, draw_key, new_figure, percent, styled, version
 from simulator.units import duration
@@ -35,13 +37,21 @@ CROWDED = 200
 
 
 def _new(answer: Planned, what: str, notes: list[str]) -> Figure:
-    title = f"{answer.workload.name}, {answer.plan.label} on {answer.plan.devices} x {answer.device.name}: {what}"
+    return new_figure(f"{_title(answer)}: {what}", [*_basis(answer), *notes])
+
+
+def _title(answer: Planned) -> str:
+    return f"{answer.workload.name}, {answer.plan.label} on {answer.plan.devices} x {answer.device.name}"
+
+
+def _basis(answer: Planned) -> list[str]:
+    """What the numbers rest on, and the command line that asked."""
     made = f"made by: {' '.join(answer.command.split())}" if answer.command else ""
     basis = (
         f"global batch {answer.global_batch:,}, micro-batch {answer.microbatch}, {answer.options.precision}, "
         f"{answer.plan.schedule_label}, fidelity: calibrated · simulator {version()}"
     )
-    return new_figure(title, [line for line in (basis, made, *notes) if line])
+    return [line for line in (basis, made) if line]
 
 
 def parts_figure(answer: Planned) -> Figure:
@@ -60,6 +70,13 @@ def parts_figure(answer: Planned) -> Figure:
         axes.set(xlabel="time [s]", xlim=(0, 1.22 * max(seconds)))
         clean(axes)
         return figure
+
+
+def bill_figure(answer: Planned, bill: Bill) -> Figure:
+    """Where the run's money and energy go."""
+    steps = [Part(f"steps: {WORDS[n]}", COLOURS[n], answer.step.parts[n]) for n in PARTS]
+    run_s = answer.run.total_s if answer.run else bill.time_s
+    return money_figure(_title(answer), _basis(answer), time_parts(steps, run_s, answer.course, bill), bill)
 
 
 def timeline_figure(answer: Planned) -> Figure:

@@ -37,6 +37,8 @@ def _write(answer: Planned, folder: Path) -> None:
 
     save(figures.parts_figure(answer), folder, "step")
     save(figures.memory_figure(answer), folder, "memory")
+    if answer.bill is not None:
+        save(figures.bill_figure(answer, answer.bill), folder, "money")
     if answer.plan.pipeline > 1:
         save(figures.timeline_figure(answer), folder, "timeline")
     write_frame(pd.DataFrame(stage_rows(answer)), folder / "stages.csv")

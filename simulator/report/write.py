@@ -79,6 +79,7 @@ def _lives(process: int) -> bool:
 def _write_files(simulation: Simulation, others: Sequence[Other], folder: Path) -> None:
     from simulator.report.epochs import epochs_figure
     from simulator.report.layers import layers_figure
+    from simulator.report.money import bill_figure
     from simulator.report.page import report_page
     from simulator.report.roofline import roofline_figure
     from simulator.report.rooflines import rooflines_figure
@@ -88,6 +89,8 @@ def _write_files(simulation: Simulation, others: Sequence[Other], folder: Path) 
 
     for stem, draw in (("roofline", roofline_figure), ("layers", layers_figure), ("epochs", epochs_figure)):
         save(draw(simulation, others), folder, stem)
+    if simulation.bill is not None:
+        save(bill_figure(simulation), folder, "money")
     if any(not isinstance(other, tuple) for other in others):
         save(rooflines_figure(simulation, others), folder, "rooflines")
     write_layers(simulation, folder / "layers.csv")

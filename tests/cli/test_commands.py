@@ -140,7 +140,7 @@ def test_a_runs_bill_is_asked_for(simulate: Simulate) -> None:
     assert simulate(*words, "--json").json()["bill"] is None
     text = " ".join(simulate(*words, "--mtbf", "50000h", "--pue", "1.2", "--carbon", "350").stdout.split())
     assert "failures expected" in text
-    assert "(price of 2026-11-09); energy 24" in text
+    assert "price of 2026-11-09, an eighth of AWS p4de.24xlarge); energy 24" in text
     assert "kWh (with 80% probability" in text
     assert "W a device; at most" in text
     assert "an epoch costs" in text

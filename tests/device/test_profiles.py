@@ -17,6 +17,7 @@ from simulator.device.framework_profile import FrameworkProfile
 from simulator.device.host import HostProfile
 from simulator.device.link import LinkProfile
 from simulator.device.loader import LoaderProfile
+from simulator.device.prices import PriceList
 from simulator.device.profile import DeviceProfile, FamilyProfile, MemoryProfile
 from simulator.device.provenance import leaves
 from simulator.device.storage import StorageProfile
@@ -30,6 +31,7 @@ FOLDER = Path(__file__).parents[2] / "hardware_profiles"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 KINDS = {path: str(read_yaml(path)["kind"]) for path in FILES}
 NO_DEVICES = (
+    "prices",
     "memory",
     "family",
     "framework",
@@ -113,6 +115,7 @@ Profile = (
     | HostProfile
     | LoaderProfile
     | MemoryProfile
+    | PriceList
     | StorageProfile
 )
 
@@ -129,6 +132,7 @@ def _struct(path: Path) -> type[Profile]:
         "link": LinkProfile,
         "host": HostProfile,
         "loader": LoaderProfile,
+        "prices": PriceList,
         "storage": StorageProfile,
         "system": SystemProfile,
     }
@@ -157,6 +161,7 @@ def test_decodes_strictly_under_its_own_name(path: Path) -> None:
         "link": "links",
         "host": "hosts",
         "loader": "loaders",
+        "prices": "prices",
         "storage": "storage",
         "system": "systems",
         "memory": "memories",
