@@ -34,7 +34,7 @@ GREEN, SKY, YELLOW, PALE, VIOLET = "#00694D", "#56B4E9", "#F0E442", "#D9D9D9", "
 
 
 @dataclass(frozen=True)
-class Part:
+class Slice:
     """A share of something: its name, colour, and size in the thing's own unit."""
 
     name: str
@@ -42,35 +42,35 @@ class Part:
     size: float
 
 
-def step_parts(simulation: Simulation) -> list[Part]:
+def step_parts(simulation: Simulation) -> list[Slice]:
     """A step's seconds by what it waits for."""
     step = simulation.step
-    return [Part(f"steps: {BOUNDS[b][0]}", BOUNDS[b][1], step.bound_shares[b] * step.time_s) for b in binding(step)]
+    return [Slice(f"steps: {BOUNDS[b][0]}", BOUNDS[b][1], step.bound_shares[b] * step.time_s) for b in binding(step)]
 
 
-def time_parts(steps: Sequence[Part], run_s: float, course: Course | None, bill: Bill) -> list[Part]:
+def time_parts(steps: Sequence[Slice], run_s: float, course: Course | None, bill: Bill) -> list[Slice]:
     """A run's seconds by cause: its steps as a step has them, and what the calendar and failures add.
 
     steps : a step's seconds by cause.
     run_s : of all steps.
     """
     step_s, broken = _sum(steps), bill.interrupted
-    parts = [Part(part.name, part.colour, part.size / step_s * run_s) for part in steps]
+    parts = [Slice(part.name, part.colour, part.size / step_s * run_s) for part in steps]
     if course is not None:
         parts += [
-            Part("waiting for the slowest device", PALE, course.late_s),
-            Part("warm-up", YELLOW, course.warm_up_s),
-            Part("evaluation", SKY, course.evaluation_s),
+            Slice("waiting for the slowest device", PALE, course.late_s),
+            Slice("warm-up", YELLOW, course.warm_up_s),
+            Slice("evaluation", SKY, course.evaluation_s),
         ]
     if broken is not None:
         parts += [
-            Part("checkpoints", GREEN, broken.checkpoints_s),
-            Part("lost to failures", VIOLET, broken.lost_s),
+            Slice("checkpoints", GREEN, broken.checkpoints_s),
+            Slice("lost to failures", VIOLET, broken.lost_s),
         ]
     return [part for part in parts if part.size > 0]
 
 
-def money_figure(title: str, notes: list[str], parts: Sequence[Part], bill: Bill) -> Figure:
+def money_figure(title: str, notes: list[str], parts: Sequence[Slice], bill: Bill) -> Figure:
     """Left the run's cost by cause, in time where no price is known; right its energy by what draws it."""
     with styled():
         figure = new_figure(title, notes)
@@ -78,7 +78,7 @@ def money_figure(title: str, notes: list[str], parts: Sequence[Part], bill: Bill
         if bill.cost_usd is None:
             _bars(left, parts, [duration(part.size) for part in parts], f"{duration(bill.time_s)} by cause [s]")
         else:
-            spent = [Part(part.name, part.colour, part.size / bill.time_s * bill.cost_usd) for part in parts]
+            spent = [Slice(part.name, part.colour, part.size / bill.time_s * bill.cost_usd) for part in parts]
             _bars(left, spent, [f"{part.size:,.3g} USD" for part in spent], f"{bill.cost_usd:,.2f} USD by cause [USD]")
         if bill.drawn and bill.run.energy_j is not None:
             right = figure.add_axes((0.66, 0.17, 0.22, 0.68))
@@ -101,26 +101,26 @@ def bill_figure(simulation: Simulation) -> Figure:
     return money_figure(setting(simulation), footer(simulation), parts, bill)
 
 
-def energy_parts(bill: Bill, total: float) -> list[Part]:
+def energy_parts(bill: Bill, total: float) -> list[Slice]:
     """A run's energy by what draws it, in the unit of the total; a limit that binds lowers all parts alike."""
     drawn = bill.drawn
     if drawn is None:
         return []
     each = (
-        Part("at rest", GREY, drawn.static_w),
-        Part("running", SKY, drawn.running_w),
-        Part("computing", ORANGE, drawn.computing_w),
-        Part("memory", BLUE, drawn.memory_w),
+        Slice("at rest", GREY, drawn.static_w),
+        Slice("running", SKY, drawn.running_w),
+        Slice("computing", ORANGE, drawn.computing_w),
+        Slice("memory", BLUE, drawn.memory_w),
     )
     whole = _sum(each)
-    return [Part(part.name, part.colour, part.size / whole * total) for part in each]
+    return [Slice(part.name, part.colour, part.size / whole * total) for part in each]
 
 
-def _sum(parts: Sequence[Part]) -> float:
+def _sum(parts: Sequence[Slice]) -> float:
     return sum(part.size for part in parts)
 
 
-def _bars(axes: Axes, parts: Sequence[Part], texts: Sequence[str], title: str) -> None:
+def _bars(axes: Axes, parts: Sequence[Slice], texts: Sequence[str], title: str) -> None:
     """A bar each, with its size and its share."""
     whole = _sum(parts)
     axes.barh(range(len(parts)), [part.size for part in parts], 0.6, color=[part.colour for part in parts])

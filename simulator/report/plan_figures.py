@@ -10,7 +10,7 @@ from simulator.execution.bill import Bill
 from simulator.parallel.schedule import Kind
 from simulator.parallel.step import PARTS
 from simulator.planned import Planned
-from simulator.report.money import Part, money_figure, time_parts
+from simulator.report.money import Slice, money_figure, time_parts
 from simulator.report.plan import WORDS
 from simulator.report.style import BLUE, GREY, INK, ORANGE, clean, draw_key, new_figure, percent, styled, version
 from simulator.units import duration
@@ -74,7 +74,7 @@ def parts_figure(answer: Planned) -> Figure:
 
 def bill_figure(answer: Planned, bill: Bill) -> Figure:
     """Where the run's money and energy go."""
-    steps = [Part(f"steps: {WORDS[n]}", COLOURS[n], answer.step.parts[n]) for n in PARTS]
+    steps = [Slice(f"steps: {WORDS[n]}", COLOURS[n], answer.step.parts[n]) for n in PARTS]
     run_s = answer.run.total_s if answer.run else bill.time_s
     return money_figure(_title(answer), _basis(answer), time_parts(steps, run_s, answer.course, bill), bill)
 

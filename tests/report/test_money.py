@@ -19,7 +19,7 @@ from simulator.pipeline import Options, Simulation, simulate
 from simulator.planned import simulate_plan
 from simulator.report import plan_figures
 from simulator.report.bill import bill_lines
-from simulator.report.money import Part, bill_figure, energy_parts, step_parts, time_parts
+from simulator.report.money import Slice, bill_figure, energy_parts, step_parts, time_parts
 from simulator.workload.reading import load_workload
 
 A100 = load_device("a100-sxm4-80gb")
@@ -51,7 +51,7 @@ def test_the_parts_of_the_time_sum_to_the_bill() -> None:
 
 def test_steps_alone_where_nothing_is_added() -> None:
     found, bill = answer(given=Circumstances())
-    parts = time_parts([Part("a", "red", 1.0), Part("b", "blue", 3.0)], 100.0, None, bill)
+    parts = time_parts([Slice("a", "red", 1.0), Slice("b", "blue", 3.0)], 100.0, None, bill)
     assert [part.size for part in parts] == [25.0, 75.0]
     assert found.bill is bill
 
