@@ -86,7 +86,7 @@ gallery: $(RUN_STAMP) ## make the reports in reports/gallery/ again
 accuracy: $(RUN_STAMP) ## validate against the published measurements and draw docs/accuracy/ again
 	$(SIMULATE) validate tests/validation/networks.csv --held-out --out docs/accuracy
 
-held-out: $(RUN_STAMP) ## predictions with measurers, frameworks, devices and workloads held out of the fit; an hour
+held-out: $(RUN_STAMP) ## predictions with measurers, frameworks, devices and workloads held out of the fit; a quarter of an hour
 	.venv/bin/python -m simulator.calibration.held_out tests/validation
 
 certainty: $(RUN_STAMP) ## fit the stated interval to them, and write docs/accuracy/held_out.md and coverage.md

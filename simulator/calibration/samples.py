@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from simulator import catalog
+from simulator.calibration.folds import predictions_without, read_folds
 from simulator.calibration.measurements import Measurement, device_of
 from simulator.calibration.validation import Case
 from simulator.errors import InputError
@@ -92,6 +93,19 @@ def samples(folder: Path, cases: Sequence[Case]) -> list[Sample]:
     return found
 
 
+def samples_of_folds(cases: Sequence[Case]) -> list[Sample]:
+    """The predicted rows of any table, by coefficients that were fitted without a row's group; its measurer is new."""
+    known = {case.measured.id: case for case in cases if case.measured.devices == 1 and case.predicted_s is not None}
+    found = []
+    for split in dict.fromkeys(fold.split for fold in read_folds()):
+        rows = [(case.measured, GROUPS[split](case.measured)) for case in known.values()]
+        for key, predicted_s in predictions_without(split, rows):
+            case = known[key]
+            error = float(np.log(case.measured.step_s / predicted_s))
+            found.append(Sample(case.measured, split, error, case.waiting, frozenset({"measurer", split})))
+    return found
+
+
 def read_held_out(path: Path) -> list[tuple[str, str, float]]:
     """(what was held out, id of the row, predicted time [s]) of each line.
 
@@ -153,15 +167,18 @@ def distance(sample: Sample, widths: Widths) -> float:
 def held_out_cases(folder: Path, cases: Sequence[Case]) -> dict[str, list[Case]]:
     """What was held out -> its rows as predicted without them, in the interval that is stated for what is unseen.
 
+    Of a table beside which no predictions are stored, by the coefficients that ship (`folds.json`).
+
     Raises
     ------
     InputError
-        If no predictions of held-out fits lie in the folder, or none of them is of these cases.
+        If none of the predictions that lie in the folder is of these cases.
     """
     known = {case.measured.id: case for case in cases}
     low, high = certainty().low, certainty().high
     found: dict[str, list[Case]] = {split: [] for split in GROUPS}
-    for sample in samples(folder, cases):
+    stored = (folder / HELD_OUT).is_file()
+    for sample in samples(folder, cases) if stored else samples_of_folds(cases):
         if sample.split:
             predicted_s = sample.measured.step_s / exp(sample.error)
             below, above = exp(-distance(sample, low)), exp(distance(sample, high))
@@ -169,5 +186,6 @@ def held_out_cases(folder: Path, cases: Sequence[Case]) -> dict[str, list[Case]]
             found[sample.split].append(replace(case, low_s=predicted_s * below, high_s=predicted_s * above))
     chosen = {split: rows for split, rows in found.items() if rows}
     if not chosen:
-        raise InputError(f"{folder / HELD_OUT}: none of its predictions is of a row of the table; ids must agree")
+        problem = "none of its predictions is of a row here; ids must agree" if stored else "no row is predicted"
+        raise InputError(f"{folder / HELD_OUT}: {problem}")
     return chosen

@@ -365,12 +365,20 @@ def test_held_out_takes_the_stored_predictions(file: str) -> None:
     assert "1 steps, the device held out of the fit" in run(file, "--held-out").stdout
 
 
-def test_held_out_needs_stored_predictions(file: str) -> None:
-    result = run(file, "--held-out")
-    assert result.exit_code == 2
-    assert "no predictions of fits that held groups out" in result.stderr
+def test_held_out_of_a_table_of_ones_own_takes_the_fits_that_ship(file: str) -> None:
+    result = run(file, "--held-out", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["held_out"]
+    assert list(found)[:2] == ["measurer", "framework"]
+    # Its measurer is no one's that the fits know, so that what ships is held out already; its framework is held out.
+    shipped = json.loads(result.stdout)["all"]["by_row"]["bias"]
+    assert found["measurer"]["all"]["by_row"]["bias"] == pytest.approx(shipped)
+    assert found["framework"]["all"]["by_row"]["bias"] != pytest.approx(shipped, rel=1e-6)
+
+
+def test_stored_predictions_must_be_of_the_table(file: str) -> None:
     held_out(Path(file).parent, "device,other,0.0022")
-    assert "none of its predictions is of a row of the table" in run(file, "--held-out").stderr
+    assert "none of its predictions is of a row here" in run(file, "--held-out").stderr
     held_out(Path(file).parent, "weather,good,0.0022")
     assert "found 'weather'" in run(file, "--held-out").stderr
 
