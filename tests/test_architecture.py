@@ -82,11 +82,7 @@ MANY_PARAMETERS = {
 }
 """Functions that are to take a record instead."""
 
-SHARED_NAMES = {
-    *("Asked", "Builder", "Call", "Cut", "Difference", "Engine", "Geometry", "Group", "Kind", "Layer", "Link"),
-    *("Measured", "Options", "Plan", "Point", "Rate", "Request", "Scope", "Share", "Source", "State", "Tensor"),
-    *("Widths", "Work"),
-}
+SHARED_NAMES = {"Request"}
 """Names of classes that several modules have, to be told apart."""
 
 FILES = sorted((ROOT / PACKAGE).rglob("*.py"))

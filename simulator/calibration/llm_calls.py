@@ -20,7 +20,7 @@ NAME = "tensorrt-llm"
 
 
 class CallSection(Strict, frozen=True, kw_only=True):
-    """One library's call on one family of devices; `Call` says what each number does."""
+    """One library's call on one family of devices; `LibraryCall` says what each number does."""
 
     start: str
     compute: Annotated[float, Meta(gt=0)]
@@ -40,7 +40,7 @@ class CallsProfile(Strict, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Call:
+class LibraryCall:
     """What a library's call costs beside the roofline of its kernel.
 
     Attributes
@@ -62,7 +62,7 @@ class Call:
 
 
 @lru_cache
-def load_calls() -> Mapping[str, Mapping[str, Call]]:
+def load_calls() -> Mapping[str, Mapping[str, LibraryCall]]:
     """The costs of the shipped profile: kind of kernels -> call -> costs."""
     path = catalog.find(FOLDER, NAME)
     profile: CallsProfile = catalog.convert(catalog.read_yaml(path), CallsProfile, str(path))
@@ -72,7 +72,7 @@ def load_calls() -> Mapping[str, Mapping[str, Call]]:
 
     return {
         family: {
-            name: Call(seconds(call.start), call.compute, call.stream, seconds(call.depth), seconds(call.block))
+            name: LibraryCall(seconds(call.start), call.compute, call.stream, seconds(call.depth), seconds(call.block))
             for name, call in calls.items()
         }
         for family, calls in profile.families.items()
@@ -88,6 +88,6 @@ def kernels_of(device: Device) -> str:
     return "blackwell-board" if board else str(device.profile.family)
 
 
-def usual_call(device: Device) -> Call:
+def usual_call(device: Device) -> LibraryCall:
     """The costs that a device's own profile says, where no call of its kind was measured."""
-    return Call(device.launch_s, 1.0, min(device.sustained["bandwidth"] * Passes.of(device).operand, 1.0), 0.0)
+    return LibraryCall(device.launch_s, 1.0, min(device.sustained["bandwidth"] * Passes.of(device).operand, 1.0), 0.0)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from simulator.calibration.fit import SCALE, Parameter, fit, robust, values_at
-from simulator.calibration.llm_calls import Call, kernels_of
+from simulator.calibration.llm_calls import LibraryCall, kernels_of
 from simulator.calibration.llm_ops import MeasuredOp, Parts, by_group, device_of, parts_of, read_ops
 from simulator.device.device import Device
 from simulator.op.kernels import FloatArray
@@ -38,7 +38,7 @@ ROUNDS = 40
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCalls:
     """One device's rows of one call. [s]"""
 
     device: Device
@@ -50,7 +50,7 @@ class Measured:
 class Costs:
     """The fit of one call's costs to some devices' rows."""
 
-    measured: Sequence[Measured]
+    measured: Sequence[MeasuredCalls]
 
     @property
     def parameters(self) -> Sequence[Parameter]:
@@ -75,27 +75,27 @@ class Costs:
         return result
 
 
-def call_at(parameters: Sequence[Parameter], logarithms: FloatArray) -> Call:
+def call_at(parameters: Sequence[Parameter], logarithms: FloatArray) -> LibraryCall:
     """A call's costs from the logarithms of their ratios to the starting values."""
     return _call(values_at(parameters, logarithms))
 
 
-def _call(values: Mapping[tuple[str, str], float]) -> Call:
+def _call(values: Mapping[tuple[str, str], float]) -> LibraryCall:
     found = {key: value for (_, key), value in values.items()}
-    return Call(found["start"], found["compute"], found["stream"], found["depth"], found.get("block", 0.0))
+    return LibraryCall(found["start"], found["compute"], found["stream"], found["depth"], found.get("block", 0.0))
 
 
-def fit_call(measured: Sequence[Measured]) -> Call:
+def fit_call(measured: Sequence[MeasuredCalls]) -> LibraryCall:
     """The costs that err least over some devices' rows."""
     return _call(fit(Costs(measured), rounds=ROUNDS))
 
 
-def measured_calls(rows: Sequence[MeasuredOp]) -> dict[tuple[str, str], dict[str, Measured]]:
+def measured_calls(rows: Sequence[MeasuredOp]) -> dict[tuple[str, str], dict[str, MeasuredCalls]]:
     """(Kind of kernels, call) -> device -> its rows."""
-    found: dict[tuple[str, str], dict[str, Measured]] = {}
+    found: dict[tuple[str, str], dict[str, MeasuredCalls]] = {}
     for (name, call), positions in sorted(by_group(rows).items()):
         device, chosen = device_of(name), [rows[position] for position in positions]
-        measured = Measured(device, parts_of(chosen, device), np.array([row.time_s for row in chosen]))
+        measured = MeasuredCalls(device, parts_of(chosen, device), np.array([row.time_s for row in chosen]))
         found.setdefault((kernels_of(device), call), {})[name] = measured
     return found
 
@@ -144,7 +144,7 @@ TILES = {"matrix_tile": (5.5, 1.5), "matrix_depth": (99, 1.0)}
 """Starting values and spreads of what `--tiles` fits: half of Hopper's assumed overhead, and the depth of all GPUs."""
 
 
-def _tiled_errors(name: str, rows: Sequence[MeasuredOp], tiles: Mapping[str, float], call: Call) -> FloatArray:
+def _tiled_errors(name: str, rows: Sequence[MeasuredOp], tiles: Mapping[str, float], call: LibraryCall) -> FloatArray:
     device = device_of(name)
     device = replace(device, kernel={**device.kernel, **tiles})
     result: FloatArray = np.log(parts_of(rows, device).seconds(call, device) / [row.time_s for row in rows])
@@ -161,7 +161,7 @@ def fit_tiles(rows: Sequence[MeasuredOp]) -> dict[str, dict[str, float]]:
     return {family: {key: value for (_, key), value in fits[family].items() if key in TILES} for family in fits}
 
 
-def section(call: Call) -> str:
+def section(call: LibraryCall) -> str:
     """A call as it stands in the profile."""
     block = f", block: {call.block_s * 1e6:.3g} us" if call.block_s else ""
     times = f"start: {call.start_s * 1e6:.3g} us, compute: {call.compute:.3g}, stream: {call.stream:.3g}"

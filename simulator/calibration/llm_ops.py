@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.calibration.llm_calls import Call, kernels_of, load_calls, usual_call
+from simulator.calibration.llm_calls import LibraryCall, kernels_of, load_calls, usual_call
 from simulator.calibration.tables import Row, heading, number, read_rows
 from simulator.device.device import Device, load_device
 from simulator.errors import InputError, SimulatorError, UnsupportedError
@@ -140,7 +140,9 @@ def by_group(rows: Sequence[MeasuredOp]) -> dict[tuple[str, str], list[int]]:
     return groups
 
 
-def predict_ops(rows: Sequence[MeasuredOp], calls: Mapping[str, Mapping[str, Call]] | None = None) -> list[OpCase]:
+def predict_ops(
+    rows: Sequence[MeasuredOp], calls: Mapping[str, Mapping[str, LibraryCall]] | None = None
+) -> list[OpCase]:
     """Each row with its prediction, or with the reason why there is none.
 
     calls : kind of kernels -> call -> its costs; those of the shipped profile where not given.
@@ -159,7 +161,7 @@ def predict_ops(rows: Sequence[MeasuredOp], calls: Mapping[str, Mapping[str, Cal
     return [cases[position] for position in range(len(rows))]
 
 
-def _predicted(rows: Sequence[MeasuredOp], device: Device, call: Call) -> list[OpCase]:
+def _predicted(rows: Sequence[MeasuredOp], device: Device, call: LibraryCall) -> list[OpCase]:
     """Rows of one group; where one has no rule or lacks a size, each by itself."""
     try:
         seconds = parts_of(rows, device).seconds(call, device).tolist()
@@ -197,7 +199,7 @@ class Parts:
     depth: FloatArray
     waves: FloatArray
 
-    def seconds(self, call: Call, device: Device) -> FloatArray:
+    def seconds(self, call: LibraryCall, device: Device) -> FloatArray:
         """Times under a library's call: the slower of computing and streaming, after what does not follow either."""
         streamed_s = self.moved_bytes / (call.stream * device.memory.bandwidth_byte_per_s)
         busy_s = np.maximum(self.compute_s / call.compute, streamed_s)

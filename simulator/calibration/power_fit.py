@@ -32,7 +32,7 @@ HOLD = 0.05
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPower:
     """What a board did, and its power. [W]"""
 
     rates: Rates
@@ -43,7 +43,7 @@ class Measured:
 class Powers:
     """The fit of the constants to some rows; all rows of a device together weigh as those of each other."""
 
-    measured: Sequence[Measured]
+    measured: Sequence[MeasuredPower]
 
     @property
     def parameters(self) -> Sequence[Parameter]:
@@ -73,20 +73,20 @@ def _constants(logarithms: FloatArray) -> tuple[float, float, float]:
     return running, way_j, prompts
 
 
-def errors(measured: Sequence[Measured], constants: tuple[float, float, float]) -> FloatArray:
+def errors(measured: Sequence[MeasuredPower], constants: tuple[float, float, float]) -> FloatArray:
     """Logarithms of predicted over measured power, shape (rows,)."""
     predicted = np.array([watts(row.rates, *constants) for row in measured])
     result: FloatArray = np.log(predicted / [row.each_w for row in measured])
     return result
 
 
-def fit_powers(measured: Sequence[Measured]) -> tuple[float, float, float]:
+def fit_powers(measured: Sequence[MeasuredPower]) -> tuple[float, float, float]:
     """Running share of the limit, energy of a byte on its way [J], and what prompts add, that err least."""
     running, way_j, prompts = fit(Powers(measured)).values()
     return running, way_j, prompts
 
 
-def measured_powers(rows: Sequence[PoweredRow]) -> list[Measured]:
+def measured_powers(rows: Sequence[PoweredRow]) -> list[MeasuredPower]:
     """The rows whose boards' rates are known."""
     found = []
     for row in rows:
@@ -94,11 +94,11 @@ def measured_powers(rows: Sequence[PoweredRow]) -> list[Measured]:
             rates = rates_of(row)
         except SimulatorError:
             continue
-        found.append(Measured(rates, row.value / rates.devices))
+        found.append(MeasuredPower(rates, row.value / rates.devices))
     return found
 
 
-def held_out(measured: Sequence[Measured]) -> dict[str, FloatArray]:
+def held_out(measured: Sequence[MeasuredPower]) -> dict[str, FloatArray]:
     """Device -> logarithmic errors of its rows under a fit to the other devices."""
     names = sorted({row.rates.device for row in measured})
     return {

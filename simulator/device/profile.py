@@ -80,7 +80,7 @@ class CacheSection(Strict, frozen=True, kw_only=True):
     bandwidth: Annotated[str, Meta(description="bandwidth of the last level, such as '2.5 TB/s'")] | None = None
 
 
-class Link(Strict, frozen=True, kw_only=True):
+class LinkSection(Strict, frozen=True, kw_only=True):
     """A link, per direction."""
 
     type: str
@@ -91,8 +91,8 @@ class Link(Strict, frozen=True, kw_only=True):
 class Links(Strict, frozen=True, kw_only=True):
     """Links to the host and to other devices."""
 
-    host: Link | None = None
-    peer: Link | None = None
+    host: LinkSection | None = None
+    peer: LinkSection | None = None
 
 
 class Sustained(Strict, frozen=True, kw_only=True):

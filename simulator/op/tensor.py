@@ -10,7 +10,7 @@ from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, each, once
 from simulator.op.rearrange import Copy
 
 
-class Work(NamedTuple):
+class ElementWork(NamedTuple):
     """FLOPs an element, forward and backward, and whether the backward pass reads input or output."""
 
     forward: int
@@ -19,27 +19,27 @@ class Work(NamedTuple):
 
 
 UNARY = {
-    "add": Work(1, 0),
-    "cast": Work(0, 0),
-    "ceil": Work(1, 0),
-    "compare": Work(1, 0),
-    "cos": Work(1, 2, "input"),
-    "cumulative_sum": Work(1, 1),
-    "divide": Work(1, 1),
-    "erf": Work(1, 4, "input"),
-    "floor": Work(1, 0),
-    "maximum": Work(1, 1, "input"),
-    "multiply": Work(1, 1),
-    "negate": Work(1, 1),
-    "power": Work(1, 3, "input"),
-    "quantize": Work(4, 0),
-    "reciprocal": Work(1, 3, "output"),
-    "round": Work(1, 0),
-    "select": Work(0, 1),
-    "sin": Work(1, 1, "input"),
-    "softsign": Work(3, 4, "input"),
-    "sqrt": Work(1, 2, "output"),
-    "trigonometric": Work(1, 3, "input"),
+    "add": ElementWork(1, 0),
+    "cast": ElementWork(0, 0),
+    "ceil": ElementWork(1, 0),
+    "compare": ElementWork(1, 0),
+    "cos": ElementWork(1, 2, "input"),
+    "cumulative_sum": ElementWork(1, 1),
+    "divide": ElementWork(1, 1),
+    "erf": ElementWork(1, 4, "input"),
+    "floor": ElementWork(1, 0),
+    "maximum": ElementWork(1, 1, "input"),
+    "multiply": ElementWork(1, 1),
+    "negate": ElementWork(1, 1),
+    "power": ElementWork(1, 3, "input"),
+    "quantize": ElementWork(4, 0),
+    "reciprocal": ElementWork(1, 3, "output"),
+    "round": ElementWork(1, 0),
+    "select": ElementWork(0, 1),
+    "sin": ElementWork(1, 1, "input"),
+    "softsign": ElementWork(3, 4, "input"),
+    "sqrt": ElementWork(1, 2, "output"),
+    "trigonometric": ElementWork(1, 3, "input"),
 }
 """Functions of one tensor, numbers that are not tensors left aside: x + 2 is `add`.
 
@@ -81,14 +81,14 @@ class Unary(Op, frozen=True):
 
 
 BINARY = {
-    "add": Work(1, 0),
-    "compare": Work(1, 0),
-    "divide": Work(1, 4, "input"),
-    "maximum": Work(1, 1, "input"),
-    "multiply": Work(1, 1, "input"),
-    "power": Work(1, 3, "input"),
-    "select": Work(1, 1, "input"),
-    "subtract": Work(1, 1),
+    "add": ElementWork(1, 0),
+    "compare": ElementWork(1, 0),
+    "divide": ElementWork(1, 4, "input"),
+    "maximum": ElementWork(1, 1, "input"),
+    "multiply": ElementWork(1, 1, "input"),
+    "power": ElementWork(1, 3, "input"),
+    "select": ElementWork(1, 1, "input"),
+    "subtract": ElementWork(1, 1),
 }
 """Functions of two tensors; the backward FLOPs are those of one input's gradient."""
 
@@ -187,6 +187,6 @@ class Move(Copy, frozen=True):
         return self.shape or inputs[0]
 
 
-def _known(function: str, table: dict[str, Work]) -> None:
+def _known(function: str, table: dict[str, ElementWork]) -> None:
     if function not in table:
         raise UnknownNameError("function", function, table)

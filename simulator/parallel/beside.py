@@ -27,7 +27,7 @@ RING_BACKWARD = 2.5
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class WorkBeside:
     """Seconds of each layer's kernels, forward and of the gradients of activations, shape (layers,). [s]"""
 
     forward: FloatArray
@@ -35,7 +35,7 @@ class Work:
 
 
 def exposed(
-    workload: Workload, exchange: tuple[FloatArray, FloatArray], work: Work, ways: int
+    workload: Workload, exchange: tuple[FloatArray, FloatArray], work: WorkBeside, ways: int
 ) -> tuple[FloatArray, FloatArray]:
     """What of each transfer's seconds nothing hides, forward and backward, shape (layers,). [s]
 

@@ -12,7 +12,7 @@ from simulator.op.experts import Experts
 from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import FloatArray, Kernels
 from simulator.op.transfer import Transfer
-from simulator.parallel.beside import Work, exposed
+from simulator.parallel.beside import WorkBeside, exposed
 from simulator.parallel.groups import Groups
 from simulator.parallel.plan import Plan
 from simulator.parallel.stages import block_name, blocks, chunks_of, crossing_elements
@@ -88,7 +88,7 @@ def layer_seconds(
     phase = kernels.phase
     narrow = kernels.distinct.write[Role.WEIGHT].any(axis=0) & (kernels.distinct.op_class == OpClass.CAST)
     casts = narrow[kernels.row] & (phase == Phase.FORWARD)
-    work = Work(total((phase == Phase.FORWARD) & ~casts), total(phase == Phase.INPUT_GRADIENT))
+    work = WorkBeside(total((phase == Phase.FORWARD) & ~casts), total(phase == Phase.INPUT_GRADIENT))
     ways = exchange[0].tensor.size if pipelined else 1
     sent, returned = exposed(workload, _exchanged(workload, exchange, samples), work, ways)
     return LayerSeconds(

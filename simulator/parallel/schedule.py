@@ -22,7 +22,7 @@ from simulator.errors import UnsupportedError
 from simulator.parallel.plan import Plan
 
 
-class Kind(StrEnum):
+class TaskKind(StrEnum):
     """What a task computes."""
 
     FORWARD = "forward"
@@ -34,7 +34,7 @@ class Kind(StrEnum):
 class Task(NamedTuple):
     """One piece of the network at one micro-batch."""
 
-    kind: Kind
+    kind: TaskKind
     chunk: int
     microbatch: int
 
@@ -90,8 +90,8 @@ def held(tasks: Sequence[Task], kept_apart: int = 0) -> dict[int, int]:
     most: dict[int, int] = {}
     total = fullest = 0
     for kind, chunk, _ in tasks:
-        total += 1 if kind is Kind.FORWARD else -1
-        now[chunk] = now.get(chunk, 0) + (1 if kind is Kind.FORWARD else -1)
+        total += 1 if kind is TaskKind.FORWARD else -1
+        now[chunk] = now.get(chunk, 0) + (1 if kind is TaskKind.FORWARD else -1)
         if total >= fullest:
             fullest, most = total, dict(now)
     return {chunk: min(count + kept_apart, len(tasks) // 2) for chunk, count in most.items()}
@@ -119,15 +119,15 @@ def orders(plan: Plan, microbatches: int) -> list[list[Task]]:
 
 
 def _gpipe(stage: int, microbatches: int) -> list[Task]:
-    forward = [Task(Kind.FORWARD, stage, number) for number in range(microbatches)]
-    return forward + [Task(Kind.BACKWARD, stage, number) for number in reversed(range(microbatches))]
+    forward = [Task(TaskKind.FORWARD, stage, number) for number in range(microbatches)]
+    return forward + [Task(TaskKind.BACKWARD, stage, number) for number in reversed(range(microbatches))]
 
 
 def _one_by_one(stage: int, stages: int, microbatches: int) -> list[Task]:
     """1F1B: as many forward passes as stages follow, then one backward after each further one."""
     first = min(stages - stage - 1, microbatches)
-    forward = [Task(Kind.FORWARD, stage, number) for number in range(microbatches)]
-    backward = [Task(Kind.BACKWARD, stage, number) for number in range(microbatches)]
+    forward = [Task(TaskKind.FORWARD, stage, number) for number in range(microbatches)]
+    backward = [Task(TaskKind.BACKWARD, stage, number) for number in range(microbatches)]
     return _alternating(forward, backward, first)
 
 
@@ -138,9 +138,9 @@ def _interleaved(stage: int, plan: Plan, microbatches: int) -> list[Task]:
     for first in range(0, microbatches, stages):
         group = range(first, min(first + stages, microbatches))
         for piece in range(pieces):
-            forward += [Task(Kind.FORWARD, piece * stages + stage, number) for number in group]
+            forward += [Task(TaskKind.FORWARD, piece * stages + stage, number) for number in group]
             place = (pieces - 1 - piece) * stages + stage
-            backward += [Task(Kind.BACKWARD, place, number) for number in group]
+            backward += [Task(TaskKind.BACKWARD, place, number) for number in group]
     ahead = 2 * (stages - stage - 1) + (pieces - 1) * min(stages, microbatches)
     return _alternating(forward, backward, min(ahead, len(forward)))
 
@@ -191,7 +191,7 @@ class _Player:
     def arrival(self, task: Task) -> float:
         """When what a task needs is there; `NOT_YET` where it has not been run."""
         kind, chunk, number = task
-        if kind is Kind.FORWARD:
+        if kind is TaskKind.FORWARD:
             needed = self.forward[chunk - 1][number] if chunk else 0.0
             return needed + self.hop_s if chunk and needed != NOT_YET else needed
         if chunk == self.last:
@@ -208,12 +208,12 @@ class _Player:
             self.fill(device, arrived)
         kind, chunk, number = task
         start = max(self.free[device], arrived)
-        forward = kind is Kind.FORWARD
+        forward = kind is TaskKind.FORWARD
         end = start + (self.forward_s if forward else self.backward_s)[chunk]
         (self.forward if forward else self.backward)[chunk][number] = self.free[device] = end
         self.events[device].append(Event(device, task, start, end))
         if self.apart_too and not forward:
-            self.apart[device].append(Task(Kind.WEIGHTS, chunk, number))
+            self.apart[device].append(Task(TaskKind.WEIGHTS, chunk, number))
             if len(self.apart[device]) > self.stages:
                 self._weights(device)
         return True

@@ -39,7 +39,7 @@ class State(IntEnum):
 
 
 @dataclass(frozen=True)
-class Cut:
+class Sharding:
     """Layers of one device.
 
     Attributes
@@ -52,7 +52,7 @@ class Cut:
     reductions: int
 
 
-def cut(layers: Sequence[Layer], inputs: Shapes, ways: int) -> Cut:
+def cut(layers: Sequence[Layer], inputs: Shapes, ways: int) -> Sharding:
     """One of `ways` devices' share of the layers of a network.
 
     Raises
@@ -61,7 +61,7 @@ def cut(layers: Sequence[Layer], inputs: Shapes, ways: int) -> Cut:
         If the degree does not divide the heads; it names the degrees that do.
     """
     if ways == 1:
-        return Cut(tuple(layers), 0)
+        return Sharding(tuple(layers), 0)
     _check_heads(layers, ways)
     readers, head = readers_of(layers), last_product(layers)
     states: list[State] = []
@@ -73,7 +73,7 @@ def cut(layers: Sequence[Layer], inputs: Shapes, ways: int) -> Cut:
         states.append(State.WHOLE if position == head else state)
         reductions += State.PARTIAL in given and states[-1] is not State.PARTIAL
         net.add(share(layer, net, ways, columns_of(feeds, position == head, given)), *layer.sources, name=layer.name)
-    return Cut(tuple(net.layers), reductions)
+    return Sharding(tuple(net.layers), reductions)
 
 
 def last_product(layers: Sequence[Layer]) -> int:

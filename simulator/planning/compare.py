@@ -19,7 +19,7 @@ MAX_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Layer:
+class SideLayer:
     """One layer of a side. [s], [FLOP], [byte]"""
 
     name: str
@@ -47,7 +47,7 @@ class Side:
     step_s: float
     by_bound: Mapping[str, float]
     memory_bytes: float
-    layers: Mapping[str, Layer]
+    layers: Mapping[str, SideLayer]
     simulation: Simulation | None = None
 
     @property
@@ -61,8 +61,8 @@ class Moved:
     """A layer that two sides share: its times, of one sample of each, and its bounds. [s]"""
 
     name: str
-    before: Layer
-    after: Layer
+    before: SideLayer
+    after: SideLayer
     gained_s: float
 
 
@@ -104,7 +104,7 @@ def side_of(simulation: Simulation, label: str) -> Side:
 
     times, step = simulation.layers, simulation.step
     layers = {
-        layer.name: Layer(layer.name, time_s, Bound(bound).name.lower(), flops, traffic)
+        layer.name: SideLayer(layer.name, time_s, Bound(bound).name.lower(), flops, traffic)
         for layer, time_s, bound, flops, traffic in zip(
             simulation.workload.layers,
             times.time_s.tolist(),
@@ -140,7 +140,7 @@ def side_of_file(path: Path) -> Side:
         content = json.loads(catalog.read_text(path, MAX_BYTES))
         step, options = content["step"], content["options"]
         layers = {
-            row["name"]: Layer(row["name"], row["time_s"], row["bound"] or "", row["flops"], row["traffic_bytes"])
+            row["name"]: SideLayer(row["name"], row["time_s"], row["bound"] or "", row["flops"], row["traffic_bytes"])
             for row in content["layers"]
         }
         batch, step_s = int(options["batch"]), float(step["time_s"])
@@ -160,7 +160,7 @@ def side_of_file(path: Path) -> Side:
         raise InputError(f"{path}: no summary.json of a simulation: {error} is missing or malformed") from None
 
 
-def _by_bound(layers: Iterable[Layer]) -> dict[str, float]:
+def _by_bound(layers: Iterable[SideLayer]) -> dict[str, float]:
     """Seconds of layers by what most of each waits for, where a file does not say it of the step."""
     found: dict[str, float] = {}
     for layer in layers:

@@ -20,7 +20,7 @@ from simulator.roofline.times import kernel_times
 
 
 @dataclass(frozen=True)
-class Share:
+class CauseShare:
     """One cause's part of a time. [s]"""
 
     cause: str
@@ -62,7 +62,7 @@ class Explanation:
     time_s: float
     roofline_s: float
     bound: str
-    shares: tuple[Share, ...]
+    shares: tuple[CauseShare, ...]
     helps: tuple[Help, ...]
     worst: tuple[tuple[str, float, str], ...]
 
@@ -89,7 +89,7 @@ def explain(simulation: Simulation, layer: str | None = None) -> Explanation:
     place = slice(None) if layer is None else slice(names.index(layer), names.index(layer) + 1)
     seconds = by_layer[:, place].sum(axis=1)
     shares = tuple(
-        Share(name, words, float(before - after))
+        CauseShare(name, words, float(before - after))
         for (name, words), before, after in zip(causes, seconds, seconds[1:], strict=False)
     )
     bound = simulation.layers.bound[names.index(layer)] if layer else simulation.step.bound

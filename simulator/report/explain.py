@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.planning.explain import Explanation, Help, Share
+from simulator.planning.explain import CauseShare, Explanation, Help
 from simulator.report.listing import Row, print_table
 from simulator.report.scorecard import headline
 from simulator.units import duration
@@ -56,7 +56,7 @@ def share_rows(found: Explanation) -> list[Row]:
     return [*rows, roof | {"what it is": "the slower of peak and bandwidth, kernel by kernel"}]
 
 
-def _share_row(share: Share, total: float) -> Row:
+def _share_row(share: CauseShare, total: float) -> Row:
     sign = "-" if share.seconds < 0 else ""
     return {
         "cause": share.cause,

@@ -16,7 +16,7 @@ from simulator.roofline.rates import Fidelity
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from simulator.report.roofline import Point
+    from simulator.report.roofline import Disc
 
 FAR = 0.25
 """Share of its roof below which a reader asks why: good kernels reach half and more."""
@@ -34,7 +34,7 @@ class FarBelow:
     cause: str
 
 
-def far_below(simulation: Simulation, points: Sequence[Point], roofs: Roofs) -> list[FarBelow]:
+def far_below(simulation: Simulation, points: Sequence[Disc], roofs: Roofs) -> list[FarBelow]:
     """The numbered marks that reach less than `FAR` of their roof, in their order; of a calibrated time alone."""
     shares = {place: point.y / roofs.attainable(point.x) for place, point in enumerate(points, start=1)}
     low = [place for place, share in shares.items() if share < FAR][:MOST]

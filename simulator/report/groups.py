@@ -17,7 +17,7 @@ _TOKEN = re.compile(r"([./_])")
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class AlikeLayers:
     """Layers of one operation with the same FLOPs, traffic and time, to three digits.
 
     Attributes
@@ -38,7 +38,7 @@ class Group:
     bound: int
 
 
-def layer_groups(simulation: Simulation) -> list[Group]:
+def layer_groups(simulation: Simulation) -> list[AlikeLayers]:
     """All layers in groups, the slowest group first; layers that take no time are left out."""
     times = simulation.layers
     numbers = zip(times.flops.tolist(), times.traffic_bytes.tolist(), times.time_s.tolist(), strict=True)
@@ -82,10 +82,10 @@ def _rounded(value: float) -> float:
     return round(log10(value), 3) if value > 0 else -1.0
 
 
-def _group(simulation: Simulation, positions: list[int]) -> Group:
+def _group(simulation: Simulation, positions: list[int]) -> AlikeLayers:
     times, index = simulation.layers, np.array(positions)
     names = [simulation.workload.layers[position].name for position in positions]
-    return Group(
+    return AlikeLayers(
         label=_label(names),
         layers=index,
         time_s=float(times.time_s[index].sum()),

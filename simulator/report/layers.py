@@ -11,7 +11,7 @@ import numpy as np
 
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Simulation
-from simulator.report.groups import Group, layer_groups, phases
+from simulator.report.groups import AlikeLayers, layer_groups, phases
 from simulator.report.style import (
     DPI,
     NORMAL,
@@ -143,7 +143,7 @@ def _draw_stages(figure: Figure, axes: Axes, names: Sequence[str], highest: floa
         position += count
 
 
-def _draw_slowest(axes: Axes, rows: Sequence[Group], names: Sequence[str], simulation: Simulation) -> None:
+def _draw_slowest(axes: Axes, rows: Sequence[AlikeLayers], names: Sequence[str], simulation: Simulation) -> None:
     """Bars by name, the slowest on top."""
     factor, unit = _scale(max((group.time_s for group in rows), default=1.0))
     places = np.arange(len(rows), dtype=float)
@@ -175,7 +175,7 @@ def _draw_bars(axes: Axes, places: FloatArray, starts: FloatArray, widths: Float
     axes.add_collection(PolyCollection(bars, facecolors=colour, edgecolors="white", linewidths=0.4), autolim=False)
 
 
-def _draw_rest(figure: Figure, rest: Sequence[Group], simulation: Simulation) -> None:
+def _draw_rest(figure: Figure, rest: Sequence[AlikeLayers], simulation: Simulation) -> None:
     """Say how much time the rows leave out."""
     if rest:
         layers, time_s = sum(len(group.layers) for group in rest), sum(group.time_s for group in rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simulator.calibration.machine.bandwidth import held
 from simulator.calibration.machine.gemm import SQUARE
-from simulator.calibration.machine.measure import Measured
+from simulator.calibration.machine.measure import MeasuredMachine
 from simulator.report.listing import Row
 from simulator.units import binary_bytes, duration, si
 
@@ -13,7 +13,7 @@ LOAD = 0.5
 DISTURBED = 0.05
 
 
-def machine_rows(measured: Measured) -> list[Row]:
+def machine_rows(measured: MeasuredMachine) -> list[Row]:
     """Quantity, value and how it was measured."""
     return [*_products(measured), *_bandwidths(measured), *_calls(measured)]
 
@@ -22,7 +22,7 @@ def _row(quantity: str, value: str, how: str) -> Row:
     return {"quantity": quantity, "value": value, "how": how}
 
 
-def _products(measured: Measured) -> list[Row]:
+def _products(measured: MeasuredMachine) -> list[Row]:
     rows = []
     for library in ("NumPy", "PyTorch"):
         for precision in ("fp32", "fp64", "bf16"):
@@ -37,7 +37,7 @@ def _products(measured: Measured) -> list[Row]:
     return rows
 
 
-def _bandwidths(measured: Measured) -> list[Row]:
+def _bandwidths(measured: MeasuredMachine) -> list[Row]:
     fastest = max(measured.rates, key=lambda rate: rate.best)
     places = {"fastest cache": fastest, "last-level cache": held(list(measured.rates)), "memory": measured.rates[-1]}
     return [
@@ -46,7 +46,7 @@ def _bandwidths(measured: Measured) -> list[Row]:
     ]
 
 
-def _calls(measured: Measured) -> list[Row]:
+def _calls(measured: MeasuredMachine) -> list[Row]:
     costs = measured.costs
     if not measured.with_torch:
         return [_row("call", duration(costs.launch), "NumPy's smallest")]
@@ -58,7 +58,7 @@ def _calls(measured: Measured) -> list[Row]:
     ]
 
 
-def warning(measured: Measured) -> str | None:
+def warning(measured: MeasuredMachine) -> str | None:
     """Why the numbers may be too slow, or None."""
     conditions = measured.conditions
     if measured.disturbed > DISTURBED or conditions.load > LOAD * conditions.cores:

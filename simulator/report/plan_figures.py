@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.execution.bill import Bill
-from simulator.parallel.schedule import Kind
+from simulator.parallel.schedule import TaskKind
 from simulator.parallel.step import PARTS
 from simulator.planned import Planned
 from simulator.report.money import Slice, money_figure, time_parts
@@ -30,7 +30,7 @@ COLOURS = {
     "update": GREEN,
     "late": "#D9D9D9",
 }
-KINDS = {Kind.FORWARD: SKY, Kind.BACKWARD: GREEN, Kind.WEIGHTS: YELLOW}
+KINDS = {TaskKind.FORWARD: SKY, TaskKind.BACKWARD: GREEN, TaskKind.WEIGHTS: YELLOW}
 GIB = 2.0**30
 CROWDED = 200
 """Tasks of a stage beyond which white edges would hide them."""
@@ -98,7 +98,7 @@ def timeline_figure(answer: Planned) -> Figure:
         _stage_axis(axes, stages)
         axes.set(xlabel="time [s]", xlim=(0, timeline.end_s))
         used = {event.task.kind for event in timeline.events}
-        words = {Kind.FORWARD: "forward", Kind.BACKWARD: "backward", Kind.WEIGHTS: "gradients of weights"}
+        words = {TaskKind.FORWARD: "forward", TaskKind.BACKWARD: "backward", TaskKind.WEIGHTS: "gradients of weights"}
         square = {"marker": "s", "markersize": 10}
         draw_key(figure, 0.09, 0.9, [(words[kind], {**square, "color": KINDS[kind]}) for kind in KINDS if kind in used])
         return figure

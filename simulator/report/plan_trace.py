@@ -12,7 +12,7 @@ import numpy as np
 from simulator.errors import InputError
 from simulator.execution.step import LayerTimes, layer_times
 from simulator.parallel.pieces import Piece
-from simulator.parallel.schedule import Event, Kind
+from simulator.parallel.schedule import Event, TaskKind
 from simulator.parallel.stages import block_name
 from simulator.planned import Planned
 from simulator.roofline.times import Bound
@@ -82,12 +82,12 @@ def _span(event: Event, name: str, bound: Bound) -> dict[str, Any]:
 
 def _blocks(answer: Planned, event: Event, piece: Piece, layers: LayerTimes) -> Iterator[dict[str, Any]]:
     """The blocks of a task, each as long as its kernels' share; backward the last block comes first."""
-    phases = {Kind.FORWARD: [0], Kind.BACKWARD: [1, 2], Kind.WEIGHTS: [2]}[event.task.kind]
+    phases = {TaskKind.FORWARD: [0], TaskKind.BACKWARD: [1, 2], TaskKind.WEIGHTS: [2]}[event.task.kind]
     seconds = layers.by_phase[phases].sum(axis=0)
     spans = _runs(answer, piece)
     total = float(seconds[piece.layers.start : piece.layers.stop].sum())
     now, length = event.start_s, event.end_s - event.start_s
-    for name, places in spans if event.task.kind is Kind.FORWARD else reversed(spans):
+    for name, places in spans if event.task.kind is TaskKind.FORWARD else reversed(spans):
         own = float(seconds[places.start : places.stop].sum())
         if own and total:
             part = Event(event.device, event.task, now, now + length * own / total)

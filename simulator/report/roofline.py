@@ -15,7 +15,7 @@ import numpy as np
 
 from simulator.pipeline import Simulation
 from simulator.report.far_below import draw_far_below, far_below
-from simulator.report.groups import Group, layer_groups
+from simulator.report.groups import AlikeLayers, layer_groups
 from simulator.report.placement import Box, Canvas, FloatArray, Label, anchor
 from simulator.report.roofs import Roofs, draw_roofs, roofs_of, write_on_roofs
 from simulator.report.style import (
@@ -64,7 +64,7 @@ _NEAR = 14.0
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Disc:
     """A disc: layers that coincide are one. [FLOP/byte], [FLOP/s]"""
 
     label: str
@@ -109,7 +109,7 @@ def _title(simulation: Simulation) -> str:
     return f"{setting(simulation)}: {duration(step.time_s)} a step, {share} of it bound by {word}"
 
 
-def _notes(simulation: Simulation, groups: Sequence[Group], points: Sequence[Point]) -> list[str]:
+def _notes(simulation: Simulation, groups: Sequence[AlikeLayers], points: Sequence[Disc]) -> list[str]:
     """The footer: what the figure rests on, what it does not show, and why points may lie above the roofs."""
     roofs, step_s = roofs_of(simulation), simulation.step.time_s
     shown, hidden = _visible(points)
@@ -137,16 +137,16 @@ def _count(what: str, layers: int, share: float) -> str:
     return f"{layers} layer{'s' * (layers > 1)} {what} ({percent(share)} of the time)" if layers else ""
 
 
-def visible_points(simulation: Simulation) -> tuple[list[Point], Point]:
+def visible_points(simulation: Simulation) -> tuple[list[Disc], Disc]:
     """The marks to show, the slowest first, and that of the whole step."""
     found = _points(layer_groups(simulation), simulation.step.time_s)
     return _visible(found)[0], _step_point(simulation)
 
 
-def _points(groups: Sequence[Group], step_s: float) -> list[Point]:
+def _points(groups: Sequence[AlikeLayers], step_s: float) -> list[Disc]:
     """Points of the groups that have a place on logarithmic axes, the slowest first."""
     return [
-        Point(
+        Disc(
             group.label,
             group.flops / group.traffic_bytes,
             group.flops / group.time_s,
@@ -159,7 +159,7 @@ def _points(groups: Sequence[Group], step_s: float) -> list[Point]:
     ]
 
 
-def _visible(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
+def _visible(points: Sequence[Disc]) -> tuple[list[Disc], list[Disc]]:
     """(points to show, points to leave out): the lowest few, if they hold next to no time, would squeeze the others."""
     ordered = sorted(points, key=lambda point: point.y)
     shares = np.cumsum([point.share for point in ordered])
@@ -170,13 +170,13 @@ def _visible(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
     return [point for point in points if id(point) in shown], ordered[:cut]
 
 
-def _step_point(simulation: Simulation) -> Point:
+def _step_point(simulation: Simulation) -> Disc:
     step = simulation.step
     layers = len(simulation.workload.layers)
-    return Point("whole step", step.flops / step.traffic_bytes, step.flops / step.time_s, 1.0, step.bound, layers)
+    return Disc("whole step", step.flops / step.traffic_bytes, step.flops / step.time_s, 1.0, step.bound, layers)
 
 
-def limits(roofs: Roofs, points: Sequence[Point]) -> tuple[float, float, float, float]:
+def limits(roofs: Roofs, points: Sequence[Disc]) -> tuple[float, float, float, float]:
     """Left, right, bottom and top that hold the points, the ridges and a stretch of each roof."""
     intensities = [point.x for point in points]
     rates = [point.y for point in points]
@@ -209,7 +209,7 @@ def _tick(value: float, unit: str) -> str:
 
 
 def draw_points(
-    figure: Figure, axes: Axes, points: Sequence[Point], star: Point, prefix: str = "marks", reduced: float = 1.0
+    figure: Figure, axes: Axes, points: Sequence[Disc], star: Disc, prefix: str = "marks", reduced: float = 1.0
 ) -> None:
     """Marks whose area is their share of the time, and a star for the whole step; all smaller where `reduced`."""
     scale = reduced * LARGEST_AREA / max((point.share for point in points), default=1.0)
@@ -251,7 +251,7 @@ def _draw_legend(figure: Figure, *, dashed: bool) -> None:
     )
 
 
-def _draw_words(figure: Figure, axes: Axes, roofs: Roofs, points: Sequence[Point]) -> list[str]:
+def _draw_words(figure: Figure, axes: Axes, roofs: Roofs, points: Sequence[Disc]) -> list[str]:
     """Write on the roofs and number the slowest layers, over nothing else; returns what found no room on its roof."""
     pixels = axes.transData.transform([(point.x, point.y) for point in points])
     discs = np.column_stack([pixels, _radii(points)])
@@ -286,7 +286,7 @@ def _number_points(figure: Figure, axes: Axes, count: int, canvas: Canvas) -> No
     axes.add_collection(LineCollection(leaders, colors=INK, linewidths=0.6, alpha=0.7, zorder=5), autolim=False)
 
 
-def _draw_list(figure: Figure, points: Sequence[Point], unwritten: Sequence[str]) -> None:
+def _draw_list(figure: Figure, points: Sequence[Disc], unwritten: Sequence[str]) -> None:
     """The numbered layers by name, with their share of the time; below, roofs whose number found no room on them."""
     left, top = _LIST
     figure.text(left, top, "slowest layers, share of the step", fontsize=SMALL, color="#555555", va="center")
@@ -303,7 +303,7 @@ def _draw_list(figure: Figure, points: Sequence[Point], unwritten: Sequence[str]
         figure.text(left, top - _LINE * line, words, fontsize=SMALL, va="center_baseline")
 
 
-def _radii(points: Sequence[Point]) -> list[float]:
+def _radii(points: Sequence[Disc]) -> list[float]:
     """Distance of the farthest corner of each mark from its middle, the star's first. [px]"""
     scale = LARGEST_AREA / max((point.share for point in points[1:]), default=1.0)
     areas = [STAR_AREA, *(max(SMALLEST_AREA, point.share * scale) for point in points[1:])]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from simulator.device.device import Device
 from simulator.errors import InputError
 from simulator.serving.cache import Capacity, capacity, request_bytes
-from simulator.serving.engine import Engine, load_engine
+from simulator.serving.engine import ServingEngine, load_engine
 from simulator.serving.formats import BLOCK_BYTES, Format, get_format
 from simulator.serving.static import Request, Steady, first_token_times, steady_at
 from simulator.serving.step import Deployment, StepTimes
@@ -152,7 +152,7 @@ def deploy(workload: Workload, device: Device, service: Service) -> Deployment:
     return deployment
 
 
-def usual_cache(engine: Engine, form: Format) -> float:
+def usual_cache(engine: ServingEngine, form: Format) -> float:
     """Bytes of each number of the cache, where nothing is asked."""
     return 1.0 if engine.narrow_cache and form.peaks[0] in NARROW_PEAKS else form.cache_bytes
 

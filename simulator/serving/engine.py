@@ -100,7 +100,7 @@ class EngineProfile(Strict, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Engine:
+class ServingEngine:
     """An engine in SI units.
 
     Attributes
@@ -144,7 +144,7 @@ class Engine:
 
 
 @lru_cache
-def load_engine(name: str, family: str | None = None) -> Engine:
+def load_engine(name: str, family: str | None = None) -> ServingEngine:
     """An engine as it is on devices of a family, by name or alias, in any case.
 
     Raises
@@ -189,14 +189,14 @@ def _on_family(profile: EngineProfile, family: str | None) -> EngineProfile:
     )
 
 
-def engine_of(profile: EngineProfile, where: str) -> Engine:
+def engine_of(profile: EngineProfile, where: str) -> ServingEngine:
     """An engine's profile in SI units."""
     kernel, step = profile.kernel, profile.step
 
     def seconds(text: str, key: str) -> float:
         return parse(text, "s", f"{where}: {key}", positive=False)
 
-    return Engine(
+    return ServingEngine(
         name=profile.name,
         description=profile.description,
         merges=kernel.merges,
@@ -229,4 +229,4 @@ def names() -> list[str]:
     return catalog.names(FOLDER)
 
 
-__all__ = ["Engine", "EngineProfile", "engine_of", "load_engine", "names"]
+__all__ = ["EngineProfile", "ServingEngine", "engine_of", "load_engine", "names"]

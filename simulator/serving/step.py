@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from simulator.device.device import Device
 from simulator.op.kernel import Role
 from simulator.op.kernels import Columns, FloatArray, Kernels
-from simulator.precision import Engine as Units
-from simulator.precision import Precision
+from simulator.precision import Engine, Precision
 from simulator.roofline.rates import Fidelity, engine_peaks
 from simulator.roofline.times import Times, kernel_times
-from simulator.serving.engine import Engine
+from simulator.serving.engine import ServingEngine
 from simulator.serving.exchange import sum_seconds
 from simulator.serving.formats import Format
 from simulator.serving.network import Generator, generator_of
@@ -51,7 +50,7 @@ class Deployment:
 
     workload: Workload
     device: Device
-    engine: Engine
+    engine: ServingEngine
     form: Format
     ways: int = 1
     stages: int = 1
@@ -249,7 +248,7 @@ def _priced(deployment: Deployment, columns: Columns, precision: Precision, rows
     """Kernels that depend on tokens; `blocks` of them in a row of points each, or 0 for points in a row of kernels."""
     device, engine = deployment.device, deployment.engine
     times = _times(columns, device, precision)
-    product = columns.engine == Units.MATRIX
+    product = columns.engine == Engine.MATRIX
     rows = np.tile(rows, blocks) if blocks else rows
     few = product & (rows <= FEW_ROWS)
     compute = times.compute_s / np.where(product, engine.matrix * _sums(deployment), 1.0)
@@ -301,7 +300,7 @@ def _attention(deployment: Deployment, columns: Columns, present: NDArray[np.boo
     return compute[None], memory[None], (times.flops * present)[None], (times.traffic_bytes * present)[None]
 
 
-def _stream(device: Device, engine: Engine, share: float) -> float:
+def _stream(device: Device, engine: ServingEngine, share: float) -> float:
     """Bytes a second of a kernel that streams: a share of the memory's, at most what its units have under way.
 
     A unit has so many requests under way, and each takes so many clocks (Little's law). Worked example: 6.7 bytes a

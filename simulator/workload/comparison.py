@@ -21,7 +21,7 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Disagreement:
     """Layers with MACs that stand in one network and not, or not so, in the other: (name, MACs, parameters)."""
 
     first: tuple[tuple[str, int, int], ...]
@@ -47,12 +47,12 @@ def moved_elements(kernels: Kernels, *, forward: bool) -> float:
     return float(moved[:, chosen].sum())
 
 
-def differences(first: Workload, second: Workload) -> list[Difference]:
+def differences(first: Workload, second: Workload) -> list[Disagreement]:
     """Where the sequences of (MACs, parameters) of the layers with MACs part, in order."""
     rows = [_rows(workload) for workload in (first, second)]
     counts = [[row[1:] for row in side] for side in rows]
     found = SequenceMatcher(None, counts[0], counts[1], autojunk=False).get_opcodes()
-    return [Difference(tuple(rows[0][a:b]), tuple(rows[1][c:d])) for tag, a, b, c, d in found if tag != "equal"]
+    return [Disagreement(tuple(rows[0][a:b]), tuple(rows[1][c:d])) for tag, a, b, c, d in found if tag != "equal"]
 
 
 def _rows(workload: Workload) -> list[tuple[str, int, int]]:

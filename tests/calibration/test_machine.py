@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from simulator import Options, load_device, load_workload, simulate
 from simulator.calibration.fit import Parameter
 from simulator.calibration.machine import bandwidth, gemm, profile
-from simulator.calibration.machine.bandwidth import Rate, held, working_sets
+from simulator.calibration.machine.bandwidth import MeasuredBandwidth, held, working_sets
 from simulator.calibration.machine.calls import CallCosts
 from simulator.calibration.machine.conditions import Conditions, cache_sizes, conditions
 from simulator.calibration.machine.fitting import STARTS, LayerProblem, fitted
 from simulator.calibration.machine.gemm import Product
 from simulator.calibration.machine.layers import LAYERS, Timed, product_call
-from simulator.calibration.machine.measure import Measured
+from simulator.calibration.machine.measure import MeasuredMachine
 from simulator.calibration.machine.timing import LEAST, Stopwatch
 from simulator.catalog import read_yaml
 from simulator.cli import main
@@ -102,9 +102,12 @@ def test_conditions_of_this_machine() -> None:
 
 def test_what_a_shared_last_level_holds() -> None:
     # 80, 40, 36, 18, 16 GB/s: the cache gives 36 at 16 MiB, memory 16; above sqrt(16 x 36) = 24 it still serves.
-    rates = [Rate(2**size, speed * 1e9, 0.0) for size, speed in ((20, 80), (22, 40), (24, 36), (25, 18), (28, 16))]
+    rates = [
+        MeasuredBandwidth(2**size, speed * 1e9, 0.0)
+        for size, speed in ((20, 80), (22, 40), (24, 36), (25, 18), (28, 16))
+    ]
     assert held(rates).working_set == 2**24
-    assert held([*rates[:3], Rate(2**25, 30e9, 0), rates[-1]]).working_set == 2**25
+    assert held([*rates[:3], MeasuredBandwidth(2**25, 30e9, 0), rates[-1]]).working_set == 2**25
 
 
 def test_the_largest_working_set_is_beyond_the_cache_and_within_memory() -> None:
@@ -123,7 +126,7 @@ def conditions_of_round_figures() -> Conditions:
     return Conditions("A Processor", 4, 2, caches, True, 2**34, "Linux 6", "numpy 2, torch 2", "2026-01-01", 0.1)
 
 
-def measured_of_round_figures(*, with_torch: bool = True) -> Measured:
+def measured_of_round_figures(*, with_torch: bool = True) -> MeasuredMachine:
     """A machine of 200 GFLOP/s, 20 GB/s, 40 GB/s from its cache."""
     library = "PyTorch" if with_torch else "NumPy"
     products = [
@@ -131,9 +134,13 @@ def measured_of_round_figures(*, with_torch: bool = True) -> Measured:
         for precision, rate in (("fp32", 200e9), ("fp64", 100e9), ("bf16", 400e9))
         if with_torch or precision != "bf16"
     ]
-    rates = (Rate(2**22, 60e9, 50e9), Rate(2**24, 30e9, 40e9), Rate(2**28, 18e9, 20e9))
+    rates = (
+        MeasuredBandwidth(2**22, 60e9, 50e9),
+        MeasuredBandwidth(2**24, 30e9, 40e9),
+        MeasuredBandwidth(2**28, 18e9, 20e9),
+    )
     costs = CallCosts(1e-6, 7e-6, 15e-6, 25e-6, 100e-6) if with_torch else CallCosts(0.5e-6)
-    return Measured(
+    return MeasuredMachine(
         conditions_of_round_figures(), tuple(products), rates, 2.5e9, costs, (), with_torch, seconds=30.0, disturbed=0.0
     )
 

@@ -11,7 +11,7 @@ from simulator.device.device import load_device
 from simulator.device.system import usual_cluster
 from simulator.errors import InputError
 from simulator.op.transfer import Transfer
-from simulator.parallel.beside import Work, exposed, in_pieces
+from simulator.parallel.beside import WorkBeside, exposed, in_pieces
 from simulator.parallel.plan import Plan
 from simulator.parallel.shard import shard
 from simulator.pipeline import Options
@@ -42,7 +42,7 @@ def test_what_is_beside_a_product_by_hand() -> None:
     share = shard(load_workload("llama3_8b"), 4, 1, 1, sequence=True)
     layers = len(share.layers)
     moved = np.array([float(isinstance(layer.op, Transfer)) for layer in share.layers])
-    work = Work(np.full(layers, 10.0), np.full(layers, 10.0))
+    work = WorkBeside(np.full(layers, 10.0), np.full(layers, 10.0))
     sent, returned = exposed(share, (moved, moved), work, 4)
     names = {layer.name: place for place, layer in enumerate(share.layers)}
     hidden = [name for name, place in names.items() if moved[place] and sent[place] == 0.25]

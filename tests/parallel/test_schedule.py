@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from simulator.errors import UnsupportedError
 from simulator.parallel.plan import Plan
-from simulator.parallel.schedule import Durations, Kind, Task, held_by_stage, orders, play, played_seconds
+from simulator.parallel.schedule import Durations, Task, TaskKind, held_by_stage, orders, play, played_seconds
 
 PLANS = [
     Plan(pipeline=4),
@@ -53,12 +53,12 @@ def test_micro_batches_in_flight() -> None:
 def test_the_order_of_the_first_stage_by_hand() -> None:
     first = orders(Plan(pipeline=2), 3)[0]
     assert [(task.kind, task.microbatch) for task in first] == [
-        (Kind.FORWARD, 0),
-        (Kind.FORWARD, 1),
-        (Kind.BACKWARD, 0),
-        (Kind.FORWARD, 2),
-        (Kind.BACKWARD, 1),
-        (Kind.BACKWARD, 2),
+        (TaskKind.FORWARD, 0),
+        (TaskKind.FORWARD, 1),
+        (TaskKind.BACKWARD, 0),
+        (TaskKind.FORWARD, 2),
+        (TaskKind.BACKWARD, 1),
+        (TaskKind.BACKWARD, 2),
     ]
 
 
@@ -82,13 +82,15 @@ def test_no_stage_runs_before_its_input_and_none_does_two_things(
     hop = hop_s if plan.pipeline > 1 else 0.0
     for event in timeline.events:
         kind, chunk, number = event.task
-        if kind is Kind.FORWARD and chunk:
-            assert event.start_s >= ends[Task(Kind.FORWARD, chunk - 1, number)] + hop - 1e-9
-        if kind is Kind.BACKWARD:
-            before = Task(Kind.FORWARD, chunk, number) if chunk == plan.chunks - 1 else Task(kind, chunk + 1, number)
+        if kind is TaskKind.FORWARD and chunk:
+            assert event.start_s >= ends[Task(TaskKind.FORWARD, chunk - 1, number)] + hop - 1e-9
+        if kind is TaskKind.BACKWARD:
+            before = (
+                Task(TaskKind.FORWARD, chunk, number) if chunk == plan.chunks - 1 else Task(kind, chunk + 1, number)
+            )
             assert event.start_s >= ends[before] - 1e-9
-        if kind is Kind.WEIGHTS:
-            assert event.start_s >= ends[Task(Kind.BACKWARD, chunk, number)] - 1e-9
+        if kind is TaskKind.WEIGHTS:
+            assert event.start_s >= ends[Task(TaskKind.BACKWARD, chunk, number)] - 1e-9
     slowest = max(timeline.busy_s(device) for device in range(plan.pipeline))
     assert timeline.end_s >= slowest - 1e-9
 

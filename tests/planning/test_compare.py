@@ -9,7 +9,7 @@ import pytest
 from simulator.device.device import load_device
 from simulator.errors import InputError
 from simulator.pipeline import Options, Simulation, simulate
-from simulator.planning.compare import Layer, Side, compare, side_of, side_of_file
+from simulator.planning.compare import Side, SideLayer, compare, side_of, side_of_file
 from simulator.report.compare import why
 from simulator.report.summary import json_text, summary
 from simulator.workload.reading import load_workload
@@ -19,7 +19,7 @@ def run(device: str = "v100", **options: object) -> Simulation:
     return simulate(load_workload("alexnet"), load_device(device), Options(**{"batch": 32, **options}))  # type: ignore[arg-type]
 
 
-def side(label: str, layers: list[Layer], batch: int = 1) -> Side:
+def side(label: str, layers: list[SideLayer], batch: int = 1) -> Side:
     total = sum(layer.time_s for layer in layers)
     by_bound = {bound: sum(x.time_s for x in layers if x.bound == bound) for bound in ("compute", "memory")}
     return Side(label, "net", batch, 1, total, by_bound, 1e9, {layer.name: layer for layer in layers})
@@ -27,10 +27,17 @@ def side(label: str, layers: list[Layer], batch: int = 1) -> Side:
 
 def test_by_hand() -> None:
     first = side(
-        "slow", [Layer("a", 3.0, "compute", 1, 1), Layer("b", 1.0, "memory", 1, 1), Layer("c", 1.0, "memory", 1, 1)]
+        "slow",
+        [
+            SideLayer("a", 3.0, "compute", 1, 1),
+            SideLayer("b", 1.0, "memory", 1, 1),
+            SideLayer("c", 1.0, "memory", 1, 1),
+        ],
     )
     other = side(
-        "fast", [Layer("a", 2.0, "memory", 2, 2), Layer("b", 2.0, "memory", 2, 2), Layer("d", 1.0, "memory", 1, 1)], 2
+        "fast",
+        [SideLayer("a", 2.0, "memory", 2, 2), SideLayer("b", 2.0, "memory", 2, 2), SideLayer("d", 1.0, "memory", 1, 1)],
+        2,
     )
     (found,) = compare([first, other])
     assert found.speedup == pytest.approx(5.0 / 2.5)

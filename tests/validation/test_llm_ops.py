@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from simulator.calibration.llm_calls import Call, kernels_of, load_calls
-from simulator.calibration.llm_fit import Measured, fit_call, held_out, measured_calls, section
+from simulator.calibration.llm_calls import LibraryCall, kernels_of, load_calls
+from simulator.calibration.llm_fit import MeasuredCalls, fit_call, held_out, measured_calls, section
 from simulator.calibration.llm_ops import MeasuredOp, OpCase, device_of, is_ops, parts_of, predict_ops, read_ops
 from simulator.cli import main
 from simulator.device.device import load_device
@@ -73,7 +73,7 @@ def test_a_streamed_product_by_hand() -> None:
     row, device = product(8, 51200, 6144), load_device("h100-sxm5-80gb")
     parts = parts_of([row], device)
     assert parts.moved_bytes[0] == 2 * (51200 * 6144 + 8 * 6144 + 8 * 51200)
-    seconds = parts.seconds(Call(5e-6, 1.0, 0.5, 1e-6), device)[0]
+    seconds = parts.seconds(LibraryCall(5e-6, 1.0, 0.5, 1e-6), device)[0]
     assert seconds == pytest.approx(5e-6 + 6e-6 + parts.moved_bytes[0] / 1.675e12)
 
 
@@ -102,8 +102,8 @@ def test_a_fit_finds_the_costs_that_made_the_times() -> None:
     device = device_of("h200-sxm")
     rng = np.random.default_rng(7)
     rows = [product(*(int(size) for size in 2 ** rng.integers(3, 14, 3))) for _ in range(60)]
-    parts, made = parts_of(rows, device), Call(6e-6, 0.8, 0.7, 9e-7)
-    found = fit_call([Measured(device, parts, parts.seconds(made, device))])
+    parts, made = parts_of(rows, device), LibraryCall(6e-6, 0.8, 0.7, 9e-7)
+    found = fit_call([MeasuredCalls(device, parts, parts.seconds(made, device))])
     assert found.start_s == pytest.approx(made.start_s, rel=0.03)
     assert (found.compute, found.stream) == pytest.approx((0.8, 0.7), rel=0.03)
     assert section(made) == "{start: 6 us, compute: 0.8, stream: 0.7, depth: 0.9 us}"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from simulator.calibration.power_fit import Measured, errors, fit_powers, held_out, measured_powers
+from simulator.calibration.power_fit import MeasuredPower, errors, fit_powers, held_out, measured_powers
 from simulator.calibration.powered import (
     PROMPTS,
     PoweredCase,
@@ -43,7 +43,7 @@ def cases(rows: list[PoweredRow]) -> list[PoweredCase]:
 
 
 @pytest.fixture(scope="module")
-def measured(rows: list[PoweredRow]) -> list[Measured]:
+def measured(rows: list[PoweredRow]) -> list[MeasuredPower]:
     return measured_powers(rows)
 
 
@@ -65,7 +65,7 @@ def test_no_error_of_a_devices_power_rises(cases: list[PoweredCase], request: py
     assert not risen, f"(was, is): {risen}"
 
 
-def test_the_constants_are_those_of_the_fit(measured: list[Measured]) -> None:
+def test_the_constants_are_those_of_the_fit(measured: list[MeasuredPower]) -> None:
     running, way_j, prompts = fit_powers(measured)
     assert (running, way_j, prompts) == (
         pytest.approx(RUNNING, rel=0.02),
@@ -74,7 +74,7 @@ def test_the_constants_are_those_of_the_fit(measured: list[Measured]) -> None:
     )
 
 
-def test_devices_held_out_err_as_documented(measured: list[Measured]) -> None:
+def test_devices_held_out_err_as_documented(measured: list[MeasuredPower]) -> None:
     found = held_out(measured)
     mean = {name: float(np.abs(np.exp(error) - 1).mean()) for name, error in found.items()}
     assert mean == {
@@ -86,7 +86,7 @@ def test_devices_held_out_err_as_documented(measured: list[Measured]) -> None:
     assert (low, high) == (pytest.approx(LOW, abs=0.005), pytest.approx(HIGH, abs=0.01))
 
 
-def test_errors_are_logarithms_of_predicted_over_measured(measured: list[Measured]) -> None:
+def test_errors_are_logarithms_of_predicted_over_measured(measured: list[MeasuredPower]) -> None:
     doubled = [replace(row, each_w=2 * watts(row.rates)) for row in measured[:5]]
     assert errors(doubled, (RUNNING, WAY_J, PROMPTS)) == pytest.approx(-math.log(2))
 

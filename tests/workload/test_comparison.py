@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from simulator.cli import main
 from simulator.op.optimizer import get_optimizer
-from simulator.workload.comparison import Difference, differences, moved_elements, totals
+from simulator.workload.comparison import Disagreement, differences, moved_elements, totals
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload, read_workload
 from simulator.workload.workload import Workload
@@ -81,22 +81,22 @@ def test_the_same_network_has_no_differences() -> None:
 def test_a_widened_layer_is_one_difference() -> None:
     # 12 scores: 64 x 12 MACs, and 12 biases.
     assert differences(ours(), ours(LAYERS.replace("10", "12"))) == [
-        Difference((("scores", 640, 650),), (("scores", 768, 780),))
+        Disagreement((("scores", 640, 650),), (("scores", 768, 780),))
     ]
 
 
 def test_an_inserted_layer_leaves_the_layers_around_it_alone() -> None:
     # A 1 x 1 convolution of 4 to 4 channels on 8 x 8: 64 x 16 MACs, 16 + 4 parameters.
     longer = LAYERS.replace("- relu", "- conv: {name: mixed, out: 4, kernel: 1}\n- relu")
-    assert differences(ours(), ours(longer)) == [Difference((), (("mixed", 1024, 20),))]
-    assert differences(ours(longer), ours()) == [Difference((("mixed", 1024, 20),), ())]
+    assert differences(ours(), ours(longer)) == [Disagreement((), (("mixed", 1024, 20),))]
+    assert differences(ours(longer), ours()) == [Disagreement((("mixed", 1024, 20),), ())]
 
 
 def test_parameters_alone_are_a_difference_and_names_are_not() -> None:
     renamed = ours(LAYERS.replace("first", "other"))
     assert differences(ours(), renamed) == []
     unbiased = ours(LAYERS.replace("out: 10", "out: 10, bias: false"))
-    assert differences(ours(), unbiased) == [Difference((("scores", 640, 650),), (("scores", 640, 640),))]
+    assert differences(ours(), unbiased) == [Disagreement((("scores", 640, 650),), (("scores", 640, 640),))]
 
 
 def test_layers_without_macs_are_passed_over() -> None:

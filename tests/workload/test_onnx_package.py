@@ -15,7 +15,7 @@ onnx = pytest.importorskip("onnx")
 from simulator.errors import SimulatorError, UnsupportedError  # noqa: E402
 from simulator.op.kernels import at_batch  # noqa: E402
 from simulator.workload.importers import Request, load  # noqa: E402
-from simulator.workload.importers.onnx.builder import Builder, Tensor  # noqa: E402
+from simulator.workload.importers.onnx.builder import GraphBuilder, GraphTensor  # noqa: E402
 from simulator.workload.importers.onnx.decode import read_model  # noqa: E402
 from simulator.workload.importers.onnx.inputs import read_inputs  # noqa: E402
 from simulator.workload.importers.onnx.network import given_tensors  # noqa: E402
@@ -109,8 +109,8 @@ def output_shapes(path: Path) -> list[tuple[int, ...] | None]:
         wire = Wire(file, str(path))
         model, request = read_model(wire), Request(trips=3)
         inputs = read_inputs(model.graph, request)
-        root = Tensor(inputs.shapes[0], inputs.values[0].kind, -1)
-        builder = Builder(wire, model, request, inputs.batch, inputs.open_batch, root, symbols=inputs.symbols)
+        root = GraphTensor(inputs.shapes[0], inputs.values[0].kind, -1)
+        builder = GraphBuilder(wire, model, request, inputs.batch, inputs.open_batch, root, symbols=inputs.symbols)
         runner = Runner(builder)
         runner.check_operators(model.graph.nodes)
         scope = runner.scope_of(model.graph, given_tensors(builder, inputs))

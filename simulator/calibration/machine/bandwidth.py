@@ -26,7 +26,7 @@ FRESH_BYTES = 2**26
 
 
 @dataclass(frozen=True)
-class Rate:
+class MeasuredBandwidth:
     """Bandwidth of a working set, reads and writes counted. [byte], [byte/s]"""
 
     working_set: int
@@ -49,7 +49,7 @@ def working_sets(conditions: Conditions) -> list[int]:
     return [*sizes, largest]
 
 
-def numpy_rates(sizes: list[int], threads: int, stopwatch: Stopwatch) -> list[Rate]:
+def numpy_rates(sizes: list[int], threads: int, stopwatch: Stopwatch) -> list[MeasuredBandwidth]:
     """Copy and sum of two by NumPy, the arrays cut into a part for each thread.
 
     Below `SMALL` the threads' turns at the interpreter would be measured.
@@ -71,7 +71,7 @@ def numpy_rates(sizes: list[int], threads: int, stopwatch: Stopwatch) -> list[Ra
         ]
 
 
-def torch_rates(torch: Any, sizes: list[int], stopwatch: Stopwatch) -> list[Rate]:
+def torch_rates(torch: Any, sizes: list[int], stopwatch: Stopwatch) -> list[MeasuredBandwidth]:
     """The same by PyTorch's own threads, whose kernels are what networks run."""
     arrays = [torch.ones(max(sizes) // 8) for _ in range(3)]
 
@@ -89,11 +89,13 @@ def torch_rates(torch: Any, sizes: list[int], stopwatch: Stopwatch) -> list[Rate
     return [_rate(size, copy(size), triad(size), stopwatch) for size in sizes]
 
 
-def _rate(size: int, copy: Callable[[], object], triad: Callable[[], object], stopwatch: Stopwatch) -> Rate:
-    return Rate(size, *(size / stopwatch.best(call, BUDGET_S) for call in (copy, triad)))
+def _rate(
+    size: int, copy: Callable[[], object], triad: Callable[[], object], stopwatch: Stopwatch
+) -> MeasuredBandwidth:
+    return MeasuredBandwidth(size, *(size / stopwatch.best(call, BUDGET_S) for call in (copy, triad)))
 
 
-def held(found: list[Rate]) -> Rate:
+def held(found: list[MeasuredBandwidth]) -> MeasuredBandwidth:
     """The largest working set that the last-level cache still serves.
 
     Its rate is more than the geometric mean of the memory's and of what a cache of 16 MiB or its nearest below gives:

@@ -36,7 +36,7 @@ SETTLE_BYTES = 2**25 - 2**16
 
 
 @dataclass(frozen=True)
-class Layer:
+class TimedLayer:
     """A layer on a batch, and whether its inputs get a gradient."""
 
     op: Op
@@ -92,51 +92,51 @@ def _conv(out: int, kernel: int, stride: int = 1, groups: int = 1) -> Convolutio
 
 
 LAYERS = (
-    Layer(_conv(64, 7, 2), (3, 224, 224), 2),
-    Layer(_conv(32, 3, 2), (3, 224, 224), 4),
-    Layer(_conv(64, 3), (64, 56, 56), 2),
-    Layer(_conv(64, 3), (64, 56, 56), 8),
-    Layer(_conv(128, 3), (128, 28, 28), 4),
-    Layer(_conv(256, 3), (256, 14, 14), 4),
-    Layer(_conv(512, 3), (512, 7, 7), 4),
-    Layer(_conv(128, 3, 2), (64, 56, 56), 4),
-    Layer(_conv(128, 1, 2), (64, 56, 56), 4),
-    Layer(_conv(256, 1), (64, 56, 56), 2),
-    Layer(_conv(64, 1), (256, 56, 56), 4),
-    Layer(_conv(24, 1), (96, 56, 56), 4),
-    Layer(_conv(96, 1), (16, 112, 112), 4),
-    Layer(_conv(192, 1), (32, 28, 28), 8),
-    Layer(_conv(64, 1), (384, 14, 14), 8),
-    Layer(_conv(160, 1), (960, 7, 7), 8),
-    Layer(_conv(128, 3, 1, 32), (128, 28, 28), 4),
-    Layer(_conv(256, 3, 1, 32), (256, 14, 14), 4),
-    Layer(_conv(32, 3, 1, 32), (32, 112, 112), 4),
-    Layer(_conv(96, 3, 2, 96), (96, 112, 112), 4),
-    Layer(_conv(144, 3, 1, 144), (144, 56, 56), 4),
-    Layer(_conv(384, 3, 1, 384), (384, 14, 14), 8),
-    Layer(Linear(out=1024), (128, 256), 4),
-    Layer(Linear(out=256), (128, 1024), 8),
-    Layer(Linear(out=1000), (512,), 16),
-    Layer(Linear(out=4096), (128, 256), 4),
-    Layer(BatchNorm(), (64, 56, 56), 4),
-    Layer(BatchNorm(), (96, 56, 56), 16),
-    Layer(BatchNorm(), (384, 14, 14), 8),
-    Layer(Relu(), (64, 56, 56), 4),
-    Layer(Relu(), (96, 56, 56), 16),
-    Layer(Relu(), (384, 14, 14), 8),
-    Layer(Add(), (64, 56, 56), 8, 2),
-    Layer(Add(), (128, 28, 28), 8, 2),
-    Layer(MaxPool(kernel=3, stride=2, padding=1), (64, 112, 112), 2),
-    Layer(MaxPool(kernel=2, stride=2), (64, 56, 56), 8),
-    Layer(AveragePool(kernel=2, stride=2), (64, 56, 56), 8),
-    Layer(GlobalPool(), (512, 7, 7), 16),
-    Layer(GlobalPool(), (144, 56, 56), 4),
-    Layer(Softmax(), (512, 128), 16),
-    Layer(Softmax(), (64, 8192), 4),
-    Layer(LayerNorm(), (128, 256), 8),
-    Layer(LayerNorm(), (256, 768), 8),
-    Layer(Gelu(), (128, 1024), 4),
-    Layer(Gelu(), (256, 1024), 16),
+    TimedLayer(_conv(64, 7, 2), (3, 224, 224), 2),
+    TimedLayer(_conv(32, 3, 2), (3, 224, 224), 4),
+    TimedLayer(_conv(64, 3), (64, 56, 56), 2),
+    TimedLayer(_conv(64, 3), (64, 56, 56), 8),
+    TimedLayer(_conv(128, 3), (128, 28, 28), 4),
+    TimedLayer(_conv(256, 3), (256, 14, 14), 4),
+    TimedLayer(_conv(512, 3), (512, 7, 7), 4),
+    TimedLayer(_conv(128, 3, 2), (64, 56, 56), 4),
+    TimedLayer(_conv(128, 1, 2), (64, 56, 56), 4),
+    TimedLayer(_conv(256, 1), (64, 56, 56), 2),
+    TimedLayer(_conv(64, 1), (256, 56, 56), 4),
+    TimedLayer(_conv(24, 1), (96, 56, 56), 4),
+    TimedLayer(_conv(96, 1), (16, 112, 112), 4),
+    TimedLayer(_conv(192, 1), (32, 28, 28), 8),
+    TimedLayer(_conv(64, 1), (384, 14, 14), 8),
+    TimedLayer(_conv(160, 1), (960, 7, 7), 8),
+    TimedLayer(_conv(128, 3, 1, 32), (128, 28, 28), 4),
+    TimedLayer(_conv(256, 3, 1, 32), (256, 14, 14), 4),
+    TimedLayer(_conv(32, 3, 1, 32), (32, 112, 112), 4),
+    TimedLayer(_conv(96, 3, 2, 96), (96, 112, 112), 4),
+    TimedLayer(_conv(144, 3, 1, 144), (144, 56, 56), 4),
+    TimedLayer(_conv(384, 3, 1, 384), (384, 14, 14), 8),
+    TimedLayer(Linear(out=1024), (128, 256), 4),
+    TimedLayer(Linear(out=256), (128, 1024), 8),
+    TimedLayer(Linear(out=1000), (512,), 16),
+    TimedLayer(Linear(out=4096), (128, 256), 4),
+    TimedLayer(BatchNorm(), (64, 56, 56), 4),
+    TimedLayer(BatchNorm(), (96, 56, 56), 16),
+    TimedLayer(BatchNorm(), (384, 14, 14), 8),
+    TimedLayer(Relu(), (64, 56, 56), 4),
+    TimedLayer(Relu(), (96, 56, 56), 16),
+    TimedLayer(Relu(), (384, 14, 14), 8),
+    TimedLayer(Add(), (64, 56, 56), 8, 2),
+    TimedLayer(Add(), (128, 28, 28), 8, 2),
+    TimedLayer(MaxPool(kernel=3, stride=2, padding=1), (64, 112, 112), 2),
+    TimedLayer(MaxPool(kernel=2, stride=2), (64, 56, 56), 8),
+    TimedLayer(AveragePool(kernel=2, stride=2), (64, 56, 56), 8),
+    TimedLayer(GlobalPool(), (512, 7, 7), 16),
+    TimedLayer(GlobalPool(), (144, 56, 56), 4),
+    TimedLayer(Softmax(), (512, 128), 16),
+    TimedLayer(Softmax(), (64, 8192), 4),
+    TimedLayer(LayerNorm(), (128, 256), 8),
+    TimedLayer(LayerNorm(), (256, 768), 8),
+    TimedLayer(Gelu(), (128, 1024), 4),
+    TimedLayer(Gelu(), (256, 1024), 16),
 )
 """Shapes of ResNets, MobileNets and small transformers; outputs below 32 MiB, so that memory is reused."""
 
@@ -150,7 +150,7 @@ CALLS = 110
 def product_call(sides: tuple[int, int, int], seconds: float) -> Timed:
     """A measured product of (m x k) by (k x n) beside its kernel."""
     m, n, k = sides
-    layer = Layer(Linear(out=n, bias=False), (k,), m)
+    layer = TimedLayer(Linear(out=n, bias=False), (k,), m)
     return Timed(f"product {m} x {n} x {k}", "forward", tuple(layer.kernels("forward")), seconds)
 
 
@@ -186,7 +186,7 @@ def _update(torch: Any, size: int) -> Call:
     return step
 
 
-def _calls(torch: Any, layer: Layer) -> Calls:
+def _calls(torch: Any, layer: TimedLayer) -> Calls:
     """The calls of a layer's phases on random numbers."""
     op, x = layer.op, torch.randn(layer.batch, *layer.shape)
     match op:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from simulator.calibration.machine import bandwidth, calls, gemm, layers
-from simulator.calibration.machine.bandwidth import Rate
+from simulator.calibration.machine.bandwidth import MeasuredBandwidth
 from simulator.calibration.machine.calls import CallCosts
 from simulator.calibration.machine.conditions import Conditions
 from simulator.calibration.machine.gemm import Product
@@ -29,12 +29,12 @@ Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredMachine:
     """What was measured. [byte/s], [s]; `timed` is empty without PyTorch."""
 
     conditions: Conditions
     products: tuple[Product, ...]
-    rates: tuple[Rate, ...]
+    rates: tuple[MeasuredBandwidth, ...]
     first_touch: float
     costs: CallCosts
     timed: tuple[Timed, ...]
@@ -52,7 +52,7 @@ class Measured:
 
 def measure(
     conditions: Conditions, pace: float = 1.0, progress: Progress | None = None, *, torch: bool = True
-) -> Measured:
+) -> MeasuredMachine:
     """Measure this machine.
 
     Parameters
@@ -75,7 +75,7 @@ def measure(
         rates = bandwidth.torch_rates(framework, sizes, stopwatch)
     first_touch = bandwidth.first_touch(threads, stopwatch)
     progress(STAGES[2], 0.3)
-    found = Measured(
+    found = MeasuredMachine(
         conditions, products, tuple(rates), first_touch, CallCosts(calls.numpy_calls(stopwatch)), (), False, 0.0, 0.0
     )
     if framework is not None:
@@ -108,7 +108,7 @@ def _torch(threads: int) -> Any:
     return torch
 
 
-def _with_torch(found: Measured, torch: Any, stopwatch: Stopwatch, progress: Progress) -> Measured:
+def _with_torch(found: MeasuredMachine, torch: Any, stopwatch: Stopwatch, progress: Progress) -> MeasuredMachine:
     costs = calls.torch_calls(torch, stopwatch)
     progress(STAGES[3], 0.4)
     products = list(found.products)

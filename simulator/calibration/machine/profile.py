@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 from simulator import catalog
-from simulator.calibration.machine.bandwidth import Rate, held
+from simulator.calibration.machine.bandwidth import MeasuredBandwidth, held
 from simulator.calibration.machine.calls import CallCosts
 from simulator.calibration.machine.fitting import fitted
 from simulator.calibration.machine.layers import Timed, product_call
-from simulator.calibration.machine.measure import Measured
+from simulator.calibration.machine.measure import MeasuredMachine
 from simulator.catalog import read_text
 from simulator.device.device import Device, resolve
 from simulator.device.profile import DeviceProfile, Grade
@@ -41,7 +41,7 @@ def check_replaceable(path: Path) -> None:
         raise InputError(f"--out {path}: it exists and was not made by this command; choose another name")
 
 
-def write_profile(measured: Measured, path: Path) -> None:
+def write_profile(measured: MeasuredMachine, path: Path) -> None:
     """Write the profile of a machine, named after its file."""
     text = profile_text(measured, profile_name(path))
     try:
@@ -50,7 +50,7 @@ def write_profile(measured: Measured, path: Path) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def profile_text(measured: Measured, name: str = USUAL_NAME) -> str:
+def profile_text(measured: MeasuredMachine, name: str = USUAL_NAME) -> str:
     """The profile of a machine as YAML."""
     base = _base(measured, name)
     kernel = {"cache": _cache_share(measured), "winograd": 0.0}
@@ -74,7 +74,7 @@ def profile_name(path: Path) -> str:
     return re.sub(r"[^a-z0-9.-]+", "-", path.stem.lower()).strip("-.") or USUAL_NAME
 
 
-def _base(measured: Measured, name: str) -> str:
+def _base(measured: MeasuredMachine, name: str) -> str:
     """All but the kernel coefficients and the sources."""
     conditions, memory, cache = measured.conditions, measured.rates[-1], _held(measured)
     peaks = [(key, measured.best(key)) for key in PRECISIONS]
@@ -108,21 +108,21 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} us"
 
 
-def _last_level(measured: Measured) -> int:
+def _last_level(measured: MeasuredMachine) -> int:
     return measured.conditions.caches[max(measured.conditions.caches)]
 
 
-def _cache_share(measured: Measured) -> float:
+def _cache_share(measured: MeasuredMachine) -> float:
     return min(_held(measured).working_set / _last_level(measured), 1.0)
 
 
-def _sustained(measured: Measured) -> float:
+def _sustained(measured: MeasuredMachine) -> float:
     """The framework's best product over the best of any library."""
     best, own = measured.best("fp32"), measured.best("fp32", library="PyTorch")
     return own.flop_per_s / best.flop_per_s if best and own else 1.0
 
 
-def _evidence(measured: Measured) -> list[Timed]:
+def _evidence(measured: MeasuredMachine) -> list[Timed]:
     """The layers' calls, and the fp32 products of the library that networks will use."""
     library, threads = "PyTorch" if measured.with_torch else "NumPy", measured.conditions.threads
     products = [p for p in measured.products if (p.library, p.precision, p.threads) == (library, "fp32", threads)]
@@ -136,7 +136,7 @@ def _device(base: str) -> Device:
     return resolve(profile, where)
 
 
-def _notes(measured: Measured) -> str:
+def _notes(measured: MeasuredMachine) -> str:
     libraries = (
         "with PyTorch"
         if measured.with_torch
@@ -146,7 +146,7 @@ def _notes(measured: Measured) -> str:
     return f"{measured.conditions.text}; {took}; {libraries}"
 
 
-def _sources(measured: Measured, kernel: dict[str, float], error: float) -> list[str]:
+def _sources(measured: MeasuredMachine, kernel: dict[str, float], error: float) -> list[str]:
     entries = [*_system_sources(measured), *_rate_sources(measured), *_call_sources(measured)]
     others = [f"kernel.{key}" for key in kernel if key not in ("cache", "first_touch", "winograd")]
     text = f"fitted to {len(_evidence(measured))} timed calls in fp32, which it predicts within {error:.0%} on average"
@@ -158,14 +158,14 @@ def _sources(measured: Measured, kernel: dict[str, float], error: float) -> list
 Entry = tuple[list[str], Grade, str]
 
 
-def _system_sources(measured: Measured) -> list[Entry]:
+def _system_sources(measured: MeasuredMachine) -> list[Entry]:
     known = measured.conditions.caches_known
     entries: list[Entry] = [(["units", "memory.capacity"], "measured", "what the system reports")]
     text = "what the system reports" if known else "the system does not say; a usual size"
     return [*entries, (["cache.last_level"], "measured" if known else "assumption", text)]
 
 
-def _rate_sources(measured: Measured) -> list[Entry]:
+def _rate_sources(measured: MeasuredMachine) -> list[Entry]:
     library, on = "PyTorch" if measured.with_torch else "NumPy", _on(measured)
     found = [(key, product) for key in PRECISIONS if (product := measured.best(key))]
     entries: list[Entry] = [
@@ -189,7 +189,7 @@ def _rate_sources(measured: Measured) -> list[Entry]:
     ]
 
 
-def _call_sources(measured: Measured) -> list[Entry]:
+def _call_sources(measured: MeasuredMachine) -> list[Entry]:
     if not measured.with_torch:
         return [
             (["launch"], "measured", "NumPy's smallest call"),
@@ -203,11 +203,11 @@ def _call_sources(measured: Measured) -> list[Entry]:
     ]
 
 
-def _on(measured: Measured) -> str:
+def _on(measured: MeasuredMachine) -> str:
     return f"on {measured.conditions.threads} of {measured.conditions.cores} cores"
 
 
-def _held(measured: Measured) -> Rate:
+def _held(measured: MeasuredMachine) -> MeasuredBandwidth:
     return held(list(measured.rates))
 
 

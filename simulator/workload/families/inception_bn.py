@@ -14,7 +14,7 @@ from simulator.workload.workload import Network
 POOL = MaxPool(kernel=3, stride=2, ceil=True)
 
 
-class Widths(NamedTuple):
+class BranchWidths(NamedTuple):
     """1x1, 3x3 reduce and 3x3, double 3x3 reduce and both 3x3, pool projection; 0 where a stride 2 leaves it out."""
 
     one: int
@@ -31,16 +31,16 @@ class Widths(NamedTuple):
 
 
 MODULES = {
-    "3a": Widths(64, 64, 64, 64, 96, 32),
-    "3b": Widths(64, 64, 96, 64, 96, 64),
-    "3c": Widths(0, 128, 160, 64, 96, 0),
-    "4a": Widths(224, 64, 96, 96, 128, 128),
-    "4b": Widths(192, 96, 128, 96, 128, 128),
-    "4c": Widths(160, 128, 160, 128, 160, 128),
-    "4d": Widths(96, 128, 192, 160, 192, 128),
-    "4e": Widths(0, 128, 192, 192, 256, 0),
-    "5a": Widths(352, 192, 320, 160, 224, 128),
-    "5b": Widths(352, 192, 320, 192, 224, 128),
+    "3a": BranchWidths(64, 64, 64, 64, 96, 32),
+    "3b": BranchWidths(64, 64, 96, 64, 96, 64),
+    "3c": BranchWidths(0, 128, 160, 64, 96, 0),
+    "4a": BranchWidths(224, 64, 96, 96, 128, 128),
+    "4b": BranchWidths(192, 96, 128, 96, 128, 128),
+    "4c": BranchWidths(160, 128, 160, 128, 160, 128),
+    "4d": BranchWidths(96, 128, 192, 160, 192, 128),
+    "4e": BranchWidths(0, 128, 192, 192, 256, 0),
+    "5a": BranchWidths(352, 192, 320, 160, 224, 128),
+    "5b": BranchWidths(352, 192, 320, 192, 224, 128),
 }
 """The paper's figure 5, with the 128 projected channels of 4c and 4d that the released networks have."""
 
@@ -61,7 +61,7 @@ def inception_bn(net: Network, *, classes: Size = 1000) -> None:
     pooled_classifier(net, classes, "global_pool", "last_linear")
 
 
-def _branches(widths: Widths, pool: str) -> tuple[Branch, ...]:
+def _branches(widths: BranchWidths, pool: str) -> tuple[Branch, ...]:
     three: Branch = (
         Unit("3x3_reduce", widths.three_in, bias=True),
         Unit("3x3", widths.three, 3, widths.stride, bias=True),

@@ -13,14 +13,14 @@ from simulator.workload.families.ranges import Size
 from simulator.workload.workload import Network
 
 
-class Plan(NamedTuple):
+class FireModules(NamedTuple):
     """Stem (width, kernel), and before which of the eight fire modules a pooling stands."""
 
     stem: tuple[int, int]
     pools: tuple[int, ...]
 
 
-PLANS = {"1.0": Plan((96, 7), (0, 3, 7)), "1.1": Plan((64, 3), (0, 2, 4))}
+PLANS = {"1.0": FireModules((96, 7), (0, 3, 7)), "1.1": FireModules((64, 3), (0, 2, 4))}
 
 FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 """Squeezed channels and channels of each of the two expansions (the paper's table 1)."""

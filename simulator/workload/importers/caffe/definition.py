@@ -29,7 +29,7 @@ _SOLVER_FIELDS = ("net", "train_net", "test_net", "net_param", "base_lr", "lr_po
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class NetState:
     """What a layer's include and exclude rules are held against."""
 
     phase: str
@@ -72,7 +72,7 @@ class Definition:
 
     name: str
     where: str
-    state: State
+    state: NetState
     layers: tuple[CaffeLayer, ...]
 
 
@@ -169,21 +169,21 @@ def _layer(message: Message) -> CaffeLayer:
     return CaffeLayer(name, kind, tuple(message.texts("bottom")), tuple(message.texts("top")), message)
 
 
-def _state(net: Message, layers: list[CaffeLayer], words: Sequence[str]) -> State:
+def _state(net: Message, layers: list[CaffeLayer], words: Sequence[str]) -> NetState:
     own = net.message("state")
     phase = words[0] if words else own.choice("phase", PHASES) or _usual_phase(layers)
-    return State(phase, own.integer("level", least=-(2**31)), frozenset([*own.texts("stage"), *words[1:]]))
+    return NetState(phase, own.integer("level", least=-(2**31)), frozenset([*own.texts("stage"), *words[1:]]))
 
 
 def _usual_phase(layers: list[CaffeLayer]) -> str:
     """TRAIN if there is data to train on."""
     for layer in layers:
-        if not layer.bottoms and layer.type not in SOURCES and _included(layer.message, State("TRAIN")):
+        if not layer.bottoms and layer.type not in SOURCES and _included(layer.message, NetState("TRAIN")):
             return "TRAIN"
     return "TEST"
 
 
-def _included(layer: Message, state: State) -> bool:
+def _included(layer: Message, state: NetState) -> bool:
     """Whether a layer takes part: it meets one of its include rules or none of its exclude rules."""
     include, exclude = layer.messages("include"), layer.messages("exclude")
     if include and exclude:
@@ -193,7 +193,7 @@ def _included(layer: Message, state: State) -> bool:
     return not any(_meets(state, rule) for rule in exclude)
 
 
-def _meets(state: State, rule: Message) -> bool:
+def _meets(state: NetState, rule: Message) -> bool:
     rule.only(_RULE_FIELDS, "a rule")
     lowest, highest = -(2**31), 2**31 - 1
     return (

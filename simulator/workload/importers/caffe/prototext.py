@@ -44,7 +44,7 @@ _FLAGS = {"true": True, "True": True, "t": True, "1": True, "false": False, "Fal
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PrototextSource:
     """A text and its name, for complaints that name the line."""
 
     where: str
@@ -63,7 +63,7 @@ class Source:
 class Message:
     """Fields in the order written: name -> values, each with its position. A value is a nested message or raw text."""
 
-    source: Source
+    source: PrototextSource
     position: int = 0
     fields: dict[str, list[tuple[str | Message, int]]] = field(default_factory=dict)
 
@@ -184,7 +184,7 @@ def parse(text: str, where: str) -> Message:
     InputError
         One line that names the file, the line and what was expected there.
     """
-    source = Source(where, text)
+    source = PrototextSource(where, text)
     root = current = Message(source)
     stack: list[tuple[Message, str]] = []
     match, position = _FIELD.match, 0

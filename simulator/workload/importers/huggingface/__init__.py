@@ -120,7 +120,7 @@ def load(location: str, request: Request) -> Workload:
 
 
 def _tower(kind: str, config: Config, request: Request, arguments: dict[str, Any]) -> Tower | None:
-    return vision.read(kind, config, vision.Asked(request.image_size, arguments["attention"], arguments["hidden"]))
+    return vision.read(kind, config, vision.TowerAsked(request.image_size, arguments["attention"], arguments["hidden"]))
 
 
 def _extent(net: Network, config: Config, *, multimodal: bool) -> str:

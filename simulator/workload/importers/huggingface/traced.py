@@ -57,7 +57,7 @@ def trace(config: Config, kind: str, request: Request, name: str) -> Any:
         model = _model(make, settings, request)
         inputs = request.inputs or tuple(_inputs(model, settings, request))
     asked = Request(**{**vars(request), "inputs": inputs})
-    return importer.tried(model, inputs, asked, importer.Source(name, config.where))
+    return importer.tried(model, inputs, asked, importer.TorchSource(name, config.where))
 
 
 def _settings(config: Config, kind: str) -> Any:

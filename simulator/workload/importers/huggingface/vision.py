@@ -21,7 +21,7 @@ LARGEST_FACTOR = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TowerAsked:
     """What a tower depends on besides its own keys: side of the image, how attention runs, the text's features."""
 
     image_size: int | None
@@ -29,10 +29,10 @@ class Asked:
     features: int
 
 
-Read = Callable[[Config, Asked], Tower]
+Read = Callable[[Config, TowerAsked], Tower]
 
 
-def read(kind: str, config: Config, asked: Asked) -> Tower | None:
+def read(kind: str, config: Config, asked: TowerAsked) -> Tower | None:
     """The tower of an architecture; None where the configuration or this table has none."""
     rule = TOWERS.get(kind)
     if rule is None or (kind in OPTIONAL and not config.has("vision_config")):
@@ -40,7 +40,7 @@ def read(kind: str, config: Config, asked: Asked) -> Tower | None:
     return rule(config, asked)
 
 
-def llama4(config: Config, asked: Asked) -> Tower:
+def llama4(config: Config, asked: TowerAsked) -> Tower:
     """LLaMA 4's: biased attention and network, a class token, a pixel shuffle and its adapter.
 
     Without `vision_config` the library's defaults hold, whose adapter does not fit the encoder (5632 features of 3072,
@@ -92,7 +92,7 @@ def _check(vision: Config, key: str, found: int, expected: int) -> None:
         raise InputError(f"{vision.where}: {key} must be {expected}, as wide as what comes in, found {found}")
 
 
-def gemma4(config: Config, asked: Asked) -> Tower:
+def gemma4(config: Config, asked: TowerAsked) -> Tower:
     """Gemma 4's: normalised heads, a gated network, averages of neighbouring patches.
 
     The image is the largest square within the allowed tokens; the processor's padding to that number is left out.

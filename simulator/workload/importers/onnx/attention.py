@@ -6,12 +6,12 @@ from simulator.errors import InputError, UnsupportedError
 from simulator.op.base import Shape
 from simulator.op.eager_attention import EagerAttention
 from simulator.op.fused_attention import FusedAttention
-from simulator.workload.importers.onnx.builder import Call, Plan, Tensor, operator
+from simulator.workload.importers.onnx.builder import GraphTensor, LayerPlan, NodeCall, operator
 from simulator.workload.importers.onnx.movement import joined
 
 
 @operator("Attention", "ai.onnx.preview.FlexAttention")
-def attention(call: Call) -> list[Tensor]:
+def attention(call: NodeCall) -> list[GraphTensor]:
     """Scaled dot-product attention of operator set 23; (batch, heads, positions, size) or heads inside the features.
 
     Earlier keys and values are joined with the new ones in a copy; outputs 1 and 2 are all of them. Output 3, the
@@ -30,14 +30,14 @@ def attention(call: Call) -> list[Tensor]:
 
 
 def attend(
-    call: Call,
-    operands: tuple[Tensor, Tensor, Tensor],
+    call: NodeCall,
+    operands: tuple[GraphTensor, GraphTensor, GraphTensor],
     heads: tuple[int, int],
     *,
     causal: bool = False,
     softcap: bool = False,
     span: int = -1,
-) -> Tensor:
+) -> GraphTensor:
     """Attention of queries, keys and values, each of four sides or of three; `span` keys back, below zero all.
 
     Parameters
@@ -53,10 +53,10 @@ def attend(
     sample = op.output_shape(inputs)
     size = inputs[2][1] // max(heads[1], 1)
     output: Shape = (*query.shape[:3], size) if len(query.shape) == 4 else (*query.shape[:2], heads[0] * size)
-    return call.add(op, list(operands), Plan(output, value.kind, inputs, sample))
+    return call.add(op, list(operands), LayerPlan(output, value.kind, inputs, sample))
 
 
-def with_past(call: Call, new: Tensor, position: int, heads: int, *, force: bool = False) -> Tensor:
+def with_past(call: NodeCall, new: GraphTensor, position: int, heads: int, *, force: bool = False) -> GraphTensor:
     """Keys or values (batch, heads, positions, size), earlier ones before them."""
     past = call.optional(position)
     wanted = past is not None or force or len(call.node.outputs) > 1
@@ -66,7 +66,7 @@ def with_past(call: Call, new: Tensor, position: int, heads: int, *, force: bool
     return new if past is None else joined(call, [past, new], 2)
 
 
-def _heads(call: Call, tensor: Tensor, attribute: str) -> int:
+def _heads(call: NodeCall, tensor: GraphTensor, attribute: str) -> int:
     if len(tensor.shape) == 4:
         return tensor.shape[1]
     heads = call.node.integer(attribute, 0)
@@ -75,7 +75,7 @@ def _heads(call: Call, tensor: Tensor, attribute: str) -> int:
     return heads
 
 
-def _positions(tensor: Tensor) -> tuple[int, int]:
+def _positions(tensor: GraphTensor) -> tuple[int, int]:
     """(positions, features of all heads) of one sample."""
     shape = tensor.shape
     return (shape[2], shape[1] * shape[3]) if len(shape) == 4 else (shape[1], shape[2])

@@ -15,7 +15,7 @@ from simulator.errors import InputError, UnsupportedError
 from simulator.op.base import Op, Shape
 from simulator.workload.importers import Request
 from simulator.workload.importers.onnx.messages import BOOL, INT64, STRING, Function, Model, Node, Stored
-from simulator.workload.importers.onnx.tensors import Tensor, product
+from simulator.workload.importers.onnx.tensors import GraphTensor, product
 from simulator.workload.importers.onnx.values import fold, read_values
 from simulator.workload.importers.onnx.wire import Wire
 from simulator.workload.workload import Layer
@@ -43,7 +43,7 @@ class Mark(NamedTuple):
 
 
 @dataclass
-class Builder:
+class GraphBuilder:
     """Layers in the making, for one file."""
 
     wire: Wire
@@ -52,7 +52,7 @@ class Builder:
     batch: int
     """The stand-in for an open batch, or the file's fixed batch."""
     open_batch: bool
-    root: Tensor
+    root: GraphTensor
     """The first input, which layers without an input of their own read nothing of."""
     layers: list[Layer] = field(default_factory=list)
     stored: dict[str, Stored] = field(default_factory=dict)
@@ -76,22 +76,22 @@ class Builder:
 
     # ---- constants
 
-    def load(self, stored: Stored, *, trainable: bool = True) -> Tensor:
+    def load(self, stored: Stored, *, trainable: bool = True) -> GraphTensor:
         """A stored tensor; one of rank 0 is a number, long integers are shapes, and neither is a parameter."""
         if product(stored.dims) > MAX_WEIGHT:
             raise InputError(f"the tensor {stored.name!r} of {list(stored.dims)} is larger than any memory")
         name = stored.name or f"constant {len(self.stored)}"
         self.stored[name] = stored
         own = (name,) if trainable and stored.dims and stored.kind not in (INT64, STRING, BOOL) else ()
-        return Tensor(stored.dims, stored.kind, None, own, read_values(self.wire, stored))
+        return GraphTensor(stored.dims, stored.kind, None, own, read_values(self.wire, stored))
 
-    def parameters(self, weights: Sequence[Tensor]) -> int:
+    def parameters(self, weights: Sequence[GraphTensor]) -> int:
         """Elements of the stored tensors that make these up and have not been counted before."""
         new = {name for weight in weights for name in weight.stored} - self.counted
         self.counted |= new
         return sum(product(self.stored[name].dims) for name in new)
 
-    def shared(self, weight: Tensor) -> bool:
+    def shared(self, weight: GraphTensor) -> bool:
         """Whether an earlier layer has counted the weight."""
         return bool(weight.stored) and all(name in self.counted for name in weight.stored)
 
@@ -127,17 +127,17 @@ class Builder:
 
     # ---- layers
 
-    def add(self, op: Op, node: Node, sources: Sequence[Tensor], plan: Plan) -> Tensor:
+    def add(self, op: Op, node: Node, sources: Sequence[GraphTensor], plan: LayerPlan) -> GraphTensor:
         """Append a layer that reads `sources`; of constants alone it makes another constant."""
         live = [tensor for tensor in sources if tensor.handle is not None]
         every = tuple(name for tensor in (*sources, *plan.weights) for name in tensor.stored)
         if not live:
-            return Tensor(plan.output, plan.kind, None, tuple(dict.fromkeys(every)))
+            return GraphTensor(plan.output, plan.kind, None, tuple(dict.fromkeys(every)))
         inputs = plan.inputs or tuple(self.sample(tensor.shape) for tensor in live)
         handles = tuple(tensor.handle for tensor in live if tensor.handle is not None)
         output = plan.sample or self.sample(plan.output)
         self.layers.append(Layer(self._name(node), op, handles, inputs, output, self.parameters(plan.weights)))
-        return Tensor(plan.output, plan.kind, len(self.layers) - 1)
+        return GraphTensor(plan.output, plan.kind, len(self.layers) - 1)
 
     def _name(self, node: Node) -> str:
         label, number = node.label, self.names.get(node.label, 0) + 1
@@ -150,7 +150,7 @@ class Builder:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LayerPlan:
     """How a layer is written down.
 
     Attributes
@@ -164,17 +164,17 @@ class Plan:
     kind: int
     inputs: tuple[Shape, ...] = ()
     sample: Shape | None = None
-    weights: tuple[Tensor, ...] = ()
+    weights: tuple[GraphTensor, ...] = ()
 
 
 @dataclass
-class Call:
+class NodeCall:
     """A node about to become layers."""
 
     node: Node
-    inputs: list[Tensor | None]
-    builder: Builder
-    scope: Scope
+    inputs: list[GraphTensor | None]
+    builder: GraphBuilder
+    scope: GraphScope
 
     @property
     def opset(self) -> int:
@@ -182,23 +182,23 @@ class Call:
         return self.builder.model.opset
 
     @property
-    def first(self) -> Tensor:
+    def first(self) -> GraphTensor:
         """The first input."""
         return self.input(0)
 
-    def input(self, position: int) -> Tensor:
+    def input(self, position: int) -> GraphTensor:
         """An input that must be there."""
         tensor = self.optional(position)
         if tensor is None:
             raise InputError(f"{self.node.op} has no input {position}")
         return tensor
 
-    def optional(self, position: int) -> Tensor | None:
+    def optional(self, position: int) -> GraphTensor | None:
         """An input, or None where it is left out."""
         return self.inputs[position] if position < len(self.inputs) else None
 
     @property
-    def given(self) -> list[Tensor]:
+    def given(self) -> list[GraphTensor]:
         """All inputs that are there."""
         return [tensor for tensor in self.inputs if tensor is not None]
 
@@ -224,20 +224,20 @@ class Call:
         given = self.node.integers("axes")
         return self.numbers(position) if given is None else given
 
-    def add(self, op: Op, sources: Sequence[Tensor], plan: Plan) -> Tensor:
+    def add(self, op: Op, sources: Sequence[GraphTensor], plan: LayerPlan) -> GraphTensor:
         """Append a layer."""
         return self.builder.add(op, self.node, sources, plan)
 
-    def view(self, tensor: Tensor, shape: Shape, kind: int | None = None) -> Tensor:
+    def view(self, tensor: GraphTensor, shape: Shape, kind: int | None = None) -> GraphTensor:
         """The same memory under another shape."""
-        return Tensor(shape, tensor.kind if kind is None else kind, tensor.handle, tensor.stored)
+        return GraphTensor(shape, tensor.kind if kind is None else kind, tensor.handle, tensor.stored)
 
     def remark(self, text: str) -> None:
         """Say something of this node's counts beside the network."""
         self.builder.remarks[text] = None
 
 
-Handler = Callable[[Call], Any]
+Handler = Callable[[NodeCall], Any]
 """Turns a call into its output or outputs."""
 
 _handlers: dict[str, Handler] = {}
@@ -267,12 +267,12 @@ def operators() -> list[str]:
 
 
 @dataclass
-class Scope:
+class GraphScope:
     """Names in sight: those of the graph, or of a function's body."""
 
-    tensors: MutableMapping[str, Tensor]
+    tensors: MutableMapping[str, GraphTensor]
     readers: dict[str, list[Node]]
-    merged: dict[int, Tensor] = field(default_factory=dict)
+    merged: dict[int, GraphTensor] = field(default_factory=dict)
     """Nodes that an earlier layer has swallowed, by identity."""
 
     def sole_reader(self, name: str) -> Node | None:
@@ -283,12 +283,12 @@ class Scope:
 
 __all__ = [
     "BATCH",
-    "Builder",
-    "Call",
     "Function",
-    "Plan",
-    "Scope",
-    "Tensor",
+    "GraphBuilder",
+    "GraphScope",
+    "GraphTensor",
+    "LayerPlan",
+    "NodeCall",
     "UnknownNumbersError",
     "fold",
     "handler",

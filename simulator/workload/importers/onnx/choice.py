@@ -5,7 +5,7 @@ from __future__ import annotations
 from simulator.errors import InputError
 from simulator.op.kernel import OpClass
 from simulator.op.passes import Pass
-from simulator.workload.importers.onnx.builder import Call, Plan, Tensor, operator, product
+from simulator.workload.importers.onnx.builder import GraphTensor, LayerPlan, NodeCall, operator, product
 from simulator.workload.importers.onnx.messages import INT64
 from simulator.workload.importers.onnx.sampling import elements_read
 
@@ -13,7 +13,7 @@ OVERLAP_FLOPS = 12
 """Two boxes' common area over their joint one: 4 comparisons, 4 differences, 2 products, a sum and a quotient."""
 
 
-def at_most(call: Call, count: int) -> int:
+def at_most(call: NodeCall, count: int) -> int:
     """How many of `count` are kept, said beside the network: all, or `--boxes` of each sample."""
     asked, batch = call.builder.request.boxes, call.builder.batch
     each = count // batch if count % batch == 0 and count else count
@@ -23,7 +23,7 @@ def at_most(call: Call, count: int) -> int:
 
 
 @operator("NonMaxSuppression")
-def suppress(call: Call) -> Tensor:
+def suppress(call: NodeCall) -> GraphTensor:
     """Boxes (batch, n, 4), scores (batch, classes, n) -> (batch * classes * kept, 3): every kept box against all."""
     boxes, scores = call.first, call.input(1)
     if len(boxes.shape) != 3 or len(scores.shape) != 3 or scores.shape[2] != boxes.shape[1]:
@@ -35,10 +35,10 @@ def suppress(call: Call) -> Tensor:
     flops = product(sample) // (3 * kept) * OVERLAP_FLOPS * pairs if kept else 0
     call.remark(f"{call.node.op} is counted as keeping {kept} boxes of each class, its most")
     work = Pass("non_max_suppression", sample, elements_read(call, boxes, scores), flops, op_class=OpClass.REDUCTION)
-    return call.add(work.op(), [boxes, scores], Plan(output, INT64))
+    return call.add(work.op(), [boxes, scores], LayerPlan(output, INT64))
 
 
-def _limit(call: Call, boxes: int) -> int:
+def _limit(call: NodeCall, boxes: int) -> int:
     """The file's limit and the user's; without either all."""
     given = call.optional(2)
     if given is None:
@@ -49,7 +49,7 @@ def _limit(call: Call, boxes: int) -> int:
 
 
 @operator("NonZero")
-def places_of(call: Call) -> Tensor:
+def places_of(call: NodeCall) -> GraphTensor:
     """(sides, n): the place of each element that is not zero, all at most."""
     shape = call.first.shape
     count = at_most(call, call.first.size)
@@ -57,7 +57,7 @@ def places_of(call: Call) -> Tensor:
 
 
 @operator("Compress")
-def compress(call: Call) -> Tensor:
+def compress(call: NodeCall) -> GraphTensor:
     """What a condition keeps along an axis, or of all elements: as many as it has truths, all at most."""
     data, condition = call.first, call.input(1)
     axis = call.axis(0) if "axis" in call.node.attributes else None
@@ -71,7 +71,7 @@ def compress(call: Call) -> Tensor:
 
 
 @operator("Unique")
-def unique(call: Call) -> list[Tensor]:
+def unique(call: NodeCall) -> list[GraphTensor]:
     """Values that differ, first places, places in the output, counts; a sort, all differing at most."""
     data = call.first
     axis = call.axis(0) if "axis" in call.node.attributes else None
@@ -82,8 +82,8 @@ def unique(call: Call) -> list[Tensor]:
     return [values, *(call.view(values, (count,), INT64) for count in (side, whole, side))]
 
 
-def _chosen(call: Call, output: tuple[int, ...], kind: int, gradient: int | None = None) -> Tensor:
+def _chosen(call: NodeCall, output: tuple[int, ...], kind: int, gradient: int | None = None) -> GraphTensor:
     """One comparison an input."""
     read = elements_read(call, *call.given)
     work = Pass("select", call.builder.sample(output), read, read, gradient, op_class=OpClass.REDUCTION)
-    return call.add(work.op(), call.given, Plan(output, kind))
+    return call.add(work.op(), call.given, LayerPlan(output, kind))

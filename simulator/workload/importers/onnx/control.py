@@ -18,7 +18,7 @@ import numpy as np
 from simulator.errors import InputError, UnsupportedError
 from simulator.op.base import elements
 from simulator.op.combine import Concat
-from simulator.workload.importers.onnx.builder import Builder, Plan, Scope, Tensor
+from simulator.workload.importers.onnx.builder import GraphBuilder, GraphScope, GraphTensor, LayerPlan
 from simulator.workload.importers.onnx.decode import read_graph
 from simulator.workload.importers.onnx.messages import BOOL, INT64, Graph, Node
 from simulator.workload.importers.onnx.wire import Span
@@ -39,11 +39,11 @@ class Body:
     runner: Runner
     node: Node
     graph: Graph
-    scope: Scope
+    scope: GraphScope
     depth: int
 
     @classmethod
-    def of(cls, runner: Runner, node: Node, attribute: str, scope: Scope, depth: int) -> Body:
+    def of(cls, runner: Runner, node: Node, attribute: str, scope: GraphScope, depth: int) -> Body:
         """The graph of an attribute, its stored tensors loaded, its operators checked."""
         span = node.attributes.get(attribute)
         if not isinstance(span, Span):
@@ -51,9 +51,9 @@ class Body:
         graph = read_graph(runner.builder.wire, span)
         runner.check_operators(graph.nodes)
         stored = {name: runner.builder.load(stored) for name, stored in graph.initializers.items()}
-        return cls(runner, node, graph, Scope(ChainMap(stored, scope.tensors), scope.readers), depth)
+        return cls(runner, node, graph, GraphScope(ChainMap(stored, scope.tensors), scope.readers), depth)
 
-    def enter(self, given: Sequence[Tensor | None] = ()) -> list[Tensor]:
+    def enter(self, given: Sequence[GraphTensor | None] = ()) -> list[GraphTensor]:
         """The outputs, with these inputs."""
         names = [value.name for value in self.graph.inputs if value.name not in self.graph.initializers]
         own = {name: tensor for name, tensor in zip(names, given, strict=False) if tensor is not None}
@@ -68,19 +68,19 @@ class Body:
             raise InputError(f"{trips} trips of {len(self.graph.nodes)} nodes are more than a network may have")
 
     @property
-    def builder(self) -> Builder:
+    def builder(self) -> GraphBuilder:
         """The layers in the making."""
         return self.runner.builder
 
 
-def found(name: str, scope: Scope) -> Tensor:
+def found(name: str, scope: GraphScope) -> GraphTensor:
     """The tensor of a name, or an InputError."""
     if name not in scope.tensors:
         raise InputError(f"nobody writes {name!r} before it is read (a cycle, or a file cut short)")
     return scope.tensors[name]
 
 
-def truth(tensor: Tensor | None) -> bool | None:
+def truth(tensor: GraphTensor | None) -> bool | None:
     """A condition's value, None if only a run knows it; one that is left out is true."""
     if tensor is None:
         return True
@@ -89,7 +89,9 @@ def truth(tensor: Tensor | None) -> bool | None:
     return bool(tensor.value.ravel()[0])
 
 
-def branch(runner: Runner, node: Node, inputs: list[Tensor | None], scope: Scope, depth: int) -> list[Tensor]:
+def branch(
+    runner: Runner, node: Node, inputs: list[GraphTensor | None], scope: GraphScope, depth: int
+) -> list[GraphTensor]:
     """The branch that a known condition takes; of an unknown one the costlier."""
     decided = truth(inputs[0]) if inputs else None
     names = {True: "then_branch", False: "else_branch"}
@@ -102,7 +104,7 @@ def branch(runner: Runner, node: Node, inputs: list[Tensor | None], scope: Scope
     return Body.of(runner, node, names[decided], scope, depth).enter()
 
 
-def _cost(runner: Runner, node: Node, attribute: str, scope: Scope, depth: int) -> tuple[int, int]:
+def _cost(runner: Runner, node: Node, attribute: str, scope: GraphScope, depth: int) -> tuple[int, int]:
     """FLOPs and elements of a branch's layers, which are forgotten again."""
     mark = runner.builder.mark()
     Body.of(runner, node, attribute, scope, depth).enter()
@@ -112,14 +114,16 @@ def _cost(runner: Runner, node: Node, attribute: str, scope: Scope, depth: int) 
     return cost
 
 
-def loop(runner: Runner, node: Node, inputs: list[Tensor | None], scope: Scope, depth: int) -> list[Tensor]:
+def loop(
+    runner: Runner, node: Node, inputs: list[GraphTensor | None], scope: GraphScope, depth: int
+) -> list[GraphTensor]:
     """Trips, condition, then what is carried from trip to trip; further outputs of the body are stacked."""
     body = Body.of(runner, node, "body", scope, depth)
     limit, going = inputs[0] if inputs else None, inputs[1] if len(inputs) > 1 else None
     trips = Trips(
         node, _known(limit), runner.builder.request.trips, undecided=limit is not None and limit.value is None
     )
-    carried, rows = list(inputs[2:]), list[list[Tensor]]()
+    carried, rows = list(inputs[2:]), list[list[GraphTensor]]()
     body.check_length(trips.most or 0)
     while trips.another(truth(going)):
         outputs = body.enter([_number(len(rows)), going or _number(True), *carried])
@@ -132,7 +136,7 @@ def loop(runner: Runner, node: Node, inputs: list[Tensor | None], scope: Scope, 
     return [*(tensor for tensor in carried if tensor is not None), *_stacked_rows(body, rows, ())]
 
 
-def _known(limit: Tensor | None) -> int | None:
+def _known(limit: GraphTensor | None) -> int | None:
     """The trip count, None where there is none that ends a loop."""
     if limit is None or limit.value is None or limit.value.size != 1:
         return None
@@ -176,13 +180,15 @@ class Trips:
         return True
 
 
-def _number(value: float) -> Tensor:
+def _number(value: float) -> GraphTensor:
     """A known number or truth."""
     array = np.array(value)
-    return Tensor((), BOOL if array.dtype == bool else INT64, None, (), array)
+    return GraphTensor((), BOOL if array.dtype == bool else INT64, None, (), array)
 
 
-def scan(runner: Runner, node: Node, inputs: list[Tensor | None], scope: Scope, depth: int) -> list[Tensor]:
+def scan(
+    runner: Runner, node: Node, inputs: list[GraphTensor | None], scope: GraphScope, depth: int
+) -> list[GraphTensor]:
     """States, then tensors that are walked along one side each, a slice a trip."""
     if runner.builder.model.opset < 9:
         raise UnsupportedError("Scan of operator set 8 has no rule; newer sets have")
@@ -193,7 +199,7 @@ def scan(runner: Runner, node: Node, inputs: list[Tensor | None], scope: Scope, 
         raise InputError(f"Scan of {count} tensors with {len(given)} inputs")
     states, walked = list(given[:-count]), given[-count:]
     axes = node.integers("scan_input_axes", (0,) * count) or (0,) * count
-    rows: list[list[Tensor]] = []
+    rows: list[list[GraphTensor]] = []
     length = _walk_length(body, walked, axes)
     body.check_length(length)
     for trip in range(length):
@@ -205,7 +211,7 @@ def scan(runner: Runner, node: Node, inputs: list[Tensor | None], scope: Scope, 
     return [*states, *_stacked_rows(body, rows, node.integers("scan_output_axes", (0,) * width) or ())]
 
 
-def _walk_length(body: Body, walked: Sequence[Tensor], axes: Sequence[int]) -> int:
+def _walk_length(body: Body, walked: Sequence[GraphTensor], axes: Sequence[int]) -> int:
     """The common side along which the tensors are walked."""
     if len(axes) != len(walked) or any(
         not -len(t.shape) <= axis < len(t.shape) for t, axis in zip(walked, axes, strict=True)
@@ -220,22 +226,22 @@ def _walk_length(body: Body, walked: Sequence[Tensor], axes: Sequence[int]) -> i
     return side
 
 
-def _slice(tensor: Tensor, place: int, axis: int) -> Tensor:
+def _slice(tensor: GraphTensor, place: int, axis: int) -> GraphTensor:
     """One place along an axis: a view."""
     axis %= len(tensor.shape)
     shape = tensor.shape[:axis] + tensor.shape[axis + 1 :]
     value = None if tensor.value is None else np.take(tensor.value, place, axis=axis)
-    return Tensor(shape, tensor.kind, tensor.handle, tensor.stored, value)
+    return GraphTensor(shape, tensor.kind, tensor.handle, tensor.stored, value)
 
 
-def _stacked_rows(body: Body, rows: Sequence[Sequence[Tensor]], axes: Sequence[int]) -> list[Tensor]:
+def _stacked_rows(body: Body, rows: Sequence[Sequence[GraphTensor]], axes: Sequence[int]) -> list[GraphTensor]:
     """What the trips give, each kind one tensor with the trips as a side of its own."""
     columns = [list(column) for column in zip(*rows, strict=True)]
     places = [*axes, *[0] * len(columns)]
     return [_stacked(body, column, axis) for column, axis in zip(columns, places, strict=False)]
 
 
-def _stacked(body: Body, column: list[Tensor], axis: int) -> Tensor:
+def _stacked(body: Body, column: list[GraphTensor], axis: int) -> GraphTensor:
     first = column[0]
     if any(tensor.shape != first.shape for tensor in column):
         raise InputError(f"the trips of {body.node.op} give tensors of different sides")
@@ -245,21 +251,23 @@ def _stacked(body: Body, column: list[Tensor], axis: int) -> Tensor:
     values = [tensor.value for tensor in column if tensor.value is not None]
     if len(live) < 2:
         value = np.stack(values, axis) if len(values) == len(column) and not live else None
-        return Tensor(shape, first.kind, live[0].handle if live else None, first.stored, value)
-    return body.builder.add(Concat(), body.node, live, Plan(shape, first.kind))
+        return GraphTensor(shape, first.kind, live[0].handle if live else None, first.stored, value)
+    return body.builder.add(Concat(), body.node, live, LayerPlan(shape, first.kind))
 
 
-def sequence_map(runner: Runner, node: Node, inputs: list[Tensor | None], scope: Scope, depth: int) -> list[Tensor]:
+def sequence_map(
+    runner: Runner, node: Node, inputs: list[GraphTensor | None], scope: GraphScope, depth: int
+) -> list[GraphTensor]:
     """The body once for each tensor of the first sequence, other inputs that are sequences walked with it."""
     body = Body.of(runner, node, "body", scope, depth)
     given = [tensor for tensor in inputs if tensor is not None]
     count = len(given[0].items or ()) if given else 0
     rows = [body.enter([_item(tensor, place) for tensor in given]) for place in range(count)]
     kinds = zip(*rows, strict=True) if rows else ((),) * len(node.outputs)
-    return [Tensor((), 0, items=tuple(column)) for column in kinds]
+    return [GraphTensor((), 0, items=tuple(column)) for column in kinds]
 
 
-def _item(tensor: Tensor, place: int) -> Tensor | None:
+def _item(tensor: GraphTensor, place: int) -> GraphTensor | None:
     if tensor.items is None:
         return tensor
     if place >= len(tensor.items):

@@ -10,13 +10,13 @@ from simulator.op.convolution import Convolution, slide
 from simulator.op.pooling import AveragePool, GlobalPool, MaxPool
 from simulator.op.resample import TransposedConvolution
 from simulator.op.tensor import Unary
-from simulator.workload.importers.onnx.builder import Builder, Call, Plan, Tensor, operator, product
+from simulator.workload.importers.onnx.builder import GraphBuilder, GraphTensor, LayerPlan, NodeCall, operator, product
 from simulator.workload.importers.onnx.messages import INT64
 
 Sides = tuple[int, ...]
 
 
-class Geometry(NamedTuple):
+class SlidingWindow(NamedTuple):
     """A sliding window over any number of sides; padding before and after each."""
 
     kernel: Sides
@@ -49,7 +49,7 @@ def flat(sides: Sides) -> tuple[int, int]:
     return product(sides[:-1]), sides[-1]
 
 
-def image_of(builder: Builder, shape: Shape) -> Shape:
+def image_of(builder: GraphBuilder, shape: Shape) -> Shape:
     """(channels, height, width) of one sample; several images a sample stand below each other."""
     if len(shape) < 3:
         raise InputError(f"an image of (batch, channels, sides) is needed, found {list(shape)}")
@@ -57,7 +57,7 @@ def image_of(builder: Builder, shape: Shape) -> Shape:
     return shape[1], builder.leading(shape[0]) * height, width
 
 
-def geometry(call: Call, kernel: Sides, size: Sides) -> Geometry:
+def geometry(call: NodeCall, kernel: Sides, size: Sides) -> SlidingWindow:
     """The window from the attributes, each of as many sides as the image has."""
     rank = len(size)
     strides = _attribute(call, "strides", rank, (1,) * rank)
@@ -73,10 +73,10 @@ def geometry(call: Call, kernel: Sides, size: Sides) -> Geometry:
             before, after = after, before
     elif automatic == "VALID":
         before = after = (0,) * rank
-    return Geometry(kernel, strides, dilations, before, after)
+    return SlidingWindow(kernel, strides, dilations, before, after)
 
 
-def _attribute(call: Call, name: str, count: int, default: Sides) -> Sides:
+def _attribute(call: NodeCall, name: str, count: int, default: Sides) -> Sides:
     value = call.node.integers(name, default) or default
     if len(value) != count:
         raise InputError(f"{name} has {len(value)} numbers instead of {count}")
@@ -93,12 +93,14 @@ def _same(size: Sides, kernel: Sides, strides: Sides, dilations: Sides) -> tuple
 
 
 @operator("Conv", "com.microsoft.FusedConv")
-def convolution(call: Call) -> Tensor:
+def convolution(call: NodeCall) -> GraphTensor:
     """Weight (out, in / groups, kernel), optional bias."""
     return convolve(call, call.first, call.input(1), call.optional(2), call.first.kind)
 
 
-def convolve(call: Call, image: Tensor, weight: Tensor, bias: Tensor | None, kind: int) -> Tensor:
+def convolve(
+    call: NodeCall, image: GraphTensor, weight: GraphTensor, bias: GraphTensor | None, kind: int
+) -> GraphTensor:
     """A convolution whose output has the element type `kind`."""
     groups = call.node.integer("group", 1)
     check_channels(call, image, weight, weight.shape[1] * groups if len(weight.shape) > 1 else 0)
@@ -120,7 +122,7 @@ def convolve(call: Call, image: Tensor, weight: Tensor, bias: Tensor | None, kin
     return _placed(call, op, image, output, kind, weights)
 
 
-def check_channels(call: Call, image: Tensor, weight: Tensor, channels: int) -> None:
+def check_channels(call: NodeCall, image: GraphTensor, weight: GraphTensor, channels: int) -> None:
     """Refuse an image and a weight that do not belong together."""
     groups = call.node.integer("group", 1)
     fits = len(image.shape) == len(weight.shape) >= 3 and image.shape[1] == channels and groups >= 1
@@ -132,14 +134,16 @@ def check_channels(call: Call, image: Tensor, weight: Tensor, channels: int) -> 
         raise InputError("a weight that is computed from the input has no rule here")
 
 
-def _placed(call: Call, op: Op, image: Tensor, output: Shape, kind: int, weights: tuple[Tensor, ...] = ()) -> Tensor:
+def _placed(
+    call: NodeCall, op: Op, image: GraphTensor, output: Shape, kind: int, weights: tuple[GraphTensor, ...] = ()
+) -> GraphTensor:
     builder = call.builder
-    plan = Plan(output, kind, (image_of(builder, image.shape),), image_of(builder, output), weights)
+    plan = LayerPlan(output, kind, (image_of(builder, image.shape),), image_of(builder, output), weights)
     return call.add(op, [image], plan)
 
 
 @operator("ConvTranspose")
-def transposed(call: Call) -> Tensor:
+def transposed(call: NodeCall) -> GraphTensor:
     """Weight (in, out / groups, kernel); sides by `output_shape` or the formula of the input gradient."""
     image, weight, bias = call.first, call.input(1), call.optional(2)
     check_channels(call, image, weight, weight.shape[0])
@@ -169,7 +173,7 @@ def transposed(call: Call) -> Tensor:
 
 
 @operator("MaxPool", "AveragePool", "LpPool")
-def pool(call: Call) -> list[Tensor]:
+def pool(call: NodeCall) -> list[GraphTensor]:
     """Pooling, and the places of the maxima; dilation of a maximum widens its reach, not its work."""
     image = call.first
     size = image.shape[2:]
@@ -186,7 +190,7 @@ def pool(call: Call) -> list[Tensor]:
 
 
 @operator("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
-def global_pool(call: Call) -> Tensor:
+def global_pool(call: NodeCall) -> GraphTensor:
     """Each channel of each image to one number."""
     image = call.first
     if len(image.shape) < 3:
@@ -194,19 +198,19 @@ def global_pool(call: Call) -> Tensor:
     return pooled(call, image, (*image.shape[:2], *(1 for _ in image.shape[2:])))
 
 
-def pooled(call: Call, image: Tensor, output: Shape) -> Tensor:
+def pooled(call: NodeCall, image: GraphTensor, output: Shape) -> GraphTensor:
     """A global pool whose output has the shape `output`."""
     builder = call.builder
     images = builder.leading(image.shape[0])
     return call.add(
         GlobalPool(),
         [image],
-        Plan(output, image.kind, (image_of(builder, image.shape),), (image.shape[1], images, 1)),
+        LayerPlan(output, image.kind, (image_of(builder, image.shape),), (image.shape[1], images, 1)),
     )
 
 
 @operator("MaxUnpool")
-def unpool(call: Call) -> Tensor:
+def unpool(call: NodeCall) -> GraphTensor:
     """The values back to the places of their maxima."""
     size = call.first.shape[2:]
     window = geometry(call, call.node.integers("kernel_shape", ()) or (), size)
@@ -217,4 +221,4 @@ def unpool(call: Call) -> Tensor:
             for side, kernel, stride, _, before, after in zip(size, *window, strict=True)
         ),
     )
-    return call.add(Unary(function="select"), [call.first], Plan(tuple(sides), call.first.kind))
+    return call.add(Unary(function="select"), [call.first], LayerPlan(tuple(sides), call.first.kind))

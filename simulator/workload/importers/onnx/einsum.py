@@ -11,19 +11,19 @@ from collections.abc import Iterable
 
 from simulator.errors import InputError
 from simulator.op.reshape import Cut, Reduce
-from simulator.workload.importers.onnx.builder import Call, Plan, Tensor, operator, product
+from simulator.workload.importers.onnx.builder import GraphTensor, LayerPlan, NodeCall, operator, product
 from simulator.workload.importers.onnx.movement import copied
 from simulator.workload.importers.onnx.product import multiply
 
 _SPARE = "0123456789"
 """Letters for the sides that "..." stands for, the last side "0"."""
 
-Term = tuple[str, Tensor]
+Term = tuple[str, GraphTensor]
 """A tensor and the letters of its sides."""
 
 
 @operator("Einsum")
-def einsum(call: Call) -> Tensor:
+def einsum(call: NodeCall) -> GraphTensor:
     """The sum of an equation such as "bij,bjk->bik"; without an arrow, of the letters that stand once, in order."""
     written, arrow, output = call.node.text("equation", "").replace(" ", "").partition("->")
     names = written.split(",")
@@ -39,7 +39,7 @@ def einsum(call: Call) -> Tensor:
     return _contracted(call, terms, target)
 
 
-def _letters(name: str, tensor: Tensor) -> str:
+def _letters(name: str, tensor: GraphTensor) -> str:
     """The letters of a tensor's sides, "..." written out."""
     head, dots, tail = name.partition("...")
     hidden = len(tensor.shape) - len(head) - len(tail)
@@ -53,7 +53,7 @@ def _once(names: Iterable[str]) -> str:
     return "".join(sorted(letter for letter, count in counts.items() if count == 1))
 
 
-def _contracted(call: Call, terms: list[Term], target: str) -> Tensor:
+def _contracted(call: NodeCall, terms: list[Term], target: str) -> GraphTensor:
     """All terms in one, its sides in the order of the target."""
     first, *rest = terms
     first = _alone(call, first, set(target).union(*(set(letters) for letters, _ in rest)))
@@ -64,13 +64,13 @@ def _contracted(call: Call, terms: list[Term], target: str) -> Tensor:
     letters, tensor = first
     shape = tuple(tensor.shape[letters.index(letter)] for letter in target)
     if letters == target or tensor.constant:
-        return Tensor(shape, tensor.kind, tensor.handle, tensor.stored)
+        return GraphTensor(shape, tensor.kind, tensor.handle, tensor.stored)
     if len(terms) > 1:  # a product writes its sides in any order
         return call.view(tensor, shape)
     return copied(call, shape)
 
 
-def _alone(call: Call, term: Term, needed: set[str]) -> Term:
+def _alone(call: NodeCall, term: Term, needed: set[str]) -> Term:
     """A term with its diagonals cut out and what nobody else needs summed up."""
     letters, tensor = term
     unique = "".join(dict.fromkeys(letters))
@@ -84,15 +84,15 @@ def _alone(call: Call, term: Term, needed: set[str]) -> Term:
     return kept, tensor
 
 
-def _shrunk(call: Call, tensor: Tensor, shape: tuple[int, ...], *, diagonal: bool) -> Tensor:
+def _shrunk(call: NodeCall, tensor: GraphTensor, shape: tuple[int, ...], *, diagonal: bool) -> GraphTensor:
     if tensor.constant:
-        return Tensor(shape, tensor.kind, None, tensor.stored)
+        return GraphTensor(shape, tensor.kind, None, tensor.stored)
     sample = call.builder.sample(shape)
     op = Cut(shape=sample) if diagonal else Reduce(shape=sample)
-    return call.add(op, [tensor], Plan(shape, tensor.kind))
+    return call.add(op, [tensor], LayerPlan(shape, tensor.kind))
 
 
-def _joined(call: Call, first: Term, second: Term, later: set[str]) -> Term:
+def _joined(call: NodeCall, first: Term, second: Term, later: set[str]) -> Term:
     """The product of two terms: groups, rows, columns, as they stand in it."""
     (a, left), (b, right) = first, second
     sides = _sides(first) | {letter: side for letter, side in _sides(second).items() if side > 1 or letter not in a}
@@ -105,12 +105,12 @@ def _joined(call: Call, first: Term, second: Term, later: set[str]) -> Term:
         for name, group in (("rows", rows), ("columns", columns), ("summed", summed))
     }
     head = tuple(sides[letter] for letter in groups)
-    one = Tensor((*head, size["rows"], size["summed"]), left.kind, left.handle, left.stored)
-    two = Tensor((*head, size["summed"], size["columns"]), right.kind, right.handle, right.stored)
+    one = GraphTensor((*head, size["rows"], size["summed"]), left.kind, left.handle, left.stored)
+    two = GraphTensor((*head, size["summed"], size["columns"]), right.kind, right.handle, right.stored)
     result = multiply(call, one, two, left.kind)
     letters = groups + rows + columns
     shape = tuple(sides[letter] for letter in letters)
-    return "".join(letters), Tensor(shape, result.kind, result.handle, result.stored)
+    return "".join(letters), GraphTensor(shape, result.kind, result.handle, result.stored)
 
 
 def _sides(term: Term) -> dict[str, int]:

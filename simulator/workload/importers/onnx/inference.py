@@ -7,12 +7,12 @@ from typing import Any
 from simulator.errors import InputError, UnsupportedError
 from simulator.op.base import Shape
 from simulator.op.tensor import Move
-from simulator.workload.importers.onnx.builder import Builder, Call, Plan, Tensor, product
+from simulator.workload.importers.onnx.builder import GraphBuilder, GraphTensor, LayerPlan, NodeCall, product
 from simulator.workload.importers.onnx.decode import read_value
 from simulator.workload.importers.onnx.messages import Stored, Value
 
 
-def output_types(call: Call) -> list[tuple[Shape, int]]:
+def output_types(call: NodeCall) -> list[tuple[Shape, int]]:
     """(shape, element type) of each output of a node without a rule.
 
     Raises
@@ -33,7 +33,7 @@ def output_types(call: Call) -> list[tuple[Shape, int]]:
     return result
 
 
-def declared_names(builder: Builder) -> set[str]:
+def declared_names(builder: GraphBuilder) -> set[str]:
     """Tensors whose shapes the file states."""
     graph = builder.model.graph
     return {value.name for value in graph.outputs} | {read_value(builder.wire, span).name for span in graph.declared}
@@ -43,7 +43,7 @@ SIZED_BY_NUMBERS = {"Expand", "Reshape", "Tile", "Slice", "Pad", "Range", "Const
 """Operators that move elements into a shape that numbers say."""
 
 
-def declared_outputs(call: Call, error: InputError) -> Tensor:
+def declared_outputs(call: NodeCall, error: InputError) -> GraphTensor:
     """An output whose sides only a run computes, of the sides that the file states: a copy, or a view if as many.
 
     Raises
@@ -58,10 +58,10 @@ def declared_outputs(call: Call, error: InputError) -> Tensor:
     first = call.first
     if first.constant or (call.node.op != "OneHot" and product(shape) == first.size):
         return call.view(first, shape, kind)
-    return call.add(Move(shape=call.builder.sample(shape)), [first], Plan(shape, kind))
+    return call.add(Move(shape=call.builder.sample(shape)), [first], LayerPlan(shape, kind))
 
 
-def _declared(call: Call, name: str) -> tuple[Shape, int] | None:
+def _declared(call: NodeCall, name: str) -> tuple[Shape, int] | None:
     model = call.builder.model
     for value in model.graph.outputs:
         if value.name == name:
@@ -73,14 +73,14 @@ def _declared(call: Call, name: str) -> tuple[Shape, int] | None:
     return None
 
 
-def _closed(call: Call, value: Value) -> tuple[Shape, int] | None:
+def _closed(call: NodeCall, value: Value) -> tuple[Shape, int] | None:
     """The shape with its symbols replaced; None if one has no known size."""
     sides = [call.builder.symbols.get(side) if isinstance(side, str) else side for side in value.sides or (None,)]
     shape = tuple(side for side in sides if side is not None)
     return (shape, value.kind) if len(shape) == len(sides) and min(shape, default=1) > 0 else None
 
 
-def _inferred(call: Call) -> dict[str, tuple[Shape, int]]:
+def _inferred(call: NodeCall) -> dict[str, tuple[Shape, int]]:
     """What the library says of a model of this one node."""
     try:
         import onnx
@@ -95,7 +95,7 @@ def _inferred(call: Call) -> dict[str, tuple[Shape, int]]:
         raise UnsupportedError(f"{call.node.op} has no rule here, and its shape cannot be inferred: {text}") from None
 
 
-def _infer(onnx: Any, call: Call) -> dict[str, tuple[Shape, int]]:
+def _infer(onnx: Any, call: NodeCall) -> dict[str, tuple[Shape, int]]:
     helper = onnx.helper
     inputs = [
         helper.make_tensor_value_info(name, tensor.kind, list(tensor.shape))

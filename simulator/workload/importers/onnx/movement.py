@@ -7,20 +7,20 @@ from simulator.op.base import Shape
 from simulator.op.combine import Concat
 from simulator.op.rearrange import Part
 from simulator.op.tensor import Move
-from simulator.workload.importers.onnx.builder import Call, Plan, Tensor, operator, product
+from simulator.workload.importers.onnx.builder import GraphTensor, LayerPlan, NodeCall, operator, product
 from simulator.workload.importers.onnx.messages import INT64
 from simulator.workload.importers.onnx.product import broadcast
 from simulator.workload.importers.onnx.values import Array
 
 
 @operator("Identity")
-def identity(call: Call) -> Tensor:
+def identity(call: NodeCall) -> GraphTensor:
     """The same tensor."""
     return call.first
 
 
 @operator("Shape", "Size")
-def shape_of(call: Call) -> Tensor:
+def shape_of(call: NodeCall) -> GraphTensor:
     """Known before a run."""
     import numpy as np
 
@@ -29,17 +29,17 @@ def shape_of(call: Call) -> Tensor:
     else:
         start, end = call.node.integer("start", 0), call.node.integer("end", len(call.first.shape))
         array = np.array(call.first.shape[start:end], dtype=np.int64)
-    return Tensor(array.shape, INT64, None, (), array)
+    return GraphTensor(array.shape, INT64, None, (), array)
 
 
 @operator("Reshape")
-def reshape(call: Call) -> Tensor:
+def reshape(call: NodeCall) -> GraphTensor:
     """A view; a shape written for a fixed batch is scaled where the batch is open."""
     target = call.node.integers("shape") if call.opset < 5 else call.numbers(1)
     return call.view(call.first, reshaped(call, call.first.shape, target or ()))
 
 
-def reshaped(call: Call, shape: Shape, target: Shape) -> Shape:
+def reshaped(call: NodeCall, shape: Shape, target: Shape) -> Shape:
     """The new sides, with 0 (as it was) and -1 (the rest) worked out."""
     keep = not call.node.integer("allowzero", 0)
     if any(side == 0 and keep and axis >= len(shape) for axis, side in enumerate(target)) or target.count(-1) > 1:
@@ -56,7 +56,7 @@ def reshaped(call: Call, shape: Shape, target: Shape) -> Shape:
 
 
 @operator("Flatten")
-def flatten(call: Call) -> Tensor:
+def flatten(call: NodeCall) -> GraphTensor:
     """Two sides: those before `axis` and the rest."""
     shape, axis = call.first.shape, call.node.integer("axis", 1)
     if not -len(shape) <= axis <= len(shape):
@@ -66,7 +66,7 @@ def flatten(call: Call) -> Tensor:
 
 
 @operator("Squeeze")
-def squeeze(call: Call) -> Tensor:
+def squeeze(call: NodeCall) -> GraphTensor:
     """Sides of 1 left out."""
     shape, axes = call.first.shape, call.axes()
     gone = {axis for axis, side in enumerate(shape) if side == 1} if axes is None else places(axes, len(shape))
@@ -82,7 +82,7 @@ def places(axes: Shape, rank: int) -> set[int]:
 
 
 @operator("Unsqueeze")
-def unsqueeze(call: Call) -> Tensor:
+def unsqueeze(call: NodeCall) -> GraphTensor:
     """Sides of 1 put in."""
     axes = call.axes() or ()
     rank = len(call.first.shape) + len(axes)
@@ -93,7 +93,7 @@ def unsqueeze(call: Call) -> Tensor:
 
 
 @operator("Transpose")
-def transpose(call: Call) -> Tensor:
+def transpose(call: NodeCall) -> GraphTensor:
     """A copy; a view where only sides of 1 move, or where a product reads the transpose as it is."""
     shape = call.first.shape
     order = call.node.integers("perm", tuple(reversed(range(len(shape))))) or ()
@@ -109,19 +109,19 @@ def transpose(call: Call) -> Tensor:
     return copied(call, output)
 
 
-def copied(call: Call, output: Shape, *others: Tensor) -> Tensor:
+def copied(call: NodeCall, output: Shape, *others: GraphTensor) -> GraphTensor:
     """One copy into a new shape."""
     live = [call.first, *others]
-    return call.add(Move(shape=call.builder.sample(output)), live, Plan(output, call.first.kind))
+    return call.add(Move(shape=call.builder.sample(output)), live, LayerPlan(output, call.first.kind))
 
 
 @operator("Concat")
-def concat(call: Call) -> Tensor:
+def concat(call: NodeCall) -> GraphTensor:
     """Inputs side by side; a stored one, such as a class token, is trained."""
     return joined(call, call.given, call.axis(0))
 
 
-def joined(call: Call, given: list[Tensor], axis: int) -> Tensor:
+def joined(call: NodeCall, given: list[GraphTensor], axis: int) -> GraphTensor:
     """Tensors side by side along an axis."""
     for tensor in given:
         if len(tensor.shape) != len(given[0].shape):
@@ -133,19 +133,21 @@ def joined(call: Call, given: list[Tensor], axis: int) -> Tensor:
     stored = tuple(tensor for tensor in given if tensor.constant and tensor.is_float)
     if len(live) == 1 and len([tensor for tensor in given if tensor.size]) == 1:
         return call.view(live[0], output)
-    return call.add(Concat(), live, Plan(output, given[0].kind, weights=stored)) if live else _constant(given, output)
+    return (
+        call.add(Concat(), live, LayerPlan(output, given[0].kind, weights=stored)) if live else _constant(given, output)
+    )
 
 
 def _without(shape: Shape, axis: int) -> Shape:
     return shape[:axis] + shape[axis + 1 :]
 
 
-def _constant(given: list[Tensor], output: Shape) -> Tensor:
-    return Tensor(output, given[0].kind, None, tuple(name for tensor in given for name in tensor.stored))
+def _constant(given: list[GraphTensor], output: Shape) -> GraphTensor:
+    return GraphTensor(output, given[0].kind, None, tuple(name for tensor in given for name in tensor.stored))
 
 
 @operator("Split")
-def split(call: Call) -> list[Tensor]:
+def split(call: NodeCall) -> list[GraphTensor]:
     """Views of parts."""
     axis, count = call.axis(0), len(call.node.outputs)
     side = call.first.shape[axis] if call.first.shape else 0
@@ -160,13 +162,13 @@ def split(call: Call) -> list[Tensor]:
     if call.first.constant or axis % len(shape) == 0 or count == 1:
         return [call.view(call.first, one) for one in shapes]
     return [
-        call.add(Part(shape=call.builder.sample(one), split=True), [call.first], Plan(one, call.first.kind))
+        call.add(Part(shape=call.builder.sample(one), split=True), [call.first], LayerPlan(one, call.first.kind))
         for one in shapes
     ]
 
 
 @operator("Pad")
-def pad(call: Call) -> Tensor:
+def pad(call: NodeCall) -> GraphTensor:
     """A copy into a larger tensor; negative padding cuts."""
     shape = call.first.shape
     pads = call.node.integers("pads") if call.opset < 11 else call.numbers(1)
@@ -181,7 +183,7 @@ def pad(call: Call) -> Tensor:
 
 
 @operator("Expand")
-def expand(call: Call) -> Tensor:
+def expand(call: NodeCall) -> GraphTensor:
     """A view: repeated sides are read, not written."""
     output = broadcast(call.first.shape, call.numbers(1) or ())
     if call.first.constant or output == call.first.shape:
@@ -190,7 +192,7 @@ def expand(call: Call) -> Tensor:
 
 
 @operator("Tile")
-def tile(call: Call) -> Tensor:
+def tile(call: NodeCall) -> GraphTensor:
     """A copy of each repetition."""
     times = call.numbers(1) or ()
     if len(times) != len(call.first.shape) or any(count < 1 for count in times):
@@ -200,7 +202,7 @@ def tile(call: Call) -> Tensor:
 
 
 @operator("DepthToSpace", "SpaceToDepth")
-def depth_to_space(call: Call) -> Tensor:
+def depth_to_space(call: NodeCall) -> GraphTensor:
     """Channels to pixels, or back: a copy."""
     shape, block = call.first.shape, call.node.integer("blocksize", 0)
     if len(shape) != 4 or block < 1:

@@ -7,11 +7,11 @@ from simulator.op.base import Op, Shape
 from simulator.op.linear import Linear
 from simulator.op.matmul import Matmul
 from simulator.op.sequence import TiedLinear
-from simulator.workload.importers.onnx.builder import Call, Plan, Tensor, operator, product
+from simulator.workload.importers.onnx.builder import GraphTensor, LayerPlan, NodeCall, operator, product
 
 
 @operator("Gemm")
-def gemm(call: Call) -> Tensor:
+def gemm(call: NodeCall) -> GraphTensor:
     """A * B + C; a trained B is a fully connected layer."""
     left, right, bias = call.first, call.input(1), call.optional(2)
     if len(left.shape) != 2 or len(right.shape) != 2:
@@ -22,20 +22,20 @@ def gemm(call: Call) -> Tensor:
     return multiply(call, a, b, left.kind, trained_bias)
 
 
-def _turned(matrix: Tensor) -> Tensor:
+def _turned(matrix: GraphTensor) -> GraphTensor:
     """The transpose, which a product reads as it is."""
-    return Tensor((*matrix.shape[:-2], *matrix.shape[:-3:-1]), matrix.kind, matrix.handle, matrix.stored)
+    return GraphTensor((*matrix.shape[:-2], *matrix.shape[:-3:-1]), matrix.kind, matrix.handle, matrix.stored)
 
 
 @operator("MatMul")
-def matmul(call: Call) -> Tensor:
+def matmul(call: NodeCall) -> GraphTensor:
     """A product as NumPy's `matmul` has it; a trained vector added by the only reader becomes its bias."""
     right = call.input(1)
     bias = _merged_bias(call, right) if right.constant and len(right.shape) == 2 else None
     return multiply(call, call.first, right, call.first.kind, bias)
 
 
-def _merged_bias(call: Call, weight: Tensor) -> Tensor | None:
+def _merged_bias(call: NodeCall, weight: GraphTensor) -> GraphTensor | None:
     """The vector that the only reader of this product adds, and that reader's output taken over."""
     reader = call.scope.sole_reader(call.node.outputs[0])
     if reader is None or reader.op != "Add" or reader.domain or len(reader.inputs) != 2 or call.first.constant:
@@ -46,22 +46,24 @@ def _merged_bias(call: Call, weight: Tensor) -> Tensor | None:
         return None
     rank = max(len(call.first.shape), 2)
     output = (*call.first.shape[: rank - 1], weight.shape[1])
-    call.scope.merged[id(reader)] = Tensor(output, call.first.kind, len(call.builder.layers))
+    call.scope.merged[id(reader)] = GraphTensor(output, call.first.kind, len(call.builder.layers))
     return bias
 
 
-def multiply(call: Call, left: Tensor, right: Tensor, kind: int, bias: Tensor | None = None) -> Tensor:
+def multiply(
+    call: NodeCall, left: GraphTensor, right: GraphTensor, kind: int, bias: GraphTensor | None = None
+) -> GraphTensor:
     """The product, with whichever operand is constant as a trained weight."""
     shape = product_shape(left.shape, right.shape)
     a = left.shape if len(left.shape) > 1 else (1, *left.shape)
     b = right.shape if len(right.shape) > 1 else (*right.shape, 1)
     if right.constant and not left.constant and product(b[:-2]) == 1:
-        return _linear(call, left, right, bias, Plan(shape, kind))
+        return _linear(call, left, right, bias, LayerPlan(shape, kind))
     if left.constant and not right.constant and product(a[:-2]) == 1:
-        return _linear(call, right, left, bias, Plan(shape, kind), features=a[-1])
+        return _linear(call, right, left, bias, LayerPlan(shape, kind), features=a[-1])
     if left.constant or right.constant:
-        return _weighted(call, left, right, Plan(shape, kind))
-    return _batched(call, (left, a), (right, b), Plan(shape, kind))
+        return _weighted(call, left, right, LayerPlan(shape, kind))
+    return _batched(call, (left, a), (right, b), LayerPlan(shape, kind))
 
 
 def product_shape(left: Shape, right: Shape) -> Shape:
@@ -86,8 +88,13 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 def _linear(
-    call: Call, data: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, features: int | None = None
-) -> Tensor:
+    call: NodeCall,
+    data: GraphTensor,
+    weight: GraphTensor,
+    bias: GraphTensor | None,
+    plan: LayerPlan,
+    features: int | None = None,
+) -> GraphTensor:
     """A fully connected layer over all positions, whatever sides they stand in."""
     depth = data.shape[-1] if features is None else features
     total = product(call.builder.sample(data.shape))
@@ -99,14 +106,14 @@ def _linear(
     tied = call.builder.shared(weight)
     op: Op = TiedLinear(out=out, bias=bias is not None) if tied else Linear(out=out, bias=bias is not None)
     weights = (weight,) if bias is None else (weight, bias)
-    return call.add(op, [data], Plan(plan.output, plan.kind, (inputs,), sample, weights))
+    return call.add(op, [data], LayerPlan(plan.output, plan.kind, (inputs,), sample, weights))
 
 
-def _weighted(call: Call, left: Tensor, right: Tensor, plan: Plan) -> Tensor:
+def _weighted(call: NodeCall, left: GraphTensor, right: GraphTensor, plan: LayerPlan) -> GraphTensor:
     """A trained matrix for each head or expert."""
     data, weight = (left, right) if right.constant else (right, left)
     if data.constant:
-        return Tensor(plan.output, plan.kind, None, (*left.stored, *right.stored))
+        return GraphTensor(plan.output, plan.kind, None, (*left.stored, *right.stored))
     depth = left.shape[-1]
     groups = product(weight.shape[:-2])
     columns = weight.size // groups // depth
@@ -115,11 +122,13 @@ def _weighted(call: Call, left: Tensor, right: Tensor, plan: Plan) -> Tensor:
         raise InputError(f"a product of {list(left.shape)} and {list(right.shape)} mixes the samples of a batch")
     inputs, sample = ((groups, rows, depth),), (groups, rows, columns)
     return call.add(
-        Matmul(trained=True, columns=columns), [data], Plan(plan.output, plan.kind, inputs, sample, (weight,))
+        Matmul(trained=True, columns=columns), [data], LayerPlan(plan.output, plan.kind, inputs, sample, (weight,))
     )
 
 
-def _batched(call: Call, left: tuple[Tensor, Shape], right: tuple[Tensor, Shape], plan: Plan) -> Tensor:
+def _batched(
+    call: NodeCall, left: tuple[GraphTensor, Shape], right: tuple[GraphTensor, Shape], plan: LayerPlan
+) -> GraphTensor:
     """A batched product of activations: groups without the batch."""
     (first, a), (second, b) = left, right
     builder = call.builder
@@ -132,4 +141,4 @@ def _batched(call: Call, left: tuple[Tensor, Shape], right: tuple[Tensor, Shape]
         raise UnsupportedError("a product over the batch, which no step that is linear in it has")
     own = product(builder.sample(second.shape)) // max(1, depth * columns)
     inputs = ((groups, rows, depth), (groups if own >= groups else 1, depth, columns))
-    return call.add(Matmul(), [first, second], Plan(plan.output, plan.kind, inputs, (groups, rows, columns)))
+    return call.add(Matmul(), [first, second], LayerPlan(plan.output, plan.kind, inputs, (groups, rows, columns)))

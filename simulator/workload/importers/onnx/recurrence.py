@@ -8,13 +8,13 @@ from simulator.errors import InputError
 from simulator.op.base import Shape
 from simulator.op.elementwise import Rotary
 from simulator.op.recurrent import GATES, Recurrent
-from simulator.workload.importers.onnx.builder import Call, Plan, Tensor, operator, product
+from simulator.workload.importers.onnx.builder import GraphTensor, LayerPlan, NodeCall, operator, product
 
 CELLS: dict[str, Literal["lstm", "gru", "rnn"]] = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 
 
 @operator("LSTM", "GRU", "RNN")
-def recurrent(call: Call) -> list[Tensor]:
+def recurrent(call: NodeCall) -> list[GraphTensor]:
     """X (positions, batch, features), W, R, B, lengths, first state; a fourth weight P joins gates and cell."""
     data, weight, state = call.first, call.input(1), call.input(2)
     cell = CELLS[call.node.op]
@@ -37,16 +37,16 @@ def recurrent(call: Call) -> list[Tensor]:
     sample = op.output_shape(inputs)
     output = (positions, directions, batch, hidden) if not batch_first else (batch, positions, directions, hidden)
     weights = tuple(tensor for tensor in (weight, state, bias, call.optional(7)) if tensor is not None)
-    result = call.add(op, [data], Plan(output, data.kind, inputs, sample, weights))
+    result = call.add(op, [data], LayerPlan(output, data.kind, inputs, sample, weights))
     last = (directions, batch, hidden) if not batch_first else (batch, directions, hidden)
     return [result, call.view(result, last), call.view(result, last)][: max(1, len(call.node.outputs))]
 
 
 @operator("RotaryEmbedding")
-def rotary(call: Call) -> Tensor:
+def rotary(call: NodeCall) -> GraphTensor:
     """Pairs of features turned by an angle of their position."""
     first = call.first
     size = product(call.builder.sample(first.shape))
     width = first.shape[-1] if first.shape else 1
     shape = (size // width, width)
-    return call.add(Rotary(), [first], Plan(first.shape, first.kind, (shape,), shape))
+    return call.add(Rotary(), [first], LayerPlan(first.shape, first.kind, (shape,), shape))

@@ -8,13 +8,13 @@ from typing import Literal
 from simulator.errors import InputError
 from simulator.op.base import Shape
 from simulator.op.resample import Upsample
-from simulator.workload.importers.onnx.builder import Call, Plan, Tensor, operator
+from simulator.workload.importers.onnx.builder import GraphTensor, LayerPlan, NodeCall, operator
 from simulator.workload.importers.onnx.convolution import image_of
 from simulator.workload.importers.onnx.movement import copied
 
 
 @operator("Resize", "Upsample")
-def resize(call: Call) -> Tensor:
+def resize(call: NodeCall) -> GraphTensor:
     """Interpolation to written sizes, or by scales."""
     output = _resized(call)
     image = call.first
@@ -24,11 +24,11 @@ def resize(call: Call) -> Tensor:
     builder = call.builder
     if len(image.shape) < 3:
         return copied(call, output)
-    plan = Plan(output, image.kind, (image_of(builder, image.shape),), image_of(builder, output))
+    plan = LayerPlan(output, image.kind, (image_of(builder, image.shape),), image_of(builder, output))
     return call.add(Upsample(size=plan.sample[-2:] if plan.sample else 1, mode=mode), [image], plan)
 
 
-def _resized(call: Call) -> Shape:
+def _resized(call: NodeCall) -> Shape:
     """All sides of the output."""
     image, old = call.first, call.opset < 11
     sizes = None if old or call.optional(3) is None else call.numbers(3)
@@ -56,7 +56,7 @@ def _in_proportion(shape: Shape, asked: list[int], places: list[int], policy: st
     return tuple(floor(side * factor + 0.5) if axis in places else side for axis, side in enumerate(shape))
 
 
-def _scales(call: Call, position: int) -> list[float] | None:
+def _scales(call: NodeCall, position: int) -> list[float] | None:
     tensor = call.optional(position)
     if tensor is None or tensor.size == 0:
         return None

@@ -30,11 +30,11 @@ from simulator.workload.importers.onnx import (  # noqa: F401 - registers the ru
     signal,
 )
 from simulator.workload.importers.onnx.builder import (
-    Builder,
-    Call,
-    Plan,
-    Scope,
-    Tensor,
+    GraphBuilder,
+    GraphScope,
+    GraphTensor,
+    LayerPlan,
+    NodeCall,
     UnknownNumbersError,
     handler,
 )
@@ -78,12 +78,12 @@ def readers(nodes: list[Node]) -> dict[str, list[Node]]:
 class Runner:
     """What goes along: the layers and how many nodes have run."""
 
-    builder: Builder
+    builder: GraphBuilder
     left: int = MAX_NODES
 
-    def scope_of(self, graph: Graph, tensors: MutableMapping[str, Tensor]) -> Scope:
+    def scope_of(self, graph: Graph, tensors: MutableMapping[str, GraphTensor]) -> GraphScope:
         """The names of a graph, with who reads each; outputs have a reader outside, names read by inner graphs one."""
-        scope = Scope(tensors, readers(graph.nodes))
+        scope = GraphScope(tensors, readers(graph.nodes))
         outside = [value.name for value in graph.outputs] + [name for node in graph.nodes for name in self._inner(node)]
         for name in outside:
             scope.readers.setdefault(name, []).append(Node(op="outside"))
@@ -135,7 +135,7 @@ class Runner:
         own = not node.domain and node.op in CONTROL
         return own or (node.domain, node.op) in self.builder.model.functions or handler(node) is not None
 
-    def run(self, nodes: list[Node], scope: Scope, depth: int = 0) -> None:
+    def run(self, nodes: list[Node], scope: GraphScope, depth: int = 0) -> None:
         """All nodes, in order; errors name the node."""
         if depth > MAX_DEPTH:
             raise InputError(f"functions or branches are nested deeper than {MAX_DEPTH}")
@@ -152,7 +152,7 @@ class Runner:
                 if name:
                     scope.tensors[name] = tensor
 
-    def _outputs(self, node: Node, scope: Scope, depth: int) -> list[Tensor]:
+    def _outputs(self, node: Node, scope: GraphScope, depth: int) -> list[GraphTensor]:
         if id(node) in scope.merged:
             return [scope.merged[id(node)]]
         inputs = [_lookup(name, scope) for name in node.inputs]
@@ -169,7 +169,7 @@ class Runner:
         if known is not None:
             return known
         rule = handler(node)
-        call = Call(node, inputs, self.builder, scope)
+        call = NodeCall(node, inputs, self.builder, scope)
         if rule is None and not (not node.domain and node.op == "ConstantOfShape"):
             return self._unknown(call)
         try:
@@ -181,7 +181,7 @@ class Runner:
             raise InputError(f"{node.op} of tensors of {sides} that do not fit it") from None
         return result if isinstance(result, list) else [result]
 
-    def _fold(self, node: Node, inputs: list[Tensor | None]) -> list[Tensor] | None:
+    def _fold(self, node: Node, inputs: list[GraphTensor | None]) -> list[GraphTensor] | None:
         """Constants computed from constants."""
         values = [None if tensor is None else tensor.value for tensor in inputs]
         if not inputs or any(tensor is not None and tensor.value is None for tensor in inputs):
@@ -193,9 +193,9 @@ class Runner:
         if arrays is None:
             return None
         stored = tuple(dict.fromkeys(name for tensor in inputs if tensor is not None for name in tensor.stored))
-        return [Tensor(array.shape, KINDS[array.dtype], None, stored, array) for array in arrays]
+        return [GraphTensor(array.shape, KINDS[array.dtype], None, stored, array) for array in arrays]
 
-    def _constant(self, node: Node) -> Tensor:
+    def _constant(self, node: Node) -> GraphTensor:
         """A tensor or numbers written into a node."""
         import numpy as np
 
@@ -212,25 +212,25 @@ class Runner:
         ):
             if key in node.attributes:
                 array = np.array(node.attributes[key], dtype=dtype)
-                return Tensor(array.shape, KINDS[array.dtype], None, (), array)
-        return Tensor((), 8)
+                return GraphTensor(array.shape, KINDS[array.dtype], None, (), array)
+        return GraphTensor((), 8)
 
-    def _call(self, function: Function, node: Node, inputs: list[Tensor | None], depth: int) -> list[Tensor]:
+    def _call(self, function: Function, node: Node, inputs: list[GraphTensor | None], depth: int) -> list[GraphTensor]:
         """The body of a function of the file."""
         body = [item.bound(_with_defaults(node, function)) for item in function.nodes]
         given = {name: tensor for name, tensor in zip(function.inputs, inputs, strict=False) if tensor is not None}
-        inner = Scope(given, readers(body))
+        inner = GraphScope(given, readers(body))
         for name in function.outputs:
             inner.readers.setdefault(name, []).append(Node(op="output"))
         self.run(body, inner, depth + 1)
         return [found(name, inner) for name in function.outputs]
 
-    def _unknown(self, call: Call) -> list[Tensor]:
+    def _unknown(self, call: NodeCall) -> list[GraphTensor]:
         """A layer that is listed and costs nothing, for each output."""
         results = []
         for shape, kind in output_types(call):
             op = Unknown(name=call.node.op, shape=self.builder.sample(shape))
-            results.append(call.add(op, call.given, Plan(shape, kind)))
+            results.append(call.add(op, call.given, LayerPlan(shape, kind)))
         return results
 
 
@@ -238,10 +238,10 @@ def _with_defaults(node: Node, function: Function) -> Node:
     return Node(attributes={**function.defaults, **node.attributes})
 
 
-def _filled(call: Call) -> Tensor:
+def _filled(call: NodeCall) -> GraphTensor:
     """A constant of a shape, too large to write out."""
-    return Tensor(call.numbers(0) or (), 1)
+    return GraphTensor(call.numbers(0) or (), 1)
 
 
-def _lookup(name: str, scope: Scope) -> Tensor | None:
+def _lookup(name: str, scope: GraphScope) -> GraphTensor | None:
     return found(name, scope) if name else None

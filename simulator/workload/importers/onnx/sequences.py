@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.errors import InputError, UnsupportedError
-from simulator.workload.importers.onnx.builder import Call, Tensor, UnknownNumbersError, operator
+from simulator.workload.importers.onnx.builder import GraphTensor, NodeCall, UnknownNumbersError, operator
 from simulator.workload.importers.onnx.messages import BOOL, INT64
 from simulator.workload.importers.onnx.movement import joined
 
@@ -21,11 +21,11 @@ NOTHING = 0
 """Element type of an optional tensor that is not there."""
 
 
-def _sequence(items: tuple[Tensor | None, ...]) -> Tensor:
-    return Tensor((), NOTHING, items=items)
+def _sequence(items: tuple[GraphTensor | None, ...]) -> GraphTensor:
+    return GraphTensor((), NOTHING, items=items)
 
 
-def _items(call: Call) -> tuple[Tensor | None, ...]:
+def _items(call: NodeCall) -> tuple[GraphTensor | None, ...]:
     items = call.first.items
     if items is None:
         raise InputError(f"{call.node.op} needs a sequence")
@@ -33,12 +33,12 @@ def _items(call: Call) -> tuple[Tensor | None, ...]:
 
 
 @operator("SequenceConstruct", "SequenceEmpty")
-def construct(call: Call) -> Tensor:
+def construct(call: NodeCall) -> GraphTensor:
     """A list of the inputs, or of none."""
     return _sequence(tuple(call.given))
 
 
-def _place(call: Call, position: int, default: int, count: int) -> int:
+def _place(call: NodeCall, position: int, default: int, count: int) -> int:
     """A place among `count`, counted from the front."""
     place = (call.numbers(position) or (default,))[0]
     if not -count <= place < count:
@@ -47,7 +47,7 @@ def _place(call: Call, position: int, default: int, count: int) -> int:
 
 
 @operator("SequenceInsert")
-def insert(call: Call) -> Tensor:
+def insert(call: NodeCall) -> GraphTensor:
     """One tensor more, at the end unless a place is given."""
     items = _items(call)
     place = _place(call, 2, len(items), len(items) + 1)
@@ -55,7 +55,7 @@ def insert(call: Call) -> Tensor:
 
 
 @operator("SequenceErase")
-def erase(call: Call) -> Tensor:
+def erase(call: NodeCall) -> GraphTensor:
     """One tensor less, the last unless a place is given."""
     items = _items(call)
     place = _place(call, 1, -1, len(items))
@@ -63,7 +63,7 @@ def erase(call: Call) -> Tensor:
 
 
 @operator("SequenceAt")
-def at(call: Call) -> Tensor:
+def at(call: NodeCall) -> GraphTensor:
     """One tensor of the list; where only a run knows which, the first, if all are of the same sides."""
     items = _items(call)
     if call.input(1).value is None and len({None if item is None else item.shape for item in items}) == 1:
@@ -76,13 +76,13 @@ def at(call: Call) -> Tensor:
 
 
 @operator("SequenceLength")
-def length(call: Call) -> Tensor:
+def length(call: NodeCall) -> GraphTensor:
     """Known before a run."""
-    return Tensor((), INT64, None, (), np.array(len(_items(call))))
+    return GraphTensor((), INT64, None, (), np.array(len(_items(call))))
 
 
 @operator("ConcatFromSequence")
-def concat(call: Call) -> Tensor:
+def concat(call: NodeCall) -> GraphTensor:
     """All tensors of the list side by side, or stacked along a side of their own."""
     items = [item for item in _items(call) if item is not None]
     if not items or len(items) < len(_items(call)):
@@ -95,7 +95,7 @@ def concat(call: Call) -> Tensor:
 
 
 @operator("SplitToSequence")
-def split(call: Call) -> Tensor:
+def split(call: NodeCall) -> GraphTensor:
     """Views of parts: of 1, of equal sides, or of given ones."""
     data, axis = call.first, call.axis(0)
     sizes = _sizes(call, data.shape[axis] if data.shape else 0)
@@ -106,7 +106,7 @@ def split(call: Call) -> Tensor:
     return _sequence(tuple(call.view(data, front + (() if drop else (size,)) + back) for size in sizes))
 
 
-def _sizes(call: Call, side: int) -> tuple[int, ...] | int:
+def _sizes(call: NodeCall, side: int) -> tuple[int, ...] | int:
     """Lengths of the parts, or their number where only a run knows the lengths."""
     given = call.optional(1)
     if given is not None and given.value is None and len(given.shape) == 1:
@@ -126,19 +126,19 @@ def _sizes(call: Call, side: int) -> tuple[int, ...] | int:
 
 
 @operator("Optional")
-def optional(call: Call) -> Tensor:
+def optional(call: NodeCall) -> GraphTensor:
     """The tensor, or nothing."""
-    return call.first if call.given else Tensor((), NOTHING)
+    return call.first if call.given else GraphTensor((), NOTHING)
 
 
 @operator("OptionalGetElement")
-def element(call: Call) -> Tensor:
+def element(call: NodeCall) -> GraphTensor:
     """The tensor."""
     return call.first
 
 
 @operator("OptionalHasElement")
-def has_element(call: Call) -> Tensor:
+def has_element(call: NodeCall) -> GraphTensor:
     """Known before a run."""
     there = any(tensor.kind != NOTHING or tensor.items is not None for tensor in call.given)
-    return Tensor((), BOOL, None, (), np.array(there))
+    return GraphTensor((), BOOL, None, (), np.array(there))

@@ -11,7 +11,7 @@ from math import log2
 from simulator.errors import InputError
 from simulator.op.kernel import OpClass
 from simulator.op.passes import Pass
-from simulator.workload.importers.onnx.builder import Call, Plan, Tensor, operator, product
+from simulator.workload.importers.onnx.builder import GraphTensor, LayerPlan, NodeCall, operator, product
 from simulator.workload.importers.onnx.sampling import elements_read
 
 
@@ -21,7 +21,7 @@ def transform_flops(length: int, *, real: bool) -> int:
 
 
 @operator("DFT")
-def fourier(call: Call) -> Tensor:
+def fourier(call: NodeCall) -> GraphTensor:
     """(..., n, ..., 1 or 2) along one axis; one-sided, n // 2 + 1 of the numbers."""
     data = call.first
     axis = call.node.integer("axis", 1) if call.opset < 20 else (call.numbers(2) or (-2,))[0]
@@ -36,11 +36,11 @@ def fourier(call: Call) -> Tensor:
     sample = call.builder.sample(output)
     flops = product(sample) // (side * parts) * transform_flops(length, real=half or data.shape[-1] == 1)
     work = Pass("fft", sample, elements_read(call, data), flops, flops, op_class=OpClass.REDUCTION)
-    return call.add(work.op(), [data], Plan(output, data.kind))
+    return call.add(work.op(), [data], LayerPlan(output, data.kind))
 
 
 @operator("STFT")
-def short_time(call: Call) -> Tensor:
+def short_time(call: NodeCall) -> GraphTensor:
     """Signal (batch, length, 1 or 2), step, window, frame length -> (batch, frames, numbers, 2)."""
     data, window = call.first, call.optional(2)
     step = (call.numbers(1) or (0,))[0]
@@ -54,17 +54,17 @@ def short_time(call: Call) -> Tensor:
     sample = call.builder.sample(output)
     flops = product(sample) // (numbers * 2) * (transform_flops(frame, real=real) + windowed)
     work = Pass("stft", sample, elements_read(call, data), flops, flops, op_class=OpClass.REDUCTION)
-    return call.add(work.op(), [data], Plan(output, data.kind))
+    return call.add(work.op(), [data], LayerPlan(output, data.kind))
 
 
 @operator("BlackmanWindow", "HammingWindow", "HannWindow")
-def window(call: Call) -> Tensor:
+def window(call: NodeCall) -> GraphTensor:
     """Numbers that no input changes."""
-    return Tensor(((call.numbers(0) or (1,))[0],), call.node.integer("output_datatype", 1))
+    return GraphTensor(((call.numbers(0) or (1,))[0],), call.node.integer("output_datatype", 1))
 
 
 @operator("MelWeightMatrix")
-def mel_weights(call: Call) -> Tensor:
+def mel_weights(call: NodeCall) -> GraphTensor:
     """(numbers of a transform, mel bins), which no input changes."""
     bins, length = ((call.numbers(position) or (1,))[0] for position in (0, 1))
-    return Tensor((length // 2 + 1, bins), call.node.integer("output_datatype", 1))
+    return GraphTensor((length // 2 + 1, bins), call.node.integer("output_datatype", 1))

@@ -11,7 +11,7 @@ from simulator.workload.importers.onnx.values import Array
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class GraphTensor:
     """A tensor of the graph.
 
     Attributes
@@ -31,7 +31,7 @@ class Tensor:
     stored: tuple[str, ...] = ()
     value: Array | None = None
     quantized: bool = False
-    items: tuple[Tensor | None, ...] | None = None
+    items: tuple[GraphTensor | None, ...] | None = None
 
     @property
     def constant(self) -> bool:

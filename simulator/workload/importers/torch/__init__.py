@@ -62,7 +62,7 @@ class Tracing:
         return self.where or f"torch:{self.name}"
 
 
-class Source(NamedTuple):
+class TorchSource(NamedTuple):
     """A network's name, and what starts its errors."""
 
     name: str
@@ -85,10 +85,10 @@ def load(location: str, request: Request) -> Workload:
         model = _build(torch, _resolve(location))
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"torch:{location}: expected an nn.Module or what returns one, found {type(model).__name__}")
-    return tried(model, given, request, Source(location, f"torch:{location}"))
+    return tried(model, given, request, TorchSource(location, f"torch:{location}"))
 
 
-def tried(model: Any, given: tuple[Given, ...], request: Request, source: Source) -> Workload:
+def tried(model: Any, given: tuple[Given, ...], request: Request, source: TorchSource) -> Workload:
     """Training first, then evaluation where nobody asks for training; numbers first, then tokens where none is said."""
     torch = _torch()
     embeds = any(isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules())
@@ -107,7 +107,7 @@ def tried(model: Any, given: tuple[Given, ...], request: Request, source: Source
     raise failed or InputError(f"{source.where}: nothing to trace")
 
 
-def tracing_of(request: Request, source: Source, *, training: bool) -> Tracing:
+def tracing_of(request: Request, source: TorchSource, *, training: bool) -> Tracing:
     """How to trace, as a request says."""
     return Tracing(
         source.name,

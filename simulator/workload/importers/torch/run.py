@@ -17,7 +17,7 @@ from simulator.workload.importers.torch.record import Recorder, Recording
 from simulator.workload.importers.torch.values import ATTRIBUTE, LIMIT, Values, attach
 
 
-class Options(Protocol):
+class TracerOptions(Protocol):
     """What the tracer is asked; see `torch.Tracing`."""
 
     @property
@@ -34,7 +34,7 @@ class Options(Protocol):
     def boxes(self) -> int | None: ...
 
 
-def record(model: Any, examples: Sequence[Any], batch: int, options: Options) -> Recording:
+def record(model: Any, examples: Sequence[Any], batch: int, options: TracerOptions) -> Recording:
     """The calls of one step at a batch size; of the forward pass alone where `options.training` is not set.
 
     Raises
@@ -61,7 +61,7 @@ def record(model: Any, examples: Sequence[Any], batch: int, options: Options) ->
     return recorder.recording
 
 
-def _called(module: Any, arguments: Sequence[Any], options: Options) -> Any:
+def _called(module: Any, arguments: Sequence[Any], options: TracerOptions) -> Any:
     """The module's output; the last inputs go by name where `options.names` are given."""
     places = len(arguments) - len(options.names)
     named = dict(zip(options.names, arguments[places:], strict=True))
@@ -69,7 +69,7 @@ def _called(module: Any, arguments: Sequence[Any], options: Options) -> Any:
         return module(*arguments[:places], **named)
 
 
-def _differentiate(recorder: Recorder, output: Any, options: Options, weights: dict[str, Any]) -> None:
+def _differentiate(recorder: Recorder, output: Any, options: TracerOptions, weights: dict[str, Any]) -> None:
     trained = [weight for weight in weights.values() if weight.requires_grad]
     loss = (options.loss or _loss)(output)
     if not trained or not loss.requires_grad:
