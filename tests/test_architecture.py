@@ -53,8 +53,6 @@ STILL_LONG = {
     "simulator/calibration/llm_ops.py",
     "simulator/calibration/served.py",
     "simulator/pipeline.py",
-    "simulator/report/planning_documents.py",
-    "simulator/report/roofline.py",
     "simulator/serving/step.py",
     "simulator/serving/work.py",
 }

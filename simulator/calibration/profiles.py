@@ -23,7 +23,7 @@ PROCESSOR_CALLS: dict[str, tuple[float, float]] = {
     "call": (8e-6, 0.3),
     "convolution": (50e-6, 0.3),
     "packing": (0.5, 0.5),
-    "new_pages": (0.25, 0.4),
+    "first_touch": (0.25, 0.4),
 }
 """What PyTorch's calls cost on a processor, from measurements of PyTorch 2.13 on two cores of a Xeon. [s]"""
 

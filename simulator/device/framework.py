@@ -31,7 +31,7 @@ class ProcessorCalls:
     layout : times a convolution's operands change layout at each call.
     channels_last : whether activations keep the library's layout, so that only weights change it.
     packing : times operands of a matrix product are packed.
-    new_pages : share of the bandwidth at which large tensors, new from the system, are first written; 0 where kept.
+    first_touch : share of the bandwidth at which large tensors, new from the system, are first written; 0 where kept.
     """
 
     call_s: float | None = None
@@ -39,7 +39,7 @@ class ProcessorCalls:
     layout: float = 0.0
     channels_last: bool = False
     packing: float = 0.0
-    new_pages: float = 0.0
+    first_touch: float = 0.0
 
 
 class Reserve(msgspec.Struct, frozen=True):
@@ -144,7 +144,7 @@ def with_files(framework: Framework, replaced: Replaced) -> Framework:
         )
         for which in ("plain", "mixed")
     }
-    keys = {"call": "call_s", "convolution": "convolution_s", "packing": "packing", "new_pages": "new_pages"}
+    keys = {"call": "call_s", "convolution": "convolution_s", "packing": "packing", "first_touch": "first_touch"}
     calls = replace(
         framework.processor,
         **{name: given[f"processor.{key}"] for key, name in keys.items() if f"processor.{key}" in given},  # type: ignore[arg-type]
@@ -239,5 +239,5 @@ def _processor_calls(profile: FrameworkProfile, where: str) -> ProcessorCalls:
         section.layout,
         profile.plain.layout != "channels first",
         section.packing,
-        section.new_pages,
+        section.first_touch,
     )

@@ -16,7 +16,7 @@ from simulator.roofline.rates import Fidelity
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from simulator.report.roofline import Disc
+    from simulator.report.discs import Disc
 
 FAR = 0.25
 """Share of its roof below which a reader asks why: good kernels reach half and more."""

@@ -6,7 +6,6 @@ Reference: Williams, Waterman, Patterson, "Roofline", Commun. ACM 52(4), 2009. d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, floor, log10, sqrt
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.pipeline import Simulation
+from simulator.report.discs import Disc, discs_of, limits, step_disc, visible
 from simulator.report.far_below import draw_far_below, far_below
 from simulator.report.groups import AlikeLayers, layer_groups
 from simulator.report.placement import Box, Canvas, FloatArray, Label, anchor
@@ -48,8 +48,6 @@ LABELLED = 8
 LARGEST_AREA, SMALLEST_AREA = 1000.0, 10.0
 """Areas of the largest and of the smallest disc. [pt^2]"""
 STAR_AREA = 330.0
-UNIMPORTANT = 0.003
-"""Share of the time that may lie below the axes, so that the rest is seen better."""
 
 _PLACE = (0.108, 0.195, 0.625, 0.645)
 """The axes' left, bottom, width and height, as fractions of the figure."""
@@ -63,31 +61,19 @@ _NEAR = 14.0
 """Pixels from a mark up to which its number needs no leader."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disc:
-    """A disc: layers that coincide are one. [FLOP/byte], [FLOP/s]"""
-
-    label: str
-    x: float
-    y: float
-    share: float
-    bound: Bound
-    layers: int
-
-
 def roofline_figure(simulation: Simulation, others: Sequence[object] = ()) -> Figure:  # noqa: ARG001
     """Log-log figure of performance [FLOP/s] over operational intensity of main memory traffic [FLOP/byte]."""
     groups = layer_groups(simulation)
     roofs = roofs_of(simulation)
-    found = _points(groups, simulation.step.time_s)
-    points = _visible(found)[0]
+    found = discs_of(groups, simulation.step.time_s)
+    points = visible(found)[0]
     with styled():
         figure = new_figure(_title(simulation), _notes(simulation, groups, found))
         axes = figure.add_axes(_PLACE)
         traffic = simulation.options.traffic
         axes.set_xlabel(f"Operational intensity, of main memory traffic ({traffic} model) [FLOP/byte]")
         figure.text(0.013, _PLACE[1] + _PLACE[3] / 2, "Performance [FLOP/s]", rotation=90, va="center")
-        star = _step_point(simulation)
+        star = step_disc(simulation)
         set_axes(axes, limits(roofs, [*points, star]))
         draw_roofs(axes, roofs)
         draw_points(figure, axes, points, star)
@@ -112,7 +98,7 @@ def _title(simulation: Simulation) -> str:
 def _notes(simulation: Simulation, groups: Sequence[AlikeLayers], points: Sequence[Disc]) -> list[str]:
     """The footer: what the figure rests on, what it does not show, and why points may lie above the roofs."""
     roofs, step_s = roofs_of(simulation), simulation.step.time_s
-    shown, hidden = _visible(points)
+    shown, hidden = visible(points)
     without = [group for group in groups if not group.flops or not group.traffic_bytes]
     absent = [
         _count("without FLOPs", sum(len(group.layers) for group in without), sum(g.time_s for g in without) / step_s),
@@ -135,56 +121,6 @@ def _notes(simulation: Simulation, groups: Sequence[AlikeLayers], points: Sequen
 
 def _count(what: str, layers: int, share: float) -> str:
     return f"{layers} layer{'s' * (layers > 1)} {what} ({percent(share)} of the time)" if layers else ""
-
-
-def visible_points(simulation: Simulation) -> tuple[list[Disc], Disc]:
-    """The marks to show, the slowest first, and that of the whole step."""
-    found = _points(layer_groups(simulation), simulation.step.time_s)
-    return _visible(found)[0], _step_point(simulation)
-
-
-def _points(groups: Sequence[AlikeLayers], step_s: float) -> list[Disc]:
-    """Points of the groups that have a place on logarithmic axes, the slowest first."""
-    return [
-        Disc(
-            group.label,
-            group.flops / group.traffic_bytes,
-            group.flops / group.time_s,
-            group.time_s / step_s,
-            Bound(group.bound),
-            len(group.layers),
-        )
-        for group in groups
-        if group.flops > 0 and group.traffic_bytes > 0
-    ]
-
-
-def _visible(points: Sequence[Disc]) -> tuple[list[Disc], list[Disc]]:
-    """(points to show, points to leave out): the lowest few, if they hold next to no time, would squeeze the others."""
-    ordered = sorted(points, key=lambda point: point.y)
-    shares = np.cumsum([point.share for point in ordered])
-    cut = int(np.searchsorted(shares, UNIMPORTANT))
-    if not cut or ordered[cut].y < 30 * ordered[0].y:
-        return list(points), []
-    shown = {id(point) for point in ordered[cut:]}
-    return [point for point in points if id(point) in shown], ordered[:cut]
-
-
-def _step_point(simulation: Simulation) -> Disc:
-    step = simulation.step
-    layers = len(simulation.workload.layers)
-    return Disc("whole step", step.flops / step.traffic_bytes, step.flops / step.time_s, 1.0, step.bound, layers)
-
-
-def limits(roofs: Roofs, points: Sequence[Disc]) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top that hold the points, the ridges and a stretch of each roof."""
-    intensities = [point.x for point in points]
-    rates = [point.y for point in points]
-    ridges = [ridge for ridge, _ in roofs.ridges]
-    highest, lowest = roofs.compute[0].datasheet, roofs.compute[-1].datasheet
-    stretch = 15 if len(ridges) == 1 else 70
-    left, right = min(min(ridges) / 15, min(intensities) / 2), max(max(ridges) * stretch, max(intensities) * 3)
-    return left, right, min(lowest / 40, min(rates) / 2.5), 2.2 * max(highest, *rates)
 
 
 def set_axes(axes: Axes, sides: tuple[float, float, float, float]) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from simulator.pipeline import Simulation
 from simulator.report.comparison import Other
-from simulator.report.roofline import draw_points, limits, set_axes, visible_points
+from simulator.report.discs import limits, visible_discs
+from simulator.report.roofline import draw_points, set_axes
 from simulator.report.roofs import draw_roofs, roofs_of
 from simulator.report.style import (
     BOUNDS,
@@ -34,7 +35,7 @@ _LEFT, _RIGHT, _BOTTOM, _TOP = 0.105, 0.99, 0.135, 0.87
 def rooflines_figure(simulation: Simulation, others: Sequence[Other]) -> Figure:
     """A panel for each device that can run the workload, six at most; [FLOP/s] over [FLOP/byte]."""
     shown = [simulation, *(other for other in others if isinstance(other, Simulation))][:MOST]
-    found = [(one, roofs_of(one), *visible_points(one)) for one in shown]
+    found = [(one, roofs_of(one), *visible_discs(one)) for one in shown]
     sides = [limits(roofs, [*points, star]) for _, roofs, points, star in found]
     left, right, bottom, top = zip(*sides, strict=True)
     columns = min(len(shown), 3)

@@ -101,16 +101,16 @@ def copy_seconds(
     seconds: FloatArray = copies * uncached_bytes(2 * copied, device) / bandwidth
     packing = _packing(columns, device, batch, calls)
     seconds = seconds + packing * uncached_bytes(2 * (activations + weights), device) / bandwidth
-    first_touch = Copies.of(device).first_touch
-    new_pages = calls.new_pages if first_touch is None else first_touch
-    if not new_pages:
+    measured = Copies.of(device).first_touch
+    first_touch = calls.first_touch if measured is None else measured
+    if not first_touch:
         return seconds
     in_place = (columns.op_class == OpClass.ELEMENTWISE) & (columns.phase == Phase.FORWARD)
     written = at_batch(_bytes(columns, precision, _OUTPUTS, read_too=False), batch)
     blocked = 0.0 if weights_only else np.minimum(copies, 1.0)
     fresh = np.where((written >= LARGEST_REUSED) & ~in_place, written * (1 + blocked), 0.0)
     fresh += np.where(weights >= LARGEST_REUSED, weights * copies, 0.0)
-    return seconds + fresh / (device.memory.bandwidth_byte_per_s * new_pages)
+    return seconds + fresh / (device.memory.bandwidth_byte_per_s * first_touch)
 
 
 def _layout_copies(

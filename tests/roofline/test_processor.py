@@ -98,7 +98,7 @@ def four_cores(tmp_path: Path) -> Device:
     return load_device(str(path))
 
 
-CALLS = ProcessorCalls(call_s=10e-6, convolution_s=50e-6, layout=2.0, channels_last=True, packing=0.5, new_pages=0.1)
+CALLS = ProcessorCalls(call_s=10e-6, convolution_s=50e-6, layout=2.0, channels_last=True, packing=0.5, first_touch=0.1)
 
 
 def one_by_one(op: Op, shape: Shape, device: Device, calls: ProcessorCalls, batch: int = 1) -> tuple[float, float]:
@@ -145,7 +145,7 @@ def test_channels_last_copies_weights_alone_and_those_of_a_window_twice(
 
 def test_weights_of_32_mib_are_copied_into_new_pages(four_cores: Device) -> None:
     op, shape = Convolution(out=1024, kernel=4, bias=False), (512, 4, 4)
-    kept = replace(CALLS, new_pages=0.0)
+    kept = replace(CALLS, first_touch=0.0)
     # 1024 x 512 x 4 x 4 values are 32 MiB: two copies, written at a tenth of 10 GB/s.
     (_, before), (_, after) = (one_by_one(op, shape, four_cores, calls) for calls in (kept, CALLS))
     assert after - before == pytest.approx(2 * 2**25 / 1e9)
