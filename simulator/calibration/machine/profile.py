@@ -53,7 +53,7 @@ def write_profile(measured: MeasuredMachine, path: Path) -> None:
 def profile_text(measured: MeasuredMachine, name: str = USUAL_NAME) -> str:
     """The profile of a machine as YAML."""
     base = _base(measured, name)
-    kernel = {"cache": _cache_share(measured), "winograd": 0.0}
+    kernel = {"cache": _cache_share(measured)}
     if measured.with_torch:
         kernel["first_touch"] = measured.first_touch / measured.rates[-1].best
     device = _device("\n".join([base, *_section(kernel)]))
@@ -148,7 +148,7 @@ def _notes(measured: MeasuredMachine) -> str:
 
 def _sources(measured: MeasuredMachine, kernel: dict[str, float], error: float) -> list[str]:
     entries = [*_system_sources(measured), *_rate_sources(measured), *_call_sources(measured)]
-    others = [f"kernel.{key}" for key in kernel if key not in ("cache", "first_touch", "winograd")]
+    others = [f"kernel.{key}" for key in kernel if key not in ("cache", "first_touch")]
     text = f"fitted to {len(_evidence(measured))} timed calls in fp32, which it predicts within {error:.0%} on average"
     entries.append((others, "calibrated", text))
     lines = [f"  - {{of: [{', '.join(of)}], grade: {grade}, source: {_quoted(text)}}}" for of, grade, text in entries]
@@ -185,7 +185,6 @@ def _rate_sources(measured: MeasuredMachine) -> list[Entry]:
         (["memory.bandwidth"], "measured", copy),
         (["cache.bandwidth", "kernel.cache"], "measured", cached),
         (["sustained"], "measured", "the rates above are sustained ones; vector: the framework's product, of the best"),
-        (["kernel.winograd"], "assumption", "processors' libraries choose direct algorithms in fp32"),
     ]
 
 
