@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import exp
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
@@ -131,15 +130,15 @@ def certainty() -> CertaintyProfile:
 
 def interval_of(question: Question) -> Interval | None:
     """The interval of a calibrated step; None for kinds of devices of which no step was measured."""
-    profile, found = certainty(), dict(features(question))
-    if question.device.kind not in profile.measured.kinds:
+    factors = factors_of(question, question.waiting)
+    if factors is None:
         return None
-    reasons = tuple(_reasons(question, found))
-    low, high = (exp(-exp(_sum(widths, found))) for widths in (profile.low, profile.high))
-    return Interval(low, 1 / high, profile.coverage, not found["family"], reasons)
+    found = dict(features(question))
+    low, high = map(float, factors)
+    return Interval(low, high, certainty().coverage, not found["family"], tuple(_reasons(question, found)))
 
 
-def factors_of(question: Question, waiting: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+def factors_of(question: Question, waiting: FloatArray | float) -> tuple[FloatArray, FloatArray] | None:
     """Both bounds over the predicted time where many steps wait for so much of their time, each the shape of `waiting`.
 
     A width's logarithm is linear in that share.
@@ -150,7 +149,7 @@ def factors_of(question: Question, waiting: FloatArray) -> tuple[FloatArray, Flo
         return None
     profile, none, all_of_it = certainty(), *(dict(features(replace(question, waiting=share))) for share in (0.0, 1.0))
     low, high = (
-        np.exp(-np.exp(_sum(widths, none) + (_sum(widths, all_of_it) - _sum(widths, none)) * waiting))
+        np.exp(-np.exp(_sum(widths, none) + (_sum(widths, all_of_it) - _sum(widths, none)) * np.asarray(waiting)))
         for widths in (profile.low, profile.high)
     )
     return low, 1 / high

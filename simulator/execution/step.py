@@ -67,6 +67,12 @@ class LayerTimes(msgspec.Struct, frozen=True):
     bound: IntArray
     bound_by_pass: IntArray
 
+    @property
+    def by_pass(self) -> FloatArray:
+        """Forward pass, backward pass (both gradients) and update, shape (3, layers). [s]"""
+        backward = self.by_phase[Phase.INPUT_GRADIENT] + self.by_phase[Phase.WEIGHT_GRADIENT]
+        return np.array([self.by_phase[Phase.FORWARD], backward, self.by_phase[Phase.UPDATE]])
+
 
 def step_of(kernels: Kernels, times: Times, batch: int, matrix_peak_flop_per_s: float) -> Step:
     """Sum kernel times (kernels,) to a step."""

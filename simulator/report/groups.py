@@ -9,7 +9,6 @@ from math import log10
 
 import numpy as np
 
-from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, IntArray
 from simulator.pipeline import Simulation
 
@@ -50,12 +49,6 @@ def layer_groups(simulation: Simulation) -> list[AlikeLayers]:
     return sorted(groups, key=lambda group: -group.time_s)
 
 
-def phases(by_phase: FloatArray) -> FloatArray:
-    """Rows by `Phase` (4, layers) to forward, backward and update (3, layers). [s]"""
-    backward = by_phase[Phase.INPUT_GRADIENT] + by_phase[Phase.WEIGHT_GRADIENT]
-    return np.array([by_phase[Phase.FORWARD], backward, by_phase[Phase.UPDATE]])
-
-
 def pattern(names: Sequence[str]) -> str:
     """What names have in common: "layer3.*.conv2"; the parts that differ become stars, or all of it.
 
@@ -91,6 +84,6 @@ def _group(simulation: Simulation, positions: list[int]) -> AlikeLayers:
         time_s=float(times.time_s[index].sum()),
         flops=float(times.flops[index].sum()),
         traffic_bytes=float(times.traffic_bytes[index].sum()),
-        by_phase=phases(times.by_phase[:, index]).sum(axis=1),
+        by_phase=times.by_pass[:, index].sum(axis=1),
         bound=int(times.bound[positions[0]]),
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Simulation
-from simulator.report.groups import AlikeLayers, layer_groups, phases
+from simulator.report.groups import AlikeLayers, layer_groups
 from simulator.report.style import (
     DPI,
     NORMAL,
@@ -63,7 +63,7 @@ def layers_figure(simulation: Simulation, others: Sequence[object] = ()) -> Figu
         _draw_depth(figure, depth, simulation)
         _draw_slowest(figure.add_axes((left, _BOTTOM, 0.925 - left, _HEIGHT)), rows, names, simulation)
         _draw_rest(figure, groups[NAMED:], simulation)
-        shown = [name for name, values in zip(PHASES, phases(simulation.layers.by_phase), strict=True) if values.any()]
+        shown = [name for name, values in zip(PHASES, simulation.layers.by_pass, strict=True) if values.any()]
         draw_key(figure, 0.065, 0.905, [(word, _patch(colour)) for word, colour in shown])
     return figure
 
@@ -84,7 +84,7 @@ def _draw_depth(figure: Figure, axes: Axes, simulation: Simulation) -> None:
 
     names = [layer.name for layer in simulation.workload.layers]
     starts = _starts(names)
-    times = np.add.reduceat(phases(simulation.layers.by_phase), starts, axis=1)
+    times = np.add.reduceat(simulation.layers.by_pass, starts, axis=1)
     factor, unit = _scale(float(times.sum(axis=0).max()))
     edges = _edges(starts, len(names), 0.12 * len(names) / len(starts) if len(starts) <= SEPARATE else 0.0)
     base = np.zeros(2 * times.shape[1] - 1)

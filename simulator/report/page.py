@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from simulator.pipeline import Simulation
 from simulator.report.asked import asked_line, no_interval, utilisation_words
 from simulator.report.comparison import Other, comparison_rows, failure_lines, total_s, waiting_lines
+from simulator.report.facts import SLOWEST, slowest
 from simulator.report.roofs import roofs_of
 from simulator.report.style import BOUNDS, binding, machine, percent, setting, version
 from simulator.report.tables import cell, markdown_table
 from simulator.roofline.rates import Fidelity
-from simulator.roofline.times import Bound
 from simulator.roofline.traffic import TrafficModel
 from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, duration_range, si
-
-SLOWEST = 10
 
 _FIDELITY = {
     Fidelity.NAPKIN: "forward multiply-accumulates, each taken for one operation, at a fraction of the peak; no "
@@ -135,17 +131,11 @@ def _phases(simulation: Simulation) -> str:
 
 
 def _slowest(simulation: Simulation) -> str:
-    times, rows = simulation.layers, []
-    for position in np.argsort(-times.time_s, kind="stable")[:SLOWEST]:
-        layer, time_s = simulation.workload.layers[position], float(times.time_s[position])
-        if time_s <= 0:
-            break
-        flops, traffic = float(times.flops[position]), float(times.traffic_bytes[position])
-        intensity = f"{flops / traffic:.3g}" if traffic else ""
-        share = percent(time_s / simulation.step.time_s)
-        bound = BOUNDS[Bound(int(times.bound[position]))][0]
-        work = (si(flops, "FLOP"), si(traffic, "B"), intensity, duration(time_s), share)
-        rows.append((layer.name, layer.op.kind, bound, *work))
+    rows = []
+    for fact in slowest(simulation):
+        work = (si(fact.flops, "FLOP"), si(fact.traffic_bytes, "B"), fact.intensity)
+        time = (duration(fact.time_s), percent(fact.share))
+        rows.append((fact.layer.name, fact.layer.op.kind, BOUNDS[fact.bound][0], *work, *time))
     return markdown_table(["layer", "op", "bound by", "work", "traffic", "FLOP/byte", "time", "share"], rows, right=3)
 
 

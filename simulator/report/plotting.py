@@ -5,12 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from simulator.pipeline import Simulation
+from simulator.report.facts import slowest
 from simulator.report.roofs import draw_roofs, roofs_of
 from simulator.report.style import BOUNDS, PHASES, decades
-from simulator.roofline.times import Bound
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,10 +45,9 @@ class Plots:
     def layers(self, ax: Axes | None = None) -> Axes:
         """Time of the slowest layers. [s]"""
         axes, simulation = _axes(ax), self._simulation
-        order = np.argsort(-simulation.layers.time_s, kind="stable")[:SHOWN][::-1]
-        names = [simulation.workload.layers[place].name for place in order]
-        colours = [BOUNDS[Bound(int(simulation.layers.bound[place]))][1] for place in order]
-        axes.barh(names, simulation.layers.time_s[order], color=colours)
+        facts = slowest(simulation, SHOWN)[::-1]
+        colours = [BOUNDS[fact.bound][1] for fact in facts]
+        axes.barh([fact.layer.name for fact in facts], [fact.time_s for fact in facts], color=colours)
         axes.set(xlabel="time [s]")
         return axes
 

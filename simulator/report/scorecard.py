@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from simulator.pipeline import Simulation, operations_per_sample
 from simulator.planning.hints import precision_hint
 from simulator.report.asked import asked_line, no_interval, utilisation_words
@@ -19,14 +17,12 @@ from simulator.report.comparison import (
     total_s,
     waiting_lines,
 )
+from simulator.report.facts import slowest
 from simulator.report.layer_listing import shape_text
 from simulator.report.listing import Row, print_table
 from simulator.report.style import binding, machine
 from simulator.roofline.rates import Fidelity
-from simulator.roofline.times import Bound
 from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, duration_range, si
-
-SLOWEST = 10
 
 LOW_MFU = 0.3
 """Use of the peak below which convolutions in groups are named as a cause."""
@@ -242,24 +238,17 @@ def basis_line(simulation: Simulation) -> str:
 
 def slowest_rows(simulation: Simulation) -> list[Row]:
     """The layers that take longest."""
-    times, step = simulation.layers, simulation.step
-    rows: list[Row] = []
-    for position in np.argsort(-times.time_s, kind="stable")[:SLOWEST]:
-        layer = simulation.workload.layers[position]
-        flops, traffic, time_s = times.flops[position], times.traffic_bytes[position], times.time_s[position]
-        if not time_s:
-            break
-        rows.append(
-            {
-                "layer": layer.name,
-                "op": layer.op.kind,
-                "output": shape_text(layer.output),
-                "time": duration(time_s),
-                "share": f"{time_s / step.time_s:.1%}",
-                "FLOP": si(flops, ""),
-                "traffic": si(traffic, "B"),
-                "FLOP/byte": f"{flops / traffic:.3g}" if traffic else "",
-                "bound": Bound(times.bound[position]).name.lower(),
-            }
-        )
-    return rows
+    return [
+        {
+            "layer": fact.layer.name,
+            "op": fact.layer.op.kind,
+            "output": shape_text(fact.layer.output),
+            "time": duration(fact.time_s),
+            "share": f"{fact.share:.1%}",
+            "FLOP": si(fact.flops, ""),
+            "traffic": si(fact.traffic_bytes, "B"),
+            "FLOP/byte": fact.intensity,
+            "bound": fact.bound.name.lower(),
+        }
+        for fact in slowest(simulation)
+    ]

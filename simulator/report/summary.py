@@ -244,9 +244,7 @@ def _layers(simulation: Simulation) -> list[dict[str, Any]]:
 def _passes(simulation: Simulation) -> list[dict[str, dict[str, Any]]]:
     """Time and bound of each layer's forward pass, backward pass and update; those that take time."""
     times = simulation.layers
-    phases = times.by_phase
-    seconds = [phases[0].tolist(), (phases[1] + phases[2]).tolist(), phases[3].tolist()]
-    bounds = times.bound_by_pass.tolist()
+    seconds, bounds = times.by_pass.tolist(), times.bound_by_pass.tolist()
     return [
         {
             name: {"time_s": seconds[number][layer], "bound": BOUND_NAMES[bounds[number][layer]]}

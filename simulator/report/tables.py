@@ -11,7 +11,6 @@ from typing import Any
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Simulation
 from simulator.report.csv_text import literal
-from simulator.report.groups import phases
 from simulator.roofline.times import Bound
 
 COLUMNS = (
@@ -51,7 +50,7 @@ def layer_rows(simulation: Simulation) -> Iterator[tuple[Any, ...]]:
     times, workload = simulation.layers, simulation.workload
     counts = workload.counts if simulation.options.count == "exact" else workload.article_counts
     columns = [times.flops, times.traffic_bytes, _ratio(times.flops, times.traffic_bytes)]
-    columns += [times.compute_s, times.memory_s, times.overhead_s, times.time_s, *phases(times.by_phase)]
+    columns += [times.compute_s, times.memory_s, times.overhead_s, times.time_s, *times.by_pass]
     work = zip(*(column.tolist() for column in columns), strict=True)
     bounds = zip(times.bound.tolist(), *times.bound_by_pass.tolist(), strict=True)
     for layer, count, (flops, traffic, intensity, *seconds), bound in zip(

@@ -12,7 +12,8 @@ from simulator.device.device import load_device
 from simulator.errors import UnsupportedError
 from simulator.pipeline import Options, Simulation, simulate
 from simulator.report.comparison import comparison_rows, failure_lines, total_s, waiting_lines
-from simulator.report.page import SLOWEST, report_page
+from simulator.report.facts import SLOWEST, slowest
+from simulator.report.page import report_page
 from simulator.report.style import percent
 from simulator.units import binary_bytes, duration, si
 from simulator.workload.reading import load_workload
@@ -121,3 +122,25 @@ def test_a_device_that_waits_for_its_host_is_told_a_batch_that_keeps_it_busy() -
     assert list(waiting_lines(busy, [])) == []
     (line,) = waiting_lines(busy, [waits, ("tiny", UnsupportedError("no peak"))])
     assert line.startswith(f"{waits.device.label} mostly waits for its host at batch 1; from --batch ")
+
+
+def test_the_slowest_layers_are_those_of_the_frame_in_order() -> None:
+    answer = run()
+    frame = answer.to_frame().sort_values("time_s", ascending=False, kind="stable")
+    found = slowest(answer, 5)
+    assert [fact.layer.name for fact in found] == list(frame.index[:5])
+    for fact in found:
+        row = frame.loc[fact.layer.name]
+        assert (fact.flops, fact.traffic_bytes, fact.time_s) == (row.flops, row.traffic_bytes, row.time_s)
+        assert fact.share == pytest.approx(row.time_s / frame.time_s.sum())
+        assert fact.bound.name.lower() == row.bound
+        assert float(fact.intensity) == pytest.approx(row.flops / row.traffic_bytes, rel=5e-3)
+    assert all(fact.time_s > 0 for fact in slowest(answer, 1000))
+
+
+def test_a_pass_back_is_both_gradients_and_all_passes_are_the_step() -> None:
+    layers, step = run().layers, run().step
+    forward, backward, update = layers.by_pass
+    assert backward == pytest.approx(layers.time_s - forward - update)
+    assert (backward > 0).any()
+    assert [part.sum() for part in layers.by_pass] == pytest.approx([step.forward_s, step.backward_s, step.update_s])
