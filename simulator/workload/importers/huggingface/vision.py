@@ -132,7 +132,7 @@ def _gemma4_heads(vision: Config) -> Heads:
     )
 
 
-def gemma3(config: Config, asked: Asked) -> Tower:
+def gemma3(config: Config, asked: TowerAsked) -> Tower:
     """Gemma 3's, SigLIP: biases everywhere, trained positions, averages of as many neighbours as leave its tokens."""
     vision = config.part("vision_config")
     if vision.flag("vision_use_head", default=True):
