@@ -103,7 +103,7 @@ def robust_slope(errors: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearFit:
     """The problem with times that are linear around a place: something that `fit.downhill` takes."""
 
     parameters: Sequence[Parameter]
@@ -160,7 +160,9 @@ def refit(found: Sensitivities, rows: NDArray[np.bool_], kernels: NDArray[np.boo
     )
     chosen = np.concatenate((rows, np.repeat(kernels, [len(group.seconds) for group in whole.kernels]))).astype(bool)
     held = SCALE / np.sqrt(max(len(part.rows), 1)) / np.array([one.spread for one in whole.parameters])
-    linear = Linear(whole.parameters, part.weights, found.slopes[chosen], found.errors[chosen], found.logarithms, held)
+    linear = LinearFit(
+        whole.parameters, part.weights, found.slopes[chosen], found.errors[chosen], found.logarithms, held
+    )
     best = linear.residuals(linear.place)
     for _ in range(ROUNDS):
         stepped = _judged(part, linear, best)
@@ -174,7 +176,7 @@ def refit(found: Sensitivities, rows: NDArray[np.bool_], kernels: NDArray[np.boo
     return linear.place
 
 
-def _judged(part: Problem, linear: Linear, best: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+def _judged(part: Problem, linear: LinearFit, best: FloatArray) -> tuple[FloatArray, FloatArray] | None:
     """Where the linear problem is least, or a part of the way, and the residuals there; None if none is better."""
     step = linear.least() - linear.place
     for share in SHARES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -59,3 +59,23 @@ PRICES = Name("hardware_profiles/prices")
 STORAGE = Name("hardware_profiles/storage")
 HOST = Name("hardware_profiles/hosts")
 PRECISION = Name("precisions")
+
+
+LARGEST_BATCH = "max"
+"""The batch that is the largest that fits the device's memory."""
+
+
+class Batches(click.ParamType):  # type: ignore[type-arg]
+    """A batch, or several as text, which a curve over batches takes apart."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """A number where it is one."""
+        text = str(value)
+        if ":" in text or "," in text or text == LARGEST_BATCH:
+            return text
+        try:
+            return int(text)
+        except ValueError:
+            self.fail(f"{value!r} is not a valid integer, nor {LARGEST_BATCH!r}.", param, ctx)

@@ -19,6 +19,7 @@ from simulator.cli.completion import (
     STORAGE,
     SYSTEM,
     WORKLOAD,
+    Batches,
 )
 from simulator.errors import InputError
 
@@ -27,26 +28,6 @@ if TYPE_CHECKING:
     from simulator.workload.workload import Workload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-LARGEST_BATCH = "max"
-"""The batch that is the largest that fits the device's memory."""
-
-
-class Batches(click.ParamType):  # type: ignore[type-arg]
-    """A batch, or several as text, which a curve over batches takes apart."""
-
-    name = "integer"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """A number where it is one."""
-        text = str(value)
-        if ":" in text or "," in text or text == LARGEST_BATCH:
-            return text
-        try:
-            return int(text)
-        except ValueError:
-            self.fail(f"{value!r} is not a valid integer, nor {LARGEST_BATCH!r}.", param, ctx)
 
 
 _WORKLOAD_OPTIONS = [

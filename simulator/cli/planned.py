@@ -47,8 +47,9 @@ def planned(options: dict[str, Any]) -> Planned:
         If more than one workload or device is named, or none.
     """
     from simulator.billing import billed_plan
+    from simulator.cli.asked import circumstances, habits_of, with_prices
     from simulator.cli.options import chosen_workload
-    from simulator.cli.run import circumstances, cluster_of, device_of_system, habits_of, options_of, with_prices
+    from simulator.cli.run import cluster_of, device_of_system, options_of
     from simulator.courses import coursed_plan
     from simulator.device.device import load_device
     from simulator.device.link import load_link

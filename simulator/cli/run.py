@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli.options import BILL, BILL_TIMES, COURSE, INPUT, LARGEST_BATCH, PLAN, chosen_workload
+from simulator.cli.asked import circumstances, feeding_of, habits_of, with_prices
+from simulator.cli.completion import LARGEST_BATCH
+from simulator.cli.options import PLAN, chosen_workload
 from simulator.errors import InputError, SimulatorError
 
 if TYPE_CHECKING:
-    from simulator.device.device import Device
     from simulator.device.system import Cluster
-    from simulator.execution.bill import Circumstances
     from simulator.execution.course import Habits
     from simulator.execution.input import Feeding
     from simulator.pipeline import Options, Simulation
@@ -79,7 +79,7 @@ def run_curve(options: dict[str, Any]) -> None:
     """Inference over batches: latency, throughput, the knee, the largest batch within a limit."""
     from simulator.device.device import load_device
     from simulator.report.curve import curve_summary, print_curve, write_curve
-    from simulator.serving.curve import Copies, batches_of, curve
+    from simulator.serving.curve import Instances, batches_of, curve
     from simulator.units import parse
 
     if len(options["workload"]) != 1 or len(options["device"]) != 1:
@@ -90,7 +90,7 @@ def run_curve(options: dict[str, Any]) -> None:
     device = load_device(options["device"][0], memory=options["memory"], overrides=options["overrides"])
     if options["streams"] and options["replicas"]:
         raise InputError("--streams or --replicas, not both")
-    copies = Copies(options["streams"] or options["replicas"] or 1, shared=not options["replicas"])
+    copies = Instances(options["streams"] or options["replicas"] or 1, shared=not options["replicas"])
     workload = chosen_workload(options["workload"][0], options)
     found = curve(workload, device, asked, batches_of(text), limit_s, copies)
     if not options["no_report"]:
@@ -124,78 +124,6 @@ def _answers(options: dict[str, Any]) -> tuple[Simulation, list[Simulation | tup
     if not ran:
         raise next(answer[1] for answer in answers if isinstance(answer, tuple))
     return ran[0], [answer for answer in answers if answer is not ran[0]]
-
-
-def circumstances(options: dict[str, Any]) -> Circumstances | None:
-    """Where and how the run takes place; None where nothing of it is said.
-
-    Raises
-    ------
-    InputError
-        If checkpoints are spoken of, and no failures.
-    """
-    if all(options[name] is None for name in BILL):
-        return None
-    from simulator.execution.bill import Circumstances
-    from simulator.execution.failures import Failures
-    from simulator.planning.ranges import duration_s
-
-    times = {name: duration_s(options[name], f"--{name.replace('_', '-')}") for name in BILL_TIMES if options[name]}
-    if (times or options["checkpoint_to"]) and "mtbf" not in times:
-        raise InputError("--checkpoint, its options and --restart matter with failures: give --mtbf")
-    if "checkpoint" in times and options["checkpoint_to"]:
-        raise InputError("--checkpoint is the time that --checkpoint-to works out; give one of them")
-    names = {"mtbf": "mtbf_s", "checkpoint": "checkpoint_s", "checkpoint_every": "interval_s", "restart": "restart_s"}
-    failures = Failures(**{names[name]: value for name, value in times.items()}) if times else None
-    pue = 1.0 if options["pue"] is None else options["pue"]
-    return Circumstances(options["price"], pue, options["carbon"], failures, options["checkpoint_to"])
-
-
-def with_prices(device: Device, options: dict[str, Any]) -> Device:
-    """The device as the price list has it that the options name.
-
-    Raises
-    ------
-    InputError
-        If a price is given beside it.
-    """
-    if options["prices"] is None:
-        return device
-    if options["price"] is not None:
-        raise InputError("--price is one device's price, --prices a list of them; give one of the two")
-    from simulator.device.prices import priced
-
-    return priced(device, options["prices"])
-
-
-def habits_of(options: dict[str, Any]) -> Habits | None:
-    """How the run goes; None where nothing of it is said."""
-    said = {name: options[name] for name in COURSE if options[name] is not None}
-    if not said:
-        return None
-    from simulator.execution.course import Habits
-
-    return Habits(**said)
-
-
-def feeding_of(options: dict[str, Any]) -> Feeding | None:
-    """How samples reach the device; None where nothing of it is said.
-
-    Raises
-    ------
-    InputError
-        If something of it is said, and no loader.
-    """
-    said = [name for name in INPUT if options[name] is not None]
-    if not said:
-        return None
-    if options["loader"] is None:
-        raise InputError(f"--{said[0].replace('_', '-')} is of a loader: give --loader, such as pillow or none")
-    from simulator.execution.input import Feeding
-    from simulator.units import parse
-
-    cache = parse(options["page_cache"], "byte", "--page-cache") if options["page_cache"] else 0.0
-    return Feeding(options["loader"], options["workers"], options["worker_rate"], options["storage"], cache)
 
 
 def _without_input(options: dict[str, Any], what: str) -> None:

@@ -15,7 +15,7 @@ MOST_POINTS = 200
 
 
 @dataclass(frozen=True)
-class Copies:
+class Instances:
     """How many of a network run beside each other on a device, each on a host thread of its own.
 
     Attributes
@@ -60,7 +60,7 @@ class Copies:
         return _activations(memory) if self.shared else memory.total_bytes
 
 
-ALONE = Copies()
+ALONE = Instances()
 
 
 def _activations(memory: Footprint) -> float:
@@ -101,7 +101,7 @@ class Curve:
     largest_batch: int
     limit_s: float | None = None
     within: CurvePoint | None = None
-    copies: Copies = ALONE
+    copies: Instances = ALONE
 
 
 def curve(
@@ -110,7 +110,7 @@ def curve(
     options: Options,
     batches: Sequence[int],
     limit_s: float | None = None,
-    copies: Copies = ALONE,
+    copies: Instances = ALONE,
 ) -> Curve:
     """The curve over some batches; with a limit, the largest batch that keeps it is found among all batches.
 
@@ -140,7 +140,7 @@ def _run(workload: Workload, device: Device, options: Options, batch: int) -> Si
     return simulate(workload, device, replace(options, batch=batch, ignore_memory=True))
 
 
-def _point(simulation: Simulation, copies: Copies) -> CurvePoint:
+def _point(simulation: Simulation, copies: Instances) -> CurvePoint:
     step, memory, times = simulation.step, simulation.memory, simulation.times
     latency_s = copies.round_s(step.time_s, step.time_s - float(times.overhead_s.sum()))
     return CurvePoint(
@@ -160,7 +160,7 @@ class Asking:
     workload: Workload
     device: Device
     options: Options
-    copies: Copies
+    copies: Instances
 
 
 def _within(asking: Asking, limit_s: float) -> CurvePoint | None:

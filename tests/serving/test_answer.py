@@ -103,8 +103,10 @@ def test_what_cannot_be_served_is_one_line() -> None:
         serve(llama, device, Service("fp8", devices=3))
     with pytest.raises(InputError, match="context of 1024 tokens"):
         serve(load_workload("gpt2"), device, Service(request=Request(1000, 100)))
-    with pytest.raises(InputError, match="ask for at most"):
+    with pytest.raises(InputError, match="context of 131072 tokens"):
         serve(load_workload("llama3_8b"), device, Service(request=Request(10**7, 1)))
+    with pytest.raises(InputError, match="ask for at most"):
+        serve(load_workload("llama3_8b"), load_device("rtx-4090"), Service("bf16", request=Request(10**5, 1)))
     with pytest.raises(InputError, match="more than 16777216 together"):
         Request(2**24, 1)
     with pytest.raises(UnknownNameError, match="did you mean 'fp8'"):

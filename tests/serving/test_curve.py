@@ -8,7 +8,7 @@ from simulator import Options, load_device, load_workload
 from simulator.device.framework import Reserve
 from simulator.errors import InputError
 from simulator.execution.memory import Footprint
-from simulator.serving.curve import Copies, batches_of, curve
+from simulator.serving.curve import Instances, batches_of, curve
 
 RESNET, DEVICE = load_workload("resnet50"), load_device("h100")
 OPTIONS = Options(task="infer", precision="fp16")
@@ -60,28 +60,28 @@ def test_training_has_no_curve() -> None:
 
 def test_copies_wait_for_their_hosts_at_the_same_time_and_for_the_device_one_by_one() -> None:
     # A step of 10 s, 3 s of it on the device: three fit in the same 10 s, five take 15 s.
-    assert Copies(3).round_s(10.0, 3.0) == 10.0
-    assert Copies(5).round_s(10.0, 3.0) == 15.0
+    assert Instances(3).round_s(10.0, 3.0) == 10.0
+    assert Instances(5).round_s(10.0, 3.0) == 15.0
 
 
 def test_streams_share_weights_and_replicas_do_not() -> None:
     # 100 of weights, 20 of context, 4 samples of 10 in a device of 1000; three streams or three replicas.
     memory = Footprint(100.0, 0.0, 0.0, 40.0, 10.0, 1000.0, Reserve(context_bytes=20.0))
-    assert Copies(3).memory_bytes(memory) == 120 + 3 * 40
-    assert Copies(3, shared=False).memory_bytes(memory) == 3 * 160
+    assert Instances(3).memory_bytes(memory) == 120 + 3 * 40
+    assert Instances(3, shared=False).memory_bytes(memory) == 3 * 160
     # (1000 - 120) / 3 = 293.3; (1000 / 3) - 120 = 213.3.
-    assert Copies(3).largest_batch(memory) == 29
-    assert Copies(3, shared=False).largest_batch(memory) == 21
-    assert Copies().largest_batch(memory) == memory.largest_batch == 88
+    assert Instances(3).largest_batch(memory) == 29
+    assert Instances(3, shared=False).largest_batch(memory) == 21
+    assert Instances().largest_batch(memory) == memory.largest_batch == 88
     with pytest.raises(InputError, match="at least 1"):
-        Copies(0)
+        Instances(0)
 
 
 def test_more_streams_never_give_less_nor_sooner() -> None:
-    curves = [curve(RESNET, DEVICE, OPTIONS, (16,), copies=Copies(number)).points[0] for number in (1, 2, 4, 16)]
+    curves = [curve(RESNET, DEVICE, OPTIONS, (16,), copies=Instances(number)).points[0] for number in (1, 2, 4, 16)]
     assert [point.samples_per_s for point in curves] == sorted(point.samples_per_s for point in curves)
     assert [point.latency_s for point in curves] == sorted(point.latency_s for point in curves)
     # Of sixteen, the device is busy all the time: twice as many give no more.
-    assert curve(RESNET, DEVICE, OPTIONS, (16,), copies=Copies(32)).points[0].samples_per_s == pytest.approx(
+    assert curve(RESNET, DEVICE, OPTIONS, (16,), copies=Instances(32)).points[0].samples_per_s == pytest.approx(
         curves[-1].samples_per_s
     )
