@@ -118,7 +118,7 @@ def _answer(row: TrainedRow) -> Stepped:
     device = device_of(row)
     workload = network_of(row.workload, row.model, row.sequence, row.software, row.note)
     options = Options(
-        precision=PRECISIONS[row.precision],
+        precision=PRECISIONS[precision_of(row)],
         framework=framework_of(row.software, row.note, device.profile.family or ""),
         optimizer="adam",
         ignore_memory=True,
@@ -140,6 +140,11 @@ def device_of(row: TrainedRow) -> Device:
 _device = lru_cache(maxsize=32)(load_device)
 
 
+def precision_of(row: TrainedRow) -> str:
+    """A row's precision as its column says, or as its note does of all rows of a table: recipes in 8 bits."""
+    return row.precision or ("fp8" if "fp8 recipes" in row.note else "")
+
+
 def _cluster(row: TrainedRow, device: Device) -> Cluster:
     """The machines that a note names, else those that usually hold the device."""
     for pattern, name in MACHINES:
@@ -151,12 +156,12 @@ def _cluster(row: TrainedRow, device: Device) -> Cluster:
 
 def _check(row: TrainedRow) -> None:
     """Refuse rows that say too little, or time another step than the workload's."""
-    for name in ("device", "devices", "precision"):
-        if not getattr(row, name):
-            raise UnsupportedError(f"the table does not say the {'profile' if name == 'device' else name}")
+    for name, said in (("profile", row.device), ("devices", row.devices), ("precision", precision_of(row))):
+        if not said:
+            raise UnsupportedError(f"the table does not say the {name}")
     if not row.measured:
         raise UnsupportedError("neither a step's time nor tokens a second were measured")
-    if row.precision not in PRECISIONS:
+    if precision_of(row) not in PRECISIONS:
         raise UnsupportedError(f"precision {row.precision!r} is none of ours")
     for pattern, reason in UNLIKE:
         if re.search(pattern, f"{row.note}|{row.zero}|{row.software}"):

@@ -12,6 +12,7 @@ from simulator.calibration.trained import (
     framework_of,
     global_batch_of,
     plan_of,
+    precision_of,
     predict_trained,
     zero_of,
 )
@@ -116,6 +117,12 @@ def test_each_row_is_predicted_or_has_its_reason(tmp_path: Path) -> None:
     summary = trained_summary(cases)
     assert (summary["rows"], summary["not_predicted"]) == (6, 3)
     assert {"id", "metric", "measured", "predicted", "low", "high"} <= set(summary["cases"][0])
+
+
+def test_a_precision_that_stands_in_the_note(tmp_path: Path) -> None:
+    unsaid = NEMO.replace(",bf16,", ",,")
+    assert precision_of(row(tmp_path, unsaid.replace("pre-training", "other quantisation (fp8 recipes)"))) == "fp8"
+    assert (precision_of(row(tmp_path, unsaid)), precision_of(row(tmp_path))) == ("", "bf16")
 
 
 def test_whose_exchange_goes_beside_products(tmp_path: Path) -> None:
