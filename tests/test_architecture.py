@@ -51,10 +51,7 @@ HEAVY = {"numpy", "pandas", "matplotlib", "torch", "onnx", "plotly", "dask", "db
 MAX_FILE_LINES = 300
 STILL_LONG = {
     "simulator/calibration/llm_ops.py",
-    "simulator/calibration/served.py",
     "simulator/pipeline.py",
-    "simulator/serving/step.py",
-    "simulator/serving/work.py",
 }
 """Files that are to be cut."""
 

@@ -1,14 +1,19 @@
-"""Measured figures of served models that cannot be: what a table calls an anomaly, and what no memory could feed."""
+"""Measured figures of served models that cannot be: anomalies, what no memory could feed, files of another model."""
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
-from simulator.calibration.served import ServedRow, deployment_of
+from simulator.calibration.served_rows import ServedRow, deployment_of
 from simulator.errors import SimulatorError
 from simulator.op.experts import Experts
 from simulator.serving.step import Deployment
+from simulator.units import parse
 from simulator.workload.workload import Workload
+
+OTHER = 0.2
+"""Mixtures of one model's formats differ by less in size than models do."""
 
 ROUNDING = 0.9
 """A figure must lie beyond the bound by more than tables and datasheets round."""
@@ -19,12 +24,27 @@ def doubt_of(row: ServedRow) -> str:
     if "ANOMALY" in row.note:
         return "the table calls it an anomaly"
     try:
-        least_s = _least_seconds(row)
+        least_s, other = _least_seconds(row), _other_model(row)
     except SimulatorError:
         return ""
+    if other:
+        return "the file is not as large as the model's weights"
     if least_s and _token_seconds(row) < ROUNDING * least_s:
         return "made tokens faster than the device's memory could feed the weights"
     return ""
+
+
+def _other_model(row: ServedRow) -> bool:
+    """Whether the measured file, whose size the table states, holds another model than the table names.
+
+    llama.cpp names a model by its layers: one of 24 billion weights in 40 layers is a "13B" to it.
+    """
+    found = re.search(r"\bweights ([\d.]+) (bytes|GiB)", row.note)
+    if not found:
+        return False
+    size = parse(f"{found[1]} {'GiB' if found[2] == 'GiB' else 'B'}", "byte", row.id)
+    ratio = deployment_of(row).work.weight_bytes / size
+    return not 1 - OTHER < ratio < 1 + OTHER
 
 
 def _token_seconds(row: ServedRow) -> float:

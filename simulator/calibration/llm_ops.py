@@ -25,7 +25,7 @@ from simulator.precision import Precision
 from simulator.roofline.times import parts_seconds
 from simulator.serving.formats import get_format
 from simulator.serving.network import Attending
-from simulator.serving.work import decode_columns, kernel_columns, prefill_columns
+from simulator.serving.points import decode_columns, kernel_columns, prefill_columns
 from simulator.units import FLOPS_PER_MAC
 
 COLUMNS = ("device", "op", "dtype", "dims", "time_s")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from simulator.calibration.served import DEVICES
+from simulator.calibration.served_rows import DEVICES
 from simulator.calibration.tables import Row, heading, number, read_rows
 from simulator.device.device import load_device
 from simulator.device.draw import HIGH, LOW, RUNNING, WAY_J, Draw, draw_of

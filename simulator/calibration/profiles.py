@@ -104,6 +104,10 @@ def parameters() -> list[Parameter]:
     return found
 
 
+TIMED = {"dispatch": "", "": "launch start", "processor": "call convolution"}
+"""Section -> its keys that are times, all of them where none is named."""
+
+
 def rewrite(text: str, key: str, value: float) -> str:
     """A profile's text with one value replaced; everything else stays to the letter.
 
@@ -113,11 +117,29 @@ def rewrite(text: str, key: str, value: float) -> str:
         If the text has no such key.
     """
     section, _, name = key.rpartition(".")
-    microseconds = f"{value * 1e6:.3g}" if value < 1e-3 else f"{value * 1e6:.0f}"
-    timed = section == "dispatch" or key in ("launch", "start", "processor.call", "processor.convolution")
-    shown = f"{microseconds} us" if timed else f"{value:.3g}"
+    timed = section in TIMED and name in (TIMED[section].split() or [name])
+    return replaced(text, key, microseconds(value) if timed else f"{value:.3g}")
+
+
+def microseconds(value_s: float) -> str:
+    """A time to three digits, as profiles write it: "12.3 us"."""
+    return f"{value_s * 1e6:.3g} us" if value_s < 1e-3 else f"{value_s * 1e6:.0f} us"
+
+
+def replaced(text: str, key: str, shown: str) -> str:
+    """A profile's text with what stands behind a key path replaced.
+
+    Raises
+    ------
+    InputError
+        If the text has no such key.
+    """
+    section, _, name = key.rpartition(".")
+    outer, _, inner = section.rpartition(".")
     if not section:
         pattern = rf"(^{name}: )[^\n]+"
+    elif outer:
+        pattern = rf"(^{outer}:\n(?:  [^\n]*\n)*?  {inner}: \{{[^}}\n]*?\b{name}: )[^,}}\n]+"
     elif re.search(rf"^{section}: \{{", text, re.MULTILINE):
         pattern = rf"(^{section}: \{{[^}}\n]*?\b{name}: )[^,}}\n]+"
     else:

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from simulator.calibration.doubt import doubt_of
-from simulator.calibration.served import deployment_of, predict_served, read_served
+from simulator.calibration.served import predict_served
+from simulator.calibration.served_rows import deployment_of, read_served
 from simulator.serving.certainty import Ends, LatencyEnds
 
 SHARES = {"first": 0.9, "token": 0.95}

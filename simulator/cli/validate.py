@@ -54,7 +54,7 @@ def command(
     from simulator.calibration.collectives import is_collectives
     from simulator.calibration.llm_ops import is_ops
     from simulator.calibration.powered import is_powered
-    from simulator.calibration.served import is_served
+    from simulator.calibration.served_rows import is_served
     from simulator.calibration.trained_rows import is_trained
 
     others: dict[Callable[[Path], bool], Callable[[], None]] = {
@@ -123,7 +123,8 @@ def _collectives(file: Path, as_json: bool) -> None:
 
 def _served(file: Path, out: Path | None, as_json: bool) -> None:
     """A table of served requests: each figure in its own metric."""
-    from simulator.calibration.served import predict_served, read_served
+    from simulator.calibration.served import predict_served
+    from simulator.calibration.served_rows import read_served
     from simulator.report import served
 
     cases = [predict_served(row) for row in read_served(file)]

@@ -62,6 +62,17 @@ def request_bytes(deployment: Deployment, length: float) -> float:
     return (kept * deployment.cache_bytes + state_bytes(deployment.generator, deployment.form)) / deployment.stages
 
 
+def running(deployment: Deployment, requests: float, length: float) -> float:
+    """How many of the requests run at a time: as many as the cache holds with so many tokens each, at least one.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If the weights do not fit, or no block of the cache does.
+    """
+    return min(requests, max(capacity(deployment).cache_bytes // request_bytes(deployment, length), 1.0))
+
+
 def _kept(attending: Attending, length: float) -> float:
     return length if attending.kept is None else min(length, attending.kept)
 

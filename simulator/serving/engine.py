@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -49,6 +49,7 @@ class FamilySection(Strict, frozen=True, kw_only=True):
     host: str | None = None
     request: str | None = None
     device: str | None = None
+    hand_over: str | None = None
 
 
 class StepSection(Strict, frozen=True, kw_only=True):
@@ -90,6 +91,7 @@ class EngineProfile(Strict, frozen=True, kw_only=True):
     kind: Literal["engine"]
     description: str
     aliases: tuple[str, ...] = ()
+    extends: Annotated[str, Meta(description="engine whose numbers stand where this file gives none")] = ""
     kernel: KernelSection
     step: StepSection
     scheduler: SchedulerSection = SchedulerSection()
@@ -152,9 +154,38 @@ def load_engine(name: str, family: str | None = None) -> ServingEngine:
     UnknownNameError
         With the nearest engine.
     """
-    path = _path(name)
-    profile: EngineProfile = catalog.convert(catalog.read_yaml(path), EngineProfile, str(path))
-    return engine_of(_on_family(profile, family), str(path))
+    return engine_of(_on_family(profile_of(name), family), str(_path(name)))
+
+
+@lru_cache
+def profile_of(name: str) -> EngineProfile:
+    """An engine's profile as written, by name or alias.
+
+    Raises
+    ------
+    UnknownNameError
+        With the nearest engine.
+    """
+    profile: EngineProfile = catalog.convert(_written(name), EngineProfile, str(_path(name)))
+    return profile
+
+
+def own_numbers(name: str) -> dict[str, Any]:
+    """What an engine's file itself says."""
+    return catalog.read_yaml(_path(name))
+
+
+def _written(name: str) -> dict[str, Any]:
+    """What an engine's file says, over what the engine says that it extends."""
+    own = own_numbers(name)
+    return _over(own, _written(own["extends"])) if own.get("extends") else own
+
+
+def _over(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Keys of both, one's own values before the other's; aliases and releases are each engine's own."""
+    kept = {key: value for key, value in other.items() if key not in ("aliases", "release")}
+    both = {key: _over(own[key], kept[key]) for key in own.keys() & kept.keys() if isinstance(own[key], dict)}
+    return {**kept, **own, **both}
 
 
 def _path(name: str) -> Path:
@@ -169,8 +200,7 @@ def _path(name: str) -> Path:
 def release(name: str, year: int) -> str:
     """The engine that stands for what another's releases of a year did; the other's own name where none does."""
     for candidate in catalog.names(FOLDER):
-        path = _path(candidate)
-        found = catalog.convert(catalog.read_yaml(path), EngineProfile, str(path)).release
+        found = profile_of(candidate).release
         if found and found.of == name and found.since <= year <= found.until:
             return candidate
     return name
@@ -181,7 +211,7 @@ def _on_family(profile: EngineProfile, family: str | None) -> EngineProfile:
     if own is None:
         return profile
     given = {key: value for key, value in msgspec.structs.asdict(own).items() if value is not None}
-    step = {key: given.pop(key) for key in ("host", "request", "device") if key in given}
+    step = {key: given.pop(key) for key in ("host", "request", "device", "hand_over") if key in given}
     return msgspec.structs.replace(
         profile,
         kernel=msgspec.structs.replace(profile.kernel, **given),
@@ -229,4 +259,4 @@ def names() -> list[str]:
     return catalog.names(FOLDER)
 
 
-__all__ = ["EngineProfile", "ServingEngine", "engine_of", "load_engine", "names"]
+__all__ = ["ServingEngine", "EngineProfile", "engine_of", "load_engine", "names", "own_numbers", "profile_of", "release"]

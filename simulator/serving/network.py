@@ -78,7 +78,7 @@ class Generator:
         return max(sum(shape[-1] for shape in (*one.inputs, one.output)) for one in self.layers[: self.head])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def generator_of(workload: Workload, ways: int = 1) -> Generator:
     """One of `ways` devices' share of a workload that generates.
 

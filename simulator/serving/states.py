@@ -16,7 +16,7 @@ from simulator.op.kernels import Columns, FloatArray
 from simulator.op.mixer import Mixer, MixerKernel, MixerProduct, extent
 from simulator.serving.formats import Format
 from simulator.serving.network import Generator
-from simulator.serving.work import kernel_columns
+from simulator.serving.points import kernel_columns
 
 
 def state_bytes(generator: Generator, form: Format) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
 from simulator.errors import InputError
 from simulator.op.kernels import FloatArray
+from simulator.serving.cache import running
 from simulator.serving.step import Deployment, Load, StepTimes, both, decoding, reading, step_times
 
 CONTEXTS = 9
@@ -45,13 +47,15 @@ class Request:
         return self.prompt + self.output
 
 
-def prompt_seconds(deployment: Deployment, prompts: float, length: int) -> float:
+def prompt_seconds(deployment: Deployment, prompts: float, length: int, cached: int = 0) -> float:
     """Time of reading so many prompts of equal length, in steps of as many tokens as the engine takes. [s]
+
+    cached : tokens before each that are in the cache already.
 
     With several groups of layers, one step's piece is in one group while the next step's is in the one before: of n
     pieces over s groups, n + s - 1 times a group's time, as far as the engine lets them overlap.
     """
-    steps = _reads(deployment, prompts, length)
+    steps = _reads(deployment, prompts, length, cached)
     total_s = float(sum(count * float(step_times(deployment, load).time_s[0]) for count, load in steps))
     pieces, stages = sum(count for count, _ in steps), deployment.stages
     together = (pieces + stages - 1) / (pieces * stages)
@@ -63,13 +67,13 @@ def first_token_times(deployment: Deployment, length: int) -> StepTimes:
     return step_times(deployment, _reads(deployment, 1.0, length)[0][1])
 
 
-def _reads(deployment: Deployment, prompts: float, length: int) -> list[tuple[float, Load]]:
-    """Steps that read prompts: how many of each kind."""
+def _reads(deployment: Deployment, prompts: float, length: int, cached: int = 0) -> list[tuple[float, Load]]:
+    """Steps that read prompts behind so many cached tokens: how many of each kind."""
     budget = deployment.engine.scheduler.tokens
     if length <= budget:
         together = min(prompts, max(budget // length, 1))
-        return [(prompts / together, reading(together, length))]
-    return [(prompts, reading(1, min(budget, length - past), past)) for past in range(0, length, budget)]
+        return [(prompts / together, reading(together, length, cached))]
+    return [(prompts, reading(1, min(budget, length - past), cached + past)) for past in range(0, length, budget)]
 
 
 def token_seconds(deployment: Deployment, requests: float, request: Request) -> float:
@@ -94,9 +98,17 @@ def _in_groups(deployment: Deployment, requests: float | FloatArray, context: Fl
 
 
 def batch_seconds(deployment: Deployment, requests: float, request: Request) -> float:
-    """Time of a static batch: all prompts, then all tokens. [s]"""
-    read = prompt_seconds(deployment, requests, request.prompt) if request.prompt else 0.0
-    return read + (request.output - bool(request.prompt)) * token_seconds(deployment, requests, request)
+    """Time of a static batch: all prompts, then all tokens; one batch after the other where the cache is too small. [s]
+
+    Raises
+    ------
+    OutOfMemoryError
+        If the weights do not fit.
+    """
+    held = running(deployment, requests, request.total)
+    read_s = prompt_seconds(deployment, held, request.prompt) if request.prompt else 0.0
+    tokens_s = (request.output - bool(request.prompt)) * token_seconds(deployment, held, request)
+    return (read_s + tokens_s) * requests / held
 
 
 @dataclass(frozen=True)
@@ -119,28 +131,44 @@ class Steady:
     bound: str
 
 
-def steady(deployment: Deployment, requests: float, request: Request) -> Steady:
+def steady(deployment: Deployment, requests: float, request: Request, slots: float = inf) -> Steady:
     """A closed loop of so many requests; see `steady_at`."""
-    return steady_at(deployment, [requests], request)[0]
+    return steady_at(deployment, [requests], request, slots)[0]
 
 
-def steady_at(deployment: Deployment, requests: Sequence[float], request: Request) -> list[Steady]:
+def steady_at(deployment: Deployment, requests: Sequence[float], request: Request, slots: float = inf) -> list[Steady]:
     """Closed loops of so many requests, one answer a number, all in one evaluation.
 
+    slots : requests that the engine runs at a time at most.
+
     While a request makes its output, each of the others is replaced once: as many prompts are read as requests run.
-    Steps that read carry the decoding requests along; where prompts fill all steps, they set the pace.
+    Steps that read carry the decoding requests along; where prompts fill all steps, they set the pace. Those that no
+    slot or no room of the cache is left for, half way through their output on average, wait for others to end.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If the weights do not fit.
     """
-    numbers = np.asarray(requests, dtype=float)
+    held = running(deployment, max(requests), request.prompt + request.output / 2)
+    numbers = np.minimum(np.asarray(requests, dtype=float), min(held, slots))
     context = np.tile(_contexts(request), len(numbers))
     times = _in_groups(deployment, np.repeat(numbers, CONTEXTS), context)
     steps_s = times.time_s.reshape(-1, CONTEXTS).mean(axis=1).tolist()
     reads = _reads(deployment, 1.0, request.prompt) if request.prompt else []
     own_s = _reading_seconds(deployment, numbers, request, reads).tolist()
     pieces = sum(count for count, _ in reads)
-    return [
+    loops = [
         _loop(number, request, (step_s, own, pieces), times.bound(point * CONTEXTS))
-        for point, (number, step_s, own) in enumerate(zip(requests, steps_s, own_s, strict=True))
+        for point, (number, step_s, own) in enumerate(zip(numbers.tolist(), steps_s, own_s, strict=True))
     ]
+    return [_behind(loop, asked / number) for loop, asked, number in zip(loops, requests, numbers, strict=True)]
+
+
+def _behind(loop: Steady, share: float) -> Steady:
+    """A loop in which `share` times as many requests take turns as run: each waits for its turn. (Little's law.)"""
+    wait_s = (share - 1) * loop.request_s
+    return replace(loop, first_s=loop.first_s + wait_s, request_s=loop.request_s + wait_s)
 
 
 def _loop(requests: float, request: Request, costs: tuple[float, float, float], bound: str) -> Steady:

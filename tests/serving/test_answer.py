@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from simulator import load_device, load_workload
 from simulator.errors import InputError, OutOfMemoryError, UnknownNameError
 from simulator.serving.answer import Service, Serving, deploy, serve
-from simulator.serving.cache import capacity
-from simulator.serving.engine import load_engine, names
+from simulator.serving.cache import capacity, request_bytes, running
+from simulator.serving.engine import load_engine, names, profile_of
 from simulator.serving.static import Request, batch_seconds, prompt_seconds, steady, steady_at
 from simulator.serving.step import Deployment, both, decoding, reading, step_times
 
@@ -138,3 +139,59 @@ def test_loops_answered_together_are_those_answered_alone() -> None:
         alone = steady(deployment, number, request)
         assert found.token_s == pytest.approx(alone.token_s)
         assert found.first_s == pytest.approx(alone.first_s)
+
+
+def test_what_the_cache_does_not_hold_runs_after_what_it_holds() -> None:
+    """Llama 3 70B in fp8 on one H200: 70.6 of 0.9 x 141 GB are weights; batches beyond the cache follow each other."""
+    deployment = deploy(load_workload("llama3_70b"), load_device("h200"), Service("fp8"))
+    request = Request(2048, 2048)
+    held = running(deployment, 10_000, request.total)
+    assert 1 < held < 100
+    assert held * request_bytes(deployment, request.total) <= capacity(deployment).cache_bytes
+    whole, half = (batch_seconds(deployment, number, request) for number in (2 * held, held))
+    assert whole == pytest.approx(2 * half)
+    assert batch_seconds(deployment, held - 1, request) < half
+
+
+def test_a_loop_beyond_the_cache_waits_and_makes_no_more() -> None:
+    """As many are in the loop as come in the time that each stays: N = rate x time (Little)."""
+    deployment = deploy(load_workload("llama3_70b"), load_device("h200"), Service("fp8"))
+    request = Request(2048, 2048)
+    held = running(deployment, 10_000, request.prompt + request.output / 2)
+    full, more = steady_at(deployment, [held, 3 * held], request)
+    assert more.output_tokens_per_s == pytest.approx(full.output_tokens_per_s)
+    assert more.token_s == full.token_s
+    assert more.request_s == pytest.approx(3 * full.request_s)
+    assert more.output_tokens_per_s / request.output * more.request_s == pytest.approx(3 * held)
+
+
+def test_a_prompt_behind_cached_tokens_takes_their_attention_longer() -> None:
+    deployment = deployed()
+    times = [prompt_seconds(deployment, 1, 512, cached) for cached in (0, 8192, 65536)]
+    assert times[0] < times[1] < times[2]
+    assert times[0] == prompt_seconds(deployment, 1, 512)
+
+
+def test_the_rate_of_prompts_attention_leaves_decoding_alone() -> None:
+    deployment = deployed()
+    slow = replace(deployment, engine=replace(deployment.engine, attention=deployment.engine.attention / 10))
+    assert step_times(slow, decoding(8, 4000)).time_s == step_times(deployment, decoding(8, 4000)).time_s
+    assert step_times(slow, reading(1, 4000)).time_s > step_times(deployment, reading(1, 4000)).time_s
+
+
+def test_an_engine_extends_another_but_for_what_its_file_gives() -> None:
+    base, other = (load_engine(name, "rdna") for name in ("llama.cpp", "llama.cpp-vulkan"))
+    assert other.matrix != base.matrix
+    assert replace(load_engine("llama.cpp-vulkan", "ada"), name="", description="") == replace(
+        load_engine("llama.cpp", "ada"), name="", description=""
+    )
+    assert "ollama" not in profile_of("llama.cpp-vulkan").aliases
+    assert set(profile_of("llama.cpp-vulkan").families) == set(profile_of("llama.cpp").families)
+
+
+def test_steps_are_remembered_and_the_same() -> None:
+    deployment, load = deployed(), decoding(7, 1234)
+    first = step_times(deployment, load)
+    assert deployment.lowered.groups(load) is deployment.lowered.groups(decoding(7, 1234))
+    many = step_times(deployment, decoding(np.full(40, 7.0), 1234))
+    assert many.time_s == pytest.approx(np.full(40, first.time_s[0]))

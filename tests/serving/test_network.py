@@ -10,7 +10,8 @@ from simulator.op.kernel import Role
 from simulator.op.linear import Linear
 from simulator.serving.formats import get_format
 from simulator.serving.network import Generator, generator_of
-from simulator.serving.work import ExpertGroup, Work, decode_columns, expert_columns, prefill_columns, work_of
+from simulator.serving.points import decode_columns, expert_columns, prefill_columns
+from simulator.serving.work import ExpertGroup, Work, work_of
 from simulator.workload.reading import load_workload
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from simulator.calibration.doubt import doubt_of
-from simulator.calibration.served import ServedCase, is_served, predict_served, read_served
+from simulator.calibration.served import ServedCase, predict_served
+from simulator.calibration.served_rows import ServedRow, deployment_of, is_served, read_served
 from simulator.errors import InputError
 from simulator.report.served import served_summary
 
@@ -88,6 +89,65 @@ def test_a_figure_that_no_memory_could_feed_is_in_doubt(cases: list[ServedCase])
     assert "faster" in doubt_of(replace(row, metric="tpot_s", value=0.001))
     assert doubt_of(replace(row, devices=8, ways=8, value=3.4)) == ""
     assert "anomaly" in doubt_of(replace(row, note="ANOMALY: 10x below", value=15.0))
+
+
+def llama_row(cases: list[ServedCase], engine: str = "llama.cpp-hip", **fields: object) -> ServedRow:
+    """7 billion weights in Q4_0: 3.8 GB."""
+    usual = {
+        "workload": "llama2_7b", "device": "radeon-8060s", "format": "Q4_0", "devices": 1, "ways": 0, "stages": 0,
+        "batch": 1, "prompt": 512, "output": 0, "metric": "prefill_tok_s", "value": 900.0, "year": 2025, "note": "",
+    }  # fmt: skip
+    return replace(cases[0].row, engine=engine, **{**usual, **fields})  # type: ignore[arg-type]
+
+
+def test_a_file_of_another_size_is_of_another_model(cases: list[ServedCase]) -> None:
+    for note, doubt in (
+        ("weights 3825065984 bytes", False),
+        ("weights 3.56 GiB", False),
+        ("weights 14497730560 bytes", True),
+    ):
+        assert bool(doubt_of(llama_row(cases, note=f"llama-bench; {note};"))) == doubt
+
+
+@pytest.mark.parametrize(
+    ("engine", "note", "year", "expected"),
+    [
+        ("llama.cpp", "", 2024, "llama.cpp"),
+        ("llama.cpp-hip", "fa= b= hipblaslt=1; power", 2025, "llama.cpp"),
+        ("llama.cpp-hip", "fa=-fa 1 b= hipblaslt=1", 2025, "llama.cpp-flash"),
+        ("llama.cpp-hip", "fa= b= hipblaslt=; power", 2025, "llama.cpp-rocblas"),
+        ("llama.cpp-hip", "fa=-fa 1 b= hipblaslt=", 2025, "llama.cpp-rocblas-flash"),
+        ("llama.cpp-rocwmma", "fa= b= hipblaslt=1", 2025, "llama.cpp"),
+        ("llama.cpp-rocwmma", "fa=-fa 1 b= hipblaslt=1", 2025, "llama.cpp-rocwmma"),
+        ("llama.cpp-rocwmma", "fa=-fa 1 b= hipblaslt=", 2025, "llama.cpp-rocwmma-rocblas"),
+        ("llama.cpp(rocm-7_2_3) ROCm", "fa=1; file", 2026, "llama.cpp-rocwmma"),
+        ("llama.cpp-vulkan_radv", "fa= b=", 2025, "llama.cpp-vulkan"),
+        ("llama.cpp(vulkan_radv) Vulkan", "fa=1;", 2026, "llama.cpp-vulkan-flash"),
+        ("ollama", "", 2025, "llama.cpp"),
+    ],
+)
+def test_the_kernels_that_ran_are_an_engine(
+    cases: list[ServedCase], engine: str, note: str, year: int, expected: str
+) -> None:
+    assert deployment_of(llama_row(cases, engine, note=note, year=year)).engine.name == expected
+
+
+def test_a_prompt_behind_a_context_is_slower(cases: list[ServedCase]) -> None:
+    alone, behind = (
+        predict_served(llama_row(cases, note=f"llama-bench; context depth {depth} before the test")).predicted
+        for depth in (0, 32768)
+    )
+    assert behind < alone / 2
+
+
+def test_narrow_weights_have_a_narrow_cache_where_a_benchmark_says_so(cases: list[ServedCase]) -> None:
+    row = replace(
+        cases[0].row, workload="llama3_70b", device="h200", format="fp8", devices=1, ways=1, stages=1, engine="vllm",
+        year=2026, source="ai-dynamo/aiconfigurator", note="",
+    )  # fmt: skip
+    assert deployment_of(row).cache_bytes == 1
+    assert deployment_of(replace(row, format="bf16", devices=2, ways=2)).cache_bytes == 2
+    assert deployment_of(replace(row, source="another")).cache_bytes == 2
 
 
 def test_rows_in_doubt_count_in_no_error(cases: list[ServedCase]) -> None:

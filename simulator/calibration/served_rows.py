@@ -1,0 +1,195 @@
+"""Rows of tables of measured served requests, and what each was measured on."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from simulator.calibration.tables import Row, heading, number, read_rows
+from simulator.device.device import load_device
+from simulator.errors import InputError, UnsupportedError
+from simulator.serving.answer import CACHE_FORMATS, usual_cache
+from simulator.serving.engine import load_engine, release
+from simulator.serving.formats import get_format
+from simulator.serving.step import Deployment
+from simulator.workload.reading import load_workload
+
+COLUMNS = ("workload", "profile", "quantisation", "devices", "tp", "engine", "batch_or_concurrency", "input_len",
+           "output_len", "metric", "value")  # fmt: skip
+"""Columns by which a table of served requests is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRow:
+    """One measured figure of a served model; 0 and "" where the table does not say.
+
+    Attributes
+    ----------
+    value : in the metric's own unit. [s] or [1/s]
+    """
+
+    id: str
+    workload: str
+    device: str
+    format: str
+    devices: int
+    ways: int
+    stages: int
+    engine: str
+    batch: float
+    prompt: int
+    output: int
+    metric: str
+    value: float
+    year: int
+    source: str
+    note: str
+
+
+def is_served(path: Path) -> bool:
+    """Whether a table's heading is that of served requests."""
+    return {"metric", "batch_or_concurrency"} <= set(heading(path))
+
+
+def read_served(path: Path) -> list[ServedRow]:
+    """Rows of a table of served requests.
+
+    Raises
+    ------
+    InputError
+        Naming the file, the line and the column that is missing or malformed.
+    """
+    return [_row(row, where) for where, row in read_rows(path, COLUMNS)]
+
+
+def _row(row: Row, where: str) -> ServedRow:
+    value, devices = number(row, "value", where), int(number(row, "devices", where)) or 1
+    ways, stages = (int(number(row, column, where)) for column in ("tp", "pp"))
+    batch = number(row, "batch_or_concurrency", where)
+    prompt, output = (int(number(row, column, where)) for column in ("input_len", "output_len"))
+    if not value:
+        raise InputError(f"{where}: value must be positive")
+    text = {key: (entry or "").strip() for key, entry in row.items() if isinstance(entry, str) or entry is None}
+    return ServedRow(
+        id=text.get("id", where.rpartition(" ")[2]),
+        workload=text["workload"],
+        device=text["profile"] or text.get("device", ""),
+        format=text["quantisation"] or _format_of_model(text.get("model", "")),
+        devices=devices,
+        ways=ways,
+        stages=stages,
+        engine=text["engine"],
+        batch=batch,
+        prompt=prompt,
+        output=output,
+        metric=text["metric"],
+        value=value,
+        year=int(number(row, "year", where)),
+        source=text.get("source_repo", ""),
+        note=text.get("note", ""),
+    )
+
+
+def _format_of_model(model: str) -> str:
+    """The format that llama.cpp prints in a model's name: "llama 7B Q4_K - Medium"."""
+    found = re.search(r"\b(Q\d_[0K1]|F16|BF16|MXFP4)(?: - (Small|Medium|Large))?", model)
+    if found is None:
+        return ""
+    return found[1] + (f"_{found[2][0]}" if found[2] else "")
+
+
+ENGINES = {"trtllm": "tensorrt-llm", "tensorrt-llm": "tensorrt-llm", "vllm": "vllm", "sglang": "sglang"}
+MLPERF = "mlcommons/"
+FORMATS = {"": "fp16", "bfloat16": "bf16", "mxfp4 moe": "mxfp4", "int8": "int8"}
+DEVICES = {"a100": "a100-sxm4-40gb", "intel-max-1550": "max-1550"}
+
+
+def _engine(row: ServedRow) -> str:
+    name = row.engine.lower().partition(" ")[0]
+    if name.startswith(("llama.cpp", "ollama")):
+        return _back_end(name, row.note, row.year)
+    if row.source.startswith(MLPERF):
+        return {"tensorrt": "tensorrt-llm", "vllm": "vllm"}.get(name, row.engine)
+    return ENGINES.get(name, row.engine)
+
+
+MATRIX_ATTENTION = 2026
+"""Since when llama.cpp's own attention runs on AMD's matrix instructions, as it did before with rocWMMA alone."""
+
+
+def _back_end(name: str, note: str, year: int) -> str:
+    """Which of llama.cpp's kernels ran: those of its back ends, and of attention with and without -fa."""
+    flash = re.search(r"fa=(-fa )?1", note)
+    if "vulkan" in name:
+        return "llama.cpp-vulkan-flash" if flash else "llama.cpp-vulkan"
+    if flash and ("rocwmma" in name or ("rocm" in name and year >= MATRIX_ATTENTION)):
+        return "llama.cpp-rocwmma-rocblas" if _own_library(note) else "llama.cpp-rocwmma"
+    back_end = "llama.cpp-rocblas" if _own_library(note) else "llama.cpp"
+    return f"{back_end}-flash" if flash else back_end
+
+
+def _own_library(note: str) -> bool:
+    """Whether rocBLAS's own kernels ran where hipBLASLt's were asked for elsewhere in the table."""
+    return "hipblaslt=" in note and "hipblaslt=1" not in note
+
+
+def deployment_of(row: ServedRow) -> Deployment:
+    """What a row was measured on.
+
+    Raises
+    ------
+    UnsupportedError
+        Saying what of the row is not modelled, or not known.
+    """
+    if not row.workload:
+        raise UnsupportedError("the model has no workload")
+    if "disaggregated" in row.note:
+        raise UnsupportedError("prompts and tokens on different devices, whose loads the table does not say")
+    if number_in(r"attention_dp=(\d+)", row.note) > 1:
+        raise UnsupportedError("attention of each device on requests of its own is not modelled")
+    engine, form = _engine(row), _form(row)
+    stages = row.stages or (row.devices if engine.startswith("llama.cpp") and not row.ways else 1)
+    ways = row.ways or max(row.devices // stages, 1)
+    expert_ways = number_in(r'(?:moe_ep=|"expert_parallel": )(\d+)', row.note)
+    if row.source.startswith("ml-energy"):
+        ways = max(ways, row.devices)
+    if ways * stages != row.devices and row.ways:
+        raise UnsupportedError(f"{row.devices} devices are not {ways} x {stages}")
+    name = DEVICES.get(row.device, row.device)
+    device = _device(name)
+    software = load_engine(release(engine, row.year), device.profile.family)
+    cache = _stated_cache(row) or usual_cache(software, get_format(form))
+    return Deployment(
+        _workload(row.workload), device, software, get_format(form), ways, stages, cache, by_experts=expert_ways > 1
+    )
+
+
+def _stated_cache(row: ServedRow) -> float | None:
+    """Bytes of each number of the cache, where the table says."""
+    found = re.search(r"KV Cache = (fp8|int8|fp16)", row.format)
+    if found:
+        return CACHE_FORMATS[found[1]]
+    return CACHE_FORMATS["fp8"] if row.source == NARROW_CACHES and row.format in ("fp8", "fp4") else None
+
+
+NARROW_CACHES = "ai-dynamo/aiconfigurator"
+"""Whose benchmarks keep an 8-bit cache beside narrow weights under all engines. Source: vLLM's recipe of Llama 3.3 70B
+(kv-cache-dtype: fp8), InferenceMAX's configurations; under SGLang, at what concurrency requests begin to wait."""
+
+
+_workload = lru_cache(maxsize=64)(load_workload)
+_device = lru_cache(maxsize=64)(load_device)
+
+
+def number_in(pattern: str, text: str, usual: int = 1) -> int:
+    """The number that a pattern's group finds in a text."""
+    found = re.search(pattern, text)
+    return int(found[1]) if found else usual
+
+
+def _form(row: ServedRow) -> str:
+    found = re.search(r"Weight = (\w+)", row.format)
+    text = found[1] if found else row.format
+    return FORMATS.get(text.lower(), text)

@@ -1,0 +1,219 @@
+"""The kernels of a step on a device, before an engine's rates are put on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.device.device import Device
+from simulator.op.kernel import Role
+from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels
+from simulator.op.mixer import Mixer
+from simulator.precision import Engine as Units
+from simulator.precision import Precision
+from simulator.roofline.rates import Fidelity, engine_peaks
+from simulator.roofline.times import Times, kernel_times
+from simulator.serving.formats import Format
+from simulator.serving.load import Load
+from simulator.serving.network import Attending
+from simulator.serving.points import at_points, decode_columns, expert_columns, prefill_columns
+from simulator.serving.states import reading_columns, stepping_columns
+from simulator.serving.work import ExpertGroup, Launches, Work
+
+FEW_ROWS = 8
+"""Products of so many rows at most have kernels of their own, which stream the weights past them."""
+
+UNPACKED_BYTES = 2.0
+"""Of a weight that was widened."""
+
+REMEMBERED = 512
+"""Steps of few points that are kept, as fits and queues ask for the same ones again."""
+
+FEW_POINTS = 16
+
+
+@dataclass(frozen=True)
+class Group:
+    """Kernels of one kind, (kernels, distinct points) each.
+
+    Attributes
+    ----------
+    compute_s, memory_s : on the device, calibrated. [s]
+    lanes_s : of computing on vector lanes, without tiles that rows would have to fill. [s]
+    unpack_s : of widening narrow weights in memory first, where that is done apart. [s]
+    product, few : products of weights, (kernels, 1), and those of few rows.
+    number : launches of each in a step, (kernels, 1).
+    place : which distinct point each of the step's points is, (points,).
+    cache : whether they are attention; `reading` whether over prompts.
+    """
+
+    compute_s: FloatArray
+    memory_s: FloatArray
+    lanes_s: FloatArray
+    unpack_s: FloatArray
+    flops: FloatArray
+    traffic_bytes: FloatArray
+    product: NDArray[np.bool_]
+    few: NDArray[np.bool_]
+    number: FloatArray
+    place: IntArray
+    cache: bool = False
+    reading: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """One device's share of a network on that device: its kernels at any load.
+
+    Attributes
+    ----------
+    cache_bytes : of each number of the cache. [byte]
+    """
+
+    work: Work
+    device: Device
+    form: Format
+    cache_bytes: float
+    _known: dict[bytes, tuple[Group, ...]] = field(default_factory=dict)
+
+    def groups(self, load: Load) -> tuple[Group, ...]:
+        """All kernels of steps with so much in them."""
+        if len(load.tokens) > FEW_POINTS:
+            return tuple(self._groups(load))
+        key = load.key
+        if key not in self._known:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[key] = tuple(self._groups(load))
+        return self._known[key]
+
+    def _groups(self, load: Load) -> Iterator[Group]:
+        work = self.work
+        for launches, number in ((work.token, load.tokens), (work.request, load.requests)):
+            yield self._launched(launches, number)
+        for group in work.experts:
+            yield self._of_experts(group, load.tokens)
+        for attending, layers in work.attention:
+            yield from self._attending(attending, float(layers), load)
+        for mixer, layers in work.mixing:
+            yield from self._mixing(mixer, float(layers), load)
+
+    def _launched(self, launches: Launches, number: FloatArray) -> Group:
+        """Kernels that follow one number alone, worked out once for each different one."""
+        different, place = np.unique(number, return_inverse=True)
+        shape = (len(different), len(launches.columns))
+        rows = np.repeat(different, shape[1])
+        priced = self._priced(at_points(launches, different), rows, launches.times[:, None], place)
+
+        def turned(values: FloatArray) -> FloatArray:
+            result: FloatArray = values[0].reshape(shape).T
+            return result
+
+        return replace(
+            priced,
+            compute_s=turned(priced.compute_s),
+            memory_s=turned(priced.memory_s),
+            lanes_s=turned(priced.lanes_s),
+            unpack_s=turned(priced.unpack_s),
+            flops=turned(priced.flops),
+            traffic_bytes=turned(priced.traffic_bytes),
+            product=priced.product[0].reshape(shape).T,
+            few=priced.few[0].reshape(shape).T,
+        )
+
+    def _of_experts(self, group: ExpertGroup, tokens: FloatArray) -> Group:
+        columns = expert_columns(group, tokens)
+        place = np.arange(len(tokens))
+        return self._priced(columns, np.tile(tokens, 2), np.full((2, 1), float(group.layers)), place, blocks=2)
+
+    def _priced(
+        self, columns: Columns, rows: FloatArray, number: FloatArray, place: IntArray, *, blocks: int = 1
+    ) -> Group:
+        """Kernels that depend on tokens, as `blocks` of them in a row."""
+        times = _times(columns, self.device, self.form.precision)
+        product = columns.engine == Units.MATRIX
+        few = product & (rows <= FEW_ROWS)
+        widened = product & ~few & self.form.unpacks
+        lanes_s = times.flops / (engine_peaks(self.device, self.form.precision)[0] * self.device.sustained["vector"])
+        unpack_s = np.where(widened, _unpacking(columns, self.device), 0.0)
+        return Group(
+            compute_s=times.compute_s.reshape(blocks, -1),
+            memory_s=times.memory_s.reshape(blocks, -1),
+            lanes_s=lanes_s.reshape(blocks, -1),
+            unpack_s=unpack_s.reshape(blocks, -1),
+            flops=times.flops.reshape(blocks, -1),
+            traffic_bytes=times.traffic_bytes.reshape(blocks, -1),
+            product=product.reshape(blocks, -1),
+            few=few.reshape(blocks, -1),
+            number=number,
+            place=place,
+        )
+
+    def _attending(self, attending: Attending, layers: float, load: Load) -> Iterator[Group]:
+        precision = self.form.cache_precision(self.cache_bytes)
+        for columns, present, reading in (
+            (decode_columns(attending, load.decoding, load.context), load.decoding > 0, False),
+            (prefill_columns(attending, load.prompts, load.new, load.past), load.prompts > 0, True),
+        ):
+            if present.any():
+                yield _attention(_times(columns, self.device, precision), present, layers, reading=reading)
+
+    def _mixing(self, mixer: Mixer, layers: float, load: Load) -> Iterator[Group]:
+        """Layers that keep a state of each request, in the width of activations."""
+        precision = self.form.cache_precision(self.form.activation_bytes)
+        for kernels, present, reading in (
+            (stepping_columns(mixer, load.decoding, self.form), load.decoding > 0, False),
+            (reading_columns(mixer, load.prompts, load.new, self.form), load.prompts > 0, True),
+        ):
+            for columns in kernels if present.any() else ():
+                yield _attention(_times(columns, self.device, precision), present, layers, reading=reading)
+
+
+def _attention(times: Times, present: NDArray[np.bool_], layers: float, *, reading: bool) -> Group:
+    """One attention of as many layers, at points where there is any."""
+    none, never = np.zeros((1, len(present))), np.zeros((1, len(present)), dtype=bool)
+    return Group(
+        compute_s=np.where(present, times.compute_s, 0.0)[None],
+        memory_s=np.where(present, times.memory_s, 0.0)[None],
+        lanes_s=none,
+        unpack_s=none,
+        flops=np.where(present, times.flops, 0.0)[None],
+        traffic_bytes=np.where(present, times.traffic_bytes, 0.0)[None],
+        product=never,
+        few=never,
+        number=np.full((1, 1), layers),
+        place=np.arange(len(present)),
+        cache=True,
+        reading=reading,
+    )
+
+
+@lru_cache(maxsize=256)
+def lowered_on(work: Work, device: Device, form: Format, cache_bytes: float) -> Lowered:
+    """A share of a network on a device; the same object each time."""
+    return Lowered(work, device, form, cache_bytes)
+
+
+def _unpacking(columns: Columns, device: Device) -> FloatArray:
+    """Widening weights in memory: the narrow ones read, two bytes of each written. [s]
+
+    n x k weights a group; worked example: 4096 x 14336 in 4.5 bits are 33 MB read and 117 MB written.
+    """
+    weights = columns.gemm[1, 0] * columns.gemm[2, 0] * columns.groups
+    bandwidth = device.memory.bandwidth_byte_per_s * min(device.sustained["bandwidth"], 1.0)
+    result: FloatArray = (columns.read[Role.WEIGHT, 0] + UNPACKED_BYTES * weights) / bandwidth
+    return result
+
+
+def _times(columns: Columns, device: Device, precision: Precision) -> Times:
+    number = len(columns)
+    every = np.arange(number, dtype=np.int64)
+    kernels = Kernels(columns, every, np.zeros(number, dtype=np.int64), np.zeros(number, dtype=bool))
+    return kernel_times(kernels, device, 1.0, replace(precision, attention=None), Fidelity.CALIBRATED)
+
+
+__all__ = ["Group", "Lowered", "lowered_on"]

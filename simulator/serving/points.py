@@ -1,0 +1,139 @@
+"""Counts of a step's kernels at points: so many tokens, requests, cached tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from simulator.op.attention import SOFTMAX_FLOPS
+from simulator.op.kernel import Engine, OpClass, Phase, Role
+from simulator.op.kernels import Columns, FloatArray, at_batch
+from simulator.serving.network import Attending
+from simulator.serving.work import ExpertGroup, Launches
+from simulator.units import FLOPS_PER_MAC
+
+
+def at_points(launches: Launches, points: FloatArray) -> Columns:
+    """Columns of points x kernels, all counts worked out: point after point. points : (points,)."""
+    columns, number = launches.columns, len(points)
+    batch = points[:, None]
+
+    def worked(count: FloatArray) -> FloatArray:
+        value = at_batch(count, batch)
+        flat = value.reshape(*value.shape[:-2], -1)
+        return np.stack([flat, np.zeros_like(flat)], axis=-2)
+
+    def repeated(values: FloatArray) -> FloatArray:
+        return np.tile(values, number)
+
+    return Columns(
+        phase=np.tile(columns.phase, number),
+        op_class=np.tile(columns.op_class, number),
+        engine=np.tile(columns.engine, number),
+        flops=worked(columns.flops),
+        read=worked(columns.read),
+        write=worked(columns.write),
+        gemm=worked(columns.gemm),
+        groups=repeated(columns.groups),
+        window=np.tile(columns.window, (1, number)),
+        streamed=worked(columns.streamed),
+        reuse=repeated(columns.reuse),
+    )
+
+
+def expert_columns(group: ExpertGroup, tokens: FloatArray) -> Columns:
+    """The two grouped products of a layer of experts, (2 x points,): first products, then second ones.
+
+    Of T tokens that choose k of E experts each, E (1 - (1 - k / E)^T) experts have any, if all are equally likely; only
+    those are read. Worked example: 8 of 256 for one token, 8 experts; for 64 tokens, 256 (1 - 0.969^64) = 222.
+    """
+    share = group.count / group.total
+    rows = np.maximum(tokens * group.active * share, 1e-9)
+    touched = group.count * (1 - (1 - group.active / group.total) ** tokens)
+    parts = []
+    for depth, columns, width in (
+        (group.features, group.first, group.weight_bytes[0]),
+        (group.width, group.features, group.weight_bytes[1]),
+    ):
+        moved = {Role.WEIGHT: width * touched * depth * columns, Role.ACTIVATION: rows * depth}
+        sides = (np.maximum(rows / touched, 1.0), np.full_like(rows, columns), np.full_like(rows, depth))
+        written = {Role.ACTIVATION: rows * columns}
+        parts.append((OpClass.GEMM, FLOPS_PER_MAC * rows * depth * columns, moved, written, sides, touched))
+    return _joined([kernel_columns(*part) for part in parts])
+
+
+def decode_columns(attending: Attending, requests: FloatArray, context: FloatArray) -> Columns:
+    """Attention of one new token of each request over its cache, (points,).
+
+    Heads that share keys fill the rows of a tile together. Source: Dao et al., "Flash-Decoding", 2023.
+    """
+    seen = context if attending.span is None else np.minimum(context, attending.span)
+    depth = attending.key_size + attending.value_size
+    scores = requests * attending.heads * seen
+    sides = (requests * attending.heads / attending.kv_heads, seen, np.full_like(seen, depth))
+    groups = np.full_like(seen, attending.kv_heads)
+    kept = attending.key_size if attending.cached < attending.kv_heads * depth else depth
+    read = {Role.ACTIVATION: requests * (attending.heads * attending.key_size + attending.kv_heads * kept * seen)}
+    written = {Role.ACTIVATION: requests * attending.heads * attending.value_size}
+    flops = (FLOPS_PER_MAC * depth + SOFTMAX_FLOPS) * scores
+    return kernel_columns(OpClass.ATTENTION, flops, read, written, sides, groups)
+
+
+def prefill_columns(attending: Attending, requests: FloatArray, new: FloatArray, past: FloatArray) -> Columns:
+    """Causal attention of `new` tokens of each request over `past` cached ones and themselves, (points,)."""
+    seen = _seen(attending, new, past)
+    depth = attending.prefill_key + attending.prefill_value
+    sides = (requests * new, seen, np.full_like(new, depth))
+    tokens = past + new if attending.span is None else np.minimum(past, attending.span) + new
+    own = new * attending.heads * attending.prefill_key + tokens * attending.prefill_kv * depth
+    read = {Role.ACTIVATION: requests * own}
+    written = {Role.ACTIVATION: requests * new * attending.heads * attending.prefill_value}
+    flops = (FLOPS_PER_MAC * depth + SOFTMAX_FLOPS) * requests * new * seen * attending.heads
+    return kernel_columns(OpClass.ATTENTION, flops, read, written, sides, np.full_like(new, attending.heads))
+
+
+def _seen(attending: Attending, new: FloatArray, past: FloatArray) -> FloatArray:
+    """Keys that a query sees on average: past ones and, of the new, those up to itself; at most the span."""
+    if attending.span is None:
+        return past + (new + 1) / 2
+    growing = np.clip(attending.span - past, 0, new)
+    total: FloatArray = growing * past + growing * (growing + 1) / 2 + (new - growing) * attending.span
+    return total / np.maximum(new, 1)
+
+
+def kernel_columns(
+    op_class: OpClass,
+    flops: FloatArray,
+    read: dict[Role, FloatArray],
+    written: dict[Role, FloatArray],
+    sides: tuple[FloatArray, FloatArray, FloatArray],
+    groups: FloatArray,
+) -> Columns:
+    """Columns of forward kernels on matrix units, (points,)."""
+    number = len(flops)
+    zero = np.zeros(number)
+    table = {}
+    for name, moved in (("read", read), ("write", written)):
+        table[name] = np.stack([np.stack([moved.get(role, zero), zero]) for role in Role])
+    return Columns(
+        phase=np.full(number, Phase.FORWARD, dtype=np.int64),
+        op_class=np.full(number, op_class, dtype=np.int64),
+        engine=np.full(number, Engine.MATRIX, dtype=np.int64),
+        flops=np.stack([flops, zero]),
+        read=table["read"],
+        write=table["write"],
+        gemm=np.stack([np.stack([side, zero]) for side in sides]),
+        groups=groups,
+        window=np.ones((6, number)),
+        streamed=np.zeros((2, number)),
+        reuse=np.ones(number),
+    )
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    fields = list(Columns.__dataclass_fields__)
+    return Columns(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in fields))
+
+
+__all__ = ["at_points", "decode_columns", "expert_columns", "kernel_columns", "prefill_columns"]
