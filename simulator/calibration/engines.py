@@ -78,7 +78,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Coefficients:
+class EngineFit:
     """The fit of an engine's coefficients to rows of devices that share them."""
 
     scope: str
@@ -118,7 +118,7 @@ class Coefficients:
         moved: dict[str, Any] = {FIELDS[name(key)]: value for (_, key), value in values.items()}
         return replace(self.start, **moved)
 
-    def without(self, device: str) -> Coefficients:
+    def without(self, device: str) -> EngineFit:
         """The same fit, a device held out."""
         return replace(self, rows=[row for row in self.rows if row.deployment.device.name != device])
 
@@ -175,13 +175,13 @@ def thinned(rows: Sequence[Measured]) -> list[Measured]:
     return kept
 
 
-def fits(rows: Iterable[ServedRow], engine: str, only: str = "") -> Iterator[tuple[Coefficients, list[Measured]]]:
+def fits(rows: Iterable[ServedRow], engine: str, only: str = "") -> Iterator[tuple[EngineFit, list[Measured]]]:
     """The fits of an engine's file, or of one family's section: rows to fit, and all rows of the same devices."""
     by_family = measured_rows(rows, engine)
     for family, keys in calibrated(engine).items():
         found = by_family.get(family)
         if found and (not only or only == family):
-            yield Coefficients(f"engines/{engine}", keys, thinned(found)), found
+            yield EngineFit(f"engines/{engine}", keys, thinned(found)), found
 
 
 def errors(rows: Iterable[Measured], engine: ServingEngine) -> dict[str, FloatArray]:
@@ -192,7 +192,7 @@ def errors(rows: Iterable[Measured], engine: ServingEngine) -> dict[str, FloatAr
     return {kind: np.array(values) for kind, values in found.items()}
 
 
-def held_out(problem: Coefficients, rows: Sequence[Measured]) -> Iterator[tuple[str, Mapping[str, FloatArray]]]:
+def held_out(problem: EngineFit, rows: Sequence[Measured]) -> Iterator[tuple[str, Mapping[str, FloatArray]]]:
     """Each device, and the errors of all its rows under a fit to the others; none where there is no other."""
     devices = sorted({row.deployment.device.name for row in rows})
     for device in devices if len(devices) > 1 else ():

@@ -91,7 +91,7 @@ class EngineProfile(Strict, frozen=True, kw_only=True):
     kind: Literal["engine"]
     description: str
     aliases: tuple[str, ...] = ()
-    extends: Annotated[str, Meta(description="engine whose numbers stand where this file gives none")] = ""
+    like: Annotated[str, Meta(description="engine whose numbers stand where this file gives none")] = ""
     kernel: KernelSection
     step: StepSection
     scheduler: SchedulerSection = SchedulerSection()
@@ -178,7 +178,7 @@ def own_numbers(name: str) -> dict[str, Any]:
 def _written(name: str) -> dict[str, Any]:
     """What an engine's file says, over what the engine says that it extends."""
     own = own_numbers(name)
-    return _over(own, _written(own["extends"])) if own.get("extends") else own
+    return _over(own, _written(own["like"])) if own.get("like") else own
 
 
 def _over(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -162,7 +162,9 @@ def steady_at(deployment: Deployment, requests: Sequence[float], request: Reques
         _loop(number, request, (step_s, own, pieces), times.bound(point * CONTEXTS))
         for point, (number, step_s, own) in enumerate(zip(numbers.tolist(), steps_s, own_s, strict=True))
     ]
-    return [_behind(loop, asked / number) for loop, asked, number in zip(loops, requests, numbers, strict=True)]
+    return [
+        _behind(loop, asked / number) for loop, asked, number in zip(loops, requests, numbers.tolist(), strict=True)
+    ]
 
 
 def _behind(loop: Steady, share: float) -> Steady:

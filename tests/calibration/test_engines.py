@@ -10,7 +10,7 @@ import pytest
 
 from simulator import catalog
 from simulator.calibration import engines
-from simulator.calibration.engines import Coefficients, Measured, calibrated, errors, fits, held_out, thinned
+from simulator.calibration.engines import EngineFit, Measured, calibrated, errors, fits, held_out, thinned
 from simulator.calibration.fit import fit
 from simulator.calibration.served import predicted_on
 from simulator.calibration.served_rows import ServedRow, deployment_of
@@ -48,7 +48,7 @@ def measured(gap_s: float, weights: float, matrix: float) -> list[Measured]:
 
 
 def test_coefficients_that_made_the_rows_are_found_again() -> None:
-    problem = Coefficients("engines/llama.cpp", KEYS, measured(6e-6, 0.8, 0.4))
+    problem = EngineFit("engines/llama.cpp", KEYS, measured(6e-6, 0.8, 0.4))
     values = {key: value for (_, key), value in fit(problem, rounds=10).items()}
     assert values["kernel.gap"] == pytest.approx(6e-6, rel=0.05)
     assert values["kernel.weights"] == pytest.approx(0.8, rel=0.02)
@@ -58,10 +58,10 @@ def test_coefficients_that_made_the_rows_are_found_again() -> None:
 def test_a_board_held_out_is_in_no_fit_to_the_others() -> None:
     rows = measured(6e-6, 0.8, 0.4)
     odd = [replace(one, row=replace(one.row, value=one.row.value / 2)) for one in rows[:6]]
-    found = dict(held_out(Coefficients("engines/llama.cpp", KEYS, odd + rows[6:]), odd + rows[6:]))
+    found = dict(held_out(EngineFit("engines/llama.cpp", KEYS, odd + rows[6:]), odd + rows[6:]))
     assert set(found) == set(BOARDS)
     assert np.median(found["rtx-4090"]["prefill"]) == pytest.approx(1.0, abs=0.1)
-    assert not dict(held_out(Coefficients("engines/llama.cpp", KEYS, rows[:6]), rows[:6]))
+    assert not dict(held_out(EngineFit("engines/llama.cpp", KEYS, rows[:6]), rows[:6]))
 
 
 def test_errors_are_by_kind_of_measurement() -> None:

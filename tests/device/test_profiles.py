@@ -24,7 +24,7 @@ from simulator.device.storage import StorageProfile
 from simulator.device.system import SystemProfile
 from simulator.execution.certainty import CertaintyProfile
 from simulator.serving.certainty import ServingCertainty
-from simulator.serving.engine import EngineProfile
+from simulator.serving.engine import EngineProfile, profile_of
 from simulator.units import parse
 
 FOLDER = Path(__file__).parents[2] / "hardware_profiles"
@@ -140,7 +140,8 @@ def _struct(path: Path) -> type[Profile]:
 
 
 def _decoded(path: Path) -> Profile:
-    return msgspec.convert(read_yaml(path), _struct(path))
+    kind = _struct(path)
+    return profile_of(path.stem) if kind is EngineProfile else msgspec.convert(read_yaml(path), kind)
 
 
 def _half(device: Device) -> float | None:
