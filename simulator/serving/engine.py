@@ -259,4 +259,13 @@ def names() -> list[str]:
     return catalog.names(FOLDER)
 
 
-__all__ = ["ServingEngine", "EngineProfile", "engine_of", "load_engine", "names", "own_numbers", "profile_of", "release"]
+__all__ = [
+    "EngineProfile",
+    "ServingEngine",
+    "engine_of",
+    "load_engine",
+    "names",
+    "own_numbers",
+    "profile_of",
+    "release",
+]
