@@ -74,14 +74,14 @@ def money_figure(title: str, notes: list[str], parts: Sequence[Slice], bill: Bil
     """Left the run's cost by cause, in time where no price is known; right its energy by what draws it."""
     with styled():
         figure = new_figure(title, notes)
-        left = figure.add_axes((0.19, 0.17, 0.31 if bill.drawn else 0.66, 0.68))
+        left = figure.add_axes((0.27, 0.17, 0.26 if bill.drawn else 0.6, 0.68))
         if bill.cost_usd is None:
             _bars(left, parts, [duration(part.size) for part in parts], f"{duration(bill.time_s)} by cause [s]")
         else:
             spent = [Slice(part.name, part.colour, part.size / bill.time_s * bill.cost_usd) for part in parts]
             _bars(left, spent, [f"{part.size:,.3g} USD" for part in spent], f"{bill.cost_usd:,.2f} USD by cause [USD]")
         if bill.drawn and bill.run.energy_j is not None:
-            right = figure.add_axes((0.66, 0.17, 0.22, 0.68))
+            right = figure.add_axes((0.69, 0.17, 0.22, 0.68))
             drawn = energy_parts(bill, bill.run.energy_j / JOULES_PER_KWH)
             _bars(
                 right,
