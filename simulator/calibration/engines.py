@@ -61,7 +61,7 @@ MOST_ROWS = 6
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredServing:
     """A row, and what it was measured on."""
 
     row: ServedRow
@@ -83,7 +83,7 @@ class EngineFit:
 
     scope: str
     keys: tuple[str, ...]
-    rows: Sequence[Measured]
+    rows: Sequence[MeasuredServing]
 
     @cached_property
     def start(self) -> ServingEngine:
@@ -140,9 +140,9 @@ def calibrated(engine: str) -> dict[str | None, tuple[str, ...]]:
     return {family: keys for family, keys in found.items() if keys}
 
 
-def measured_rows(rows: Iterable[ServedRow], engine: str) -> dict[str | None, list[Measured]]:
+def measured_rows(rows: Iterable[ServedRow], engine: str) -> dict[str | None, list[MeasuredServing]]:
     """Family with a section of its own, or None -> an engine's rows that can be predicted and are in no doubt."""
-    found: dict[str | None, list[Measured]] = {}
+    found: dict[str | None, list[MeasuredServing]] = {}
     for row in rows:
         measured = _measured(row, engine)
         if measured is not None:
@@ -151,7 +151,7 @@ def measured_rows(rows: Iterable[ServedRow], engine: str) -> dict[str | None, li
     return found
 
 
-def _measured(row: ServedRow, engine: str) -> Measured | None:
+def _measured(row: ServedRow, engine: str) -> MeasuredServing | None:
     """A row under an engine, if it can be predicted and is in no doubt."""
     try:
         deployment = deployment_of(row)
@@ -160,12 +160,12 @@ def _measured(row: ServedRow, engine: str) -> Measured | None:
         predicted_on(row, deployment)
     except SimulatorError:
         return None
-    return Measured(row, deployment)
+    return MeasuredServing(row, deployment)
 
 
-def thinned(rows: Sequence[Measured]) -> list[Measured]:
+def thinned(rows: Sequence[MeasuredServing]) -> list[MeasuredServing]:
     """At most `MOST_ROWS` of each setting, evenly spaced among its figures from small to large."""
-    groups: dict[tuple[str, ...], list[Measured]] = {}
+    groups: dict[tuple[str, ...], list[MeasuredServing]] = {}
     for row in sorted(rows, key=lambda row: row.row.value):
         groups.setdefault(row.setting, []).append(row)
     kept = []
@@ -175,7 +175,7 @@ def thinned(rows: Sequence[Measured]) -> list[Measured]:
     return kept
 
 
-def fits(rows: Iterable[ServedRow], engine: str, only: str = "") -> Iterator[tuple[EngineFit, list[Measured]]]:
+def fits(rows: Iterable[ServedRow], engine: str, only: str = "") -> Iterator[tuple[EngineFit, list[MeasuredServing]]]:
     """The fits of an engine's file, or of one family's section: rows to fit, and all rows of the same devices."""
     by_family = measured_rows(rows, engine)
     for family, keys in calibrated(engine).items():
@@ -184,7 +184,7 @@ def fits(rows: Iterable[ServedRow], engine: str, only: str = "") -> Iterator[tup
             yield EngineFit(f"engines/{engine}", keys, thinned(found)), found
 
 
-def errors(rows: Iterable[Measured], engine: ServingEngine) -> dict[str, FloatArray]:
+def errors(rows: Iterable[MeasuredServing], engine: ServingEngine) -> dict[str, FloatArray]:
     """Relative errors of rows by kind of measurement."""
     found: dict[str, list[float]] = {}
     for row in rows:
@@ -192,7 +192,7 @@ def errors(rows: Iterable[Measured], engine: ServingEngine) -> dict[str, FloatAr
     return {kind: np.array(values) for kind, values in found.items()}
 
 
-def held_out(problem: EngineFit, rows: Sequence[Measured]) -> Iterator[tuple[str, Mapping[str, FloatArray]]]:
+def held_out(problem: EngineFit, rows: Sequence[MeasuredServing]) -> Iterator[tuple[str, Mapping[str, FloatArray]]]:
     """Each device, and the errors of all its rows under a fit to the others; none where there is no other."""
     devices = sorted({row.deployment.device.name for row in rows})
     for device in devices if len(devices) > 1 else ():

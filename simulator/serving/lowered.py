@@ -37,7 +37,7 @@ FEW_POINTS = 16
 
 
 @dataclass(frozen=True)
-class Group:
+class LoweredGroup:
     """Kernels of one kind, (kernels, distinct points) each.
 
     Attributes
@@ -78,9 +78,9 @@ class Lowered:
     device: Device
     form: Format
     cache_bytes: float
-    _known: dict[bytes, tuple[Group, ...]] = field(default_factory=dict)
+    _known: dict[bytes, tuple[LoweredGroup, ...]] = field(default_factory=dict)
 
-    def groups(self, load: Load) -> tuple[Group, ...]:
+    def groups(self, load: Load) -> tuple[LoweredGroup, ...]:
         """All kernels of steps with so much in them."""
         if len(load.tokens) > FEW_POINTS:
             return tuple(self._groups(load))
@@ -91,7 +91,7 @@ class Lowered:
             self._known[key] = tuple(self._groups(load))
         return self._known[key]
 
-    def _groups(self, load: Load) -> Iterator[Group]:
+    def _groups(self, load: Load) -> Iterator[LoweredGroup]:
         work = self.work
         for launches, number in ((work.token, load.tokens), (work.request, load.requests)):
             yield self._launched(launches, number)
@@ -102,7 +102,7 @@ class Lowered:
         for mixer, layers in work.mixing:
             yield from self._mixing(mixer, float(layers), load)
 
-    def _launched(self, launches: Launches, number: FloatArray) -> Group:
+    def _launched(self, launches: Launches, number: FloatArray) -> LoweredGroup:
         """Kernels that follow one number alone, worked out once for each different one."""
         different, place = np.unique(number, return_inverse=True)
         shape = (len(different), len(launches.columns))
@@ -125,14 +125,14 @@ class Lowered:
             few=priced.few[0].reshape(shape).T,
         )
 
-    def _of_experts(self, group: ExpertGroup, tokens: FloatArray) -> Group:
+    def _of_experts(self, group: ExpertGroup, tokens: FloatArray) -> LoweredGroup:
         columns = expert_columns(group, tokens)
         place = np.arange(len(tokens))
         return self._priced(columns, np.tile(tokens, 2), np.full((2, 1), float(group.layers)), place, blocks=2)
 
     def _priced(
         self, columns: Columns, rows: FloatArray, number: FloatArray, place: IntArray, *, blocks: int = 1
-    ) -> Group:
+    ) -> LoweredGroup:
         """Kernels that depend on tokens, as `blocks` of them in a row."""
         times = _times(columns, self.device, self.form.precision)
         product = columns.engine == Units.MATRIX
@@ -140,7 +140,7 @@ class Lowered:
         widened = product & ~few & self.form.unpacks
         lanes_s = times.flops / (engine_peaks(self.device, self.form.precision)[0] * self.device.sustained["vector"])
         unpack_s = np.where(widened, _unpacking(columns, self.device), 0.0)
-        return Group(
+        return LoweredGroup(
             compute_s=times.compute_s.reshape(blocks, -1),
             memory_s=times.memory_s.reshape(blocks, -1),
             lanes_s=lanes_s.reshape(blocks, -1),
@@ -153,7 +153,7 @@ class Lowered:
             place=place,
         )
 
-    def _attending(self, attending: Attending, layers: float, load: Load) -> Iterator[Group]:
+    def _attending(self, attending: Attending, layers: float, load: Load) -> Iterator[LoweredGroup]:
         precision = self.form.cache_precision(self.cache_bytes)
         for columns, present, reading in (
             (decode_columns(attending, load.decoding, load.context), load.decoding > 0, False),
@@ -162,7 +162,7 @@ class Lowered:
             if present.any():
                 yield _attention(_times(columns, self.device, precision), present, layers, reading=reading)
 
-    def _mixing(self, mixer: Mixer, layers: float, load: Load) -> Iterator[Group]:
+    def _mixing(self, mixer: Mixer, layers: float, load: Load) -> Iterator[LoweredGroup]:
         """Layers that keep a state of each request, in the width of activations."""
         precision = self.form.cache_precision(self.form.activation_bytes)
         for kernels, present, reading in (
@@ -173,10 +173,10 @@ class Lowered:
                 yield _attention(_times(columns, self.device, precision), present, layers, reading=reading)
 
 
-def _attention(times: Times, present: NDArray[np.bool_], layers: float, *, reading: bool) -> Group:
+def _attention(times: Times, present: NDArray[np.bool_], layers: float, *, reading: bool) -> LoweredGroup:
     """One attention of as many layers, at points where there is any."""
     none, never = np.zeros((1, len(present))), np.zeros((1, len(present)), dtype=bool)
-    return Group(
+    return LoweredGroup(
         compute_s=np.where(present, times.compute_s, 0.0)[None],
         memory_s=np.where(present, times.memory_s, 0.0)[None],
         lanes_s=none,
@@ -216,4 +216,4 @@ def _times(columns: Columns, device: Device, precision: Precision) -> Times:
     return kernel_times(kernels, device, 1.0, replace(precision, attention=None), Fidelity.CALIBRATED)
 
 
-__all__ = ["Group", "Lowered", "lowered_on"]
+__all__ = ["Lowered", "LoweredGroup", "lowered_on"]

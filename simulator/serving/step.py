@@ -13,7 +13,7 @@ from simulator.serving.engine import ServingEngine
 from simulator.serving.exchange import sum_seconds
 from simulator.serving.formats import Format
 from simulator.serving.load import Load, both, decoding, reading
-from simulator.serving.lowered import Group, Lowered, lowered_on
+from simulator.serving.lowered import Lowered, LoweredGroup, lowered_on
 from simulator.serving.network import Generator, generator_of
 from simulator.serving.work import Work, work_of
 from simulator.units import parse
@@ -131,7 +131,7 @@ def step_times(deployment: Deployment, load: Load) -> StepTimes:
     return StepTimes(compute, memory, gap_s, cache, *rest, flops, traffic, computing)
 
 
-def _products(deployment: Deployment, group: Group) -> tuple[FloatArray, FloatArray]:
+def _products(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray, FloatArray]:
     """Seconds of computing and of moving data, of kernels that depend on tokens."""
     engine, product, few = deployment.engine, group.product, group.few
     compute_s = group.compute_s / np.where(product, engine.matrix * _sums(deployment), 1.0)
@@ -142,7 +142,7 @@ def _products(deployment: Deployment, group: Group) -> tuple[FloatArray, FloatAr
     return (compute_s + group.unpack_s if engine.unpacks_apart else compute_s), memory_s
 
 
-def _attention(deployment: Deployment, group: Group) -> tuple[FloatArray, FloatArray]:
+def _attention(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray, FloatArray]:
     """The same of attention; the rate over prompts says nothing of one query's products over the cache."""
     engine = deployment.engine
     streamed_s = group.traffic_bytes / _stream(deployment.device, engine, engine.cache)

@@ -10,7 +10,7 @@ import pytest
 
 from simulator import catalog
 from simulator.calibration import engines
-from simulator.calibration.engines import EngineFit, Measured, calibrated, errors, fits, held_out, thinned
+from simulator.calibration.engines import EngineFit, MeasuredServing, calibrated, errors, fits, held_out, thinned
 from simulator.calibration.fit import fit
 from simulator.calibration.served import predicted_on
 from simulator.calibration.served_rows import ServedRow, deployment_of
@@ -33,7 +33,7 @@ def row(device: str, form: str, metric: str, value: float = 1.0, **fields: objec
     return replace(usual, **fields)  # type: ignore[arg-type]
 
 
-def measured(gap_s: float, weights: float, matrix: float) -> list[Measured]:
+def measured(gap_s: float, weights: float, matrix: float) -> list[MeasuredServing]:
     """What boards would show if llama.cpp had such coefficients."""
     found = []
     for device in BOARDS:
@@ -43,7 +43,7 @@ def measured(gap_s: float, weights: float, matrix: float) -> list[Measured]:
                 deployment = deployment_of(asked)
                 engine = replace(deployment.engine, gap_s=gap_s, weights=weights, matrix=matrix)
                 value = predicted_on(asked, replace(deployment, engine=engine))
-                found.append(Measured(replace(asked, value=value), deployment))
+                found.append(MeasuredServing(replace(asked, value=value), deployment))
     return found
 
 
@@ -74,7 +74,10 @@ def test_errors_are_by_kind_of_measurement() -> None:
 
 def test_long_series_are_thinned_from_the_smallest_to_the_largest() -> None:
     deployment = deployment_of(row("rtx-4090", "q4_0", "decode_tok_s"))
-    rows = [Measured(row("rtx-4090", "q4_0", "decode_tok_s", float(value)), deployment) for value in range(100, 0, -1)]
+    rows = [
+        MeasuredServing(row("rtx-4090", "q4_0", "decode_tok_s", float(value)), deployment)
+        for value in range(100, 0, -1)
+    ]
     kept = thinned(rows)
     assert len(kept) == engines.MOST_ROWS
     assert (kept[0].row.value, kept[-1].row.value) == (1.0, 100.0)
