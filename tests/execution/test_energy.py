@@ -54,14 +54,14 @@ def test_passes_and_update_are_repeated_apart() -> None:
 def test_power_of_an_activity_by_hand() -> None:
     draw = draw_of(A100)
     assert draw is not None
-    # Static 52.8, running 144, a quarter of the lanes' 79 and half of the tensor cores' 222, 0.5e12 x 50 pJ = 25.
-    assert BUSY.power_w(draw) == pytest.approx(52.8 + 144 + 79.05 / 4 + 222.06 / 2 + 25.0, abs=0.1)
+    # Static 52.8, running 145.6, a quarter of the lanes' 79 and half of the tensor cores' 222, 0.5e12 x 47.7 pJ = 23.9.
+    assert BUSY.power_w(draw) == pytest.approx(52.8 + 145.6 + 79.05 / 4 + 222.06 / 2 + 23.85, abs=0.1)
 
 
 def test_a_bill_is_what_its_power_and_time_make() -> None:
     found = bill(Circumstances(pue=1.2, carbon_g_per_kwh=400, price_usd_per_hour=2))
     assert found.drawn is not None
-    assert found.drawn.power_w == pytest.approx(8 * 352.0, abs=5)
+    assert found.drawn.power_w == pytest.approx(8 * 353.0, abs=5)
     assert found.run.energy_j == pytest.approx(1.2 * found.drawn.power_w * 10 * HOUR)
     assert found.run.carbon_g == pytest.approx((found.run.energy_j or 0) / 3.6e6 * 400)
     assert found.run.cost_usd == found.cost_usd == pytest.approx(160)
@@ -134,7 +134,7 @@ def test_a_plan_on_one_stage_moves_what_its_share_does(recompute: str) -> None:
     found = billed_plan(answer, Circumstances()).bill
     assert found is not None
     assert found.drawn is not None
-    per_step = found.drawn.memory_w / 8 / (31e-12 + 19e-12) * answer.step.time_s
+    per_step = found.drawn.memory_w / 8 / (31e-12 + 16.7e-12) * answer.step.time_s
     share = float(answer.share.times.traffic_bytes.sum())
     if recompute == "none":
         assert per_step == pytest.approx(share)
