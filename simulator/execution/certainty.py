@@ -203,15 +203,15 @@ def _reasons(question: Question, found: Mapping[str, float]) -> Iterator[str]:
     if found["family"]:
         yield f"no step in {question.precision} on the family {family} was measured"
     if found["device"]:
-        yield f"none on {question.device.name}"
+        yield f"no measured step on {question.device.name}"
         if question.device.limits.keys() & {"vector", "matrix"}:
             yield f"the clock that its {question.device.profile.power} hold is estimated"
     if found["framework"]:
-        yield f"none of {question.framework.name}"
+        yield f"no measured step of {question.framework.name}"
     elif found["software"]:
-        yield f"none of {question.framework.name} on the family {family}"
+        yield f"no measured step of {question.framework.name} on the family {family}"
     if found["workload"]:
-        yield f"none of the network {question.workload}"
+        yield f"no measured step of the network {question.workload}"
     if found["widened"]:
         yield f"{question.device.name} has no lanes for {question.precision}"
     if found["waiting"] > WAITING and question.host != "measured":

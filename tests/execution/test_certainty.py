@@ -36,10 +36,10 @@ def test_the_bounds_are_the_exponentials_of_the_widths() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"workload": "mine"}, "none of the network mine"),
-        ({"device": load_device("titan-rtx")}, "none on titan-rtx"),
-        ({"framework": load_framework("jax")}, "none of jax"),
-        ({"framework": load_framework("torch7")}, "none of torch7 on the family volta"),
+        ({"workload": "mine"}, "no measured step of the network mine"),
+        ({"device": load_device("titan-rtx")}, "no measured step on titan-rtx"),
+        ({"framework": load_framework("jax")}, "no measured step of jax"),
+        ({"framework": load_framework("torch7")}, "no measured step of torch7 on the family volta"),
         ({"device": load_device("l4")}, "the clock that its 72 W hold is estimated"),
         ({"precision": "bf16"}, "no step in bf16 on the family volta was measured"),
         ({"waiting": 0.6}, "much of it waits for the host, whose processor is not known (--host)"),
