@@ -16,6 +16,10 @@ from simulator.op.kernels import FloatArray, IntArray
 
 MAX_BYTES = 64 * 2**20
 TRACE_COLUMNS = ("arrival_s", "input", "output")
+
+MOST = 10**6
+"""Requests of one queue: a minute's work, and 24 MB."""
+
 PATTERNS = {"poisson": 1.0, "bursty": 2.0, "regular": 0.0}
 """Pattern of arrivals -> coefficient of variation of the gaps between them."""
 
@@ -54,6 +58,8 @@ def drawn(rate_per_s: float, number: int, lengths: tuple[str, str], seed: int, p
     """
     if not 0 < rate_per_s < float("inf") or number < 1:
         raise InputError("the rate must be above zero and there must be a request")
+    if number > MOST:
+        raise InputError(f"{number:,} requests are more than the {MOST:,} that a queue is played out for")
     if pattern not in PATTERNS:
         raise UnknownNameError("pattern of arrivals", pattern, PATTERNS)
     chance = np.random.default_rng(seed)

@@ -227,3 +227,8 @@ def test_names_and_numbers_are_checked() -> None:
         promise("tftt=3ms")
     with pytest.raises(InputError, match="acceptance"):
         Speculation(2, 1.0)
+
+
+def test_more_requests_than_a_queue_is_played_out_for_are_refused() -> None:
+    with pytest.raises(InputError, match="1,000,001 requests are more than the 1,000,000"):
+        drawn(5.0, 10**6 + 1, ("10", "10"), 0)
