@@ -9,7 +9,7 @@ from simulator.errors import InputError
 from simulator.execution.bill import Circumstances, Spans, bill_of
 from simulator.execution.course import Course
 from simulator.execution.energy import Activity, activity_of
-from simulator.execution.run import Run
+from simulator.execution.run import Run, endless
 from simulator.pipeline import Simulation, footprint_of
 from simulator.planned import Planned
 from simulator.precision import Engine, get_precision
@@ -39,9 +39,7 @@ def billed_plan(answer: Planned, given: Circumstances) -> Planned:
     """
     run, interval = answer.run, answer.interval
     if run is None:
-        raise InputError(
-            f"{answer.workload.name} names no dataset, so that a run has no end; give --dataset or --samples"
-        )
+        raise endless(answer.workload.name)
     run_s, late = _on_the_calendar(run, answer.course)
     spans = Spans(answer.step.time_s * late, run.epoch_s * late, _mean_device(answer), interval.low, interval.high)
     given = _written(given, answer, _writers(answer))

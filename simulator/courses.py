@@ -8,6 +8,7 @@ import numpy as np
 
 from simulator.errors import InputError
 from simulator.execution.course import Habits, RunStep, course_of, evaluation_seconds, without_last
+from simulator.execution.run import endless
 from simulator.pipeline import Simulation, step_seconds
 from simulator.planned import Planned
 from simulator.workload.dataset import NO_DATASET
@@ -82,6 +83,6 @@ def _forward_seconds(answer: Planned) -> float:
 
 def _known(workload: Workload, habits: Habits, task: str) -> None:
     if workload.dataset == NO_DATASET:
-        raise InputError(f"{workload.name} names no dataset, so that a run has no end; give --dataset or --samples")
+        raise endless(workload.name)
     if habits.evaluate_every is not None and task != "train":
         raise InputError("--evaluate-every is of training; an inference is one")

@@ -95,16 +95,11 @@ def _validation(file: Path, by: tuple[str, ...], held_out: bool, against: Path |
 
 def _steps(found: Validation, out: Path | None, as_json: bool) -> None:
     """A table of step times."""
-    from simulator.report import validation
+    from simulator.report.validation import print_validation, validation_summary, write_validation
 
     if out is not None:
-        validation.write_validation(found, out)
-    if as_json:
-        from simulator.report.summary import json_text
-
-        click.echo(json_text(validation.validation_summary(found)))
-    else:
-        validation.print_validation(found, out)
+        write_validation(found, out)
+    _tell(as_json, lambda: validation_summary(found), lambda: print_validation(found, out))
 
 
 def _collectives(file: Path, as_json: bool) -> None:
@@ -113,75 +108,60 @@ def _collectives(file: Path, as_json: bool) -> None:
     from simulator.report.collectives import collectives_summary, print_collectives
 
     rows = [predict_collective(row) for row in read_collectives(file)]
-    if as_json:
-        from simulator.report.summary import json_text
-
-        click.echo(json_text(collectives_summary(rows)))
-    else:
-        print_collectives(rows)
+    _tell(as_json, lambda: collectives_summary(rows), lambda: print_collectives(rows))
 
 
 def _served(file: Path, out: Path | None, as_json: bool) -> None:
     """A table of served requests: each figure in its own metric."""
     from simulator.calibration.served import predict_served
     from simulator.calibration.served_rows import read_served
-    from simulator.report import served
+    from simulator.report.served import print_served, served_summary, write_served
 
     cases = [predict_served(row) for row in read_served(file)]
     if out is not None:
-        served.write_served(cases, out)
-    if as_json:
-        from simulator.report.summary import json_text
-
-        click.echo(json_text(served.served_summary(cases)))
-    else:
-        served.print_served(cases, out)
+        write_served(cases, out)
+    _tell(as_json, lambda: served_summary(cases), lambda: print_served(cases, out))
 
 
 def _trained(file: Path, out: Path | None, as_json: bool) -> None:
     """A table of training plans: each step, and its memory where that was measured."""
     from simulator.calibration.trained import predict_trained
     from simulator.calibration.trained_rows import read_trained
-    from simulator.report import trained
+    from simulator.report.trained import print_trained, trained_summary, write_trained
 
     cases = [case for row in read_trained(file) for case in predict_trained(row)]
     if out is not None:
-        trained.write_trained(cases, out)
-    if as_json:
-        from simulator.report.summary import json_text
-
-        click.echo(json_text(trained.trained_summary(cases)))
-    else:
-        trained.print_trained(cases, out)
+        write_trained(cases, out)
+    _tell(as_json, lambda: trained_summary(cases), lambda: print_trained(cases, out))
 
 
 def _ops(file: Path, out: Path | None, as_json: bool) -> None:
     """A table of an engine's kernels."""
     from simulator.calibration.llm_ops import predict_ops, read_ops
-    from simulator.report import llm_ops
+    from simulator.report.llm_ops import ops_summary, print_ops, write_ops
 
     cases = predict_ops(read_ops(file))
     if out is not None:
-        llm_ops.write_ops(cases, out)
-    if as_json:
-        from simulator.report.summary import json_text
-
-        click.echo(json_text(llm_ops.ops_summary(cases)))
-    else:
-        llm_ops.print_ops(cases, out)
+        write_ops(cases, out)
+    _tell(as_json, lambda: ops_summary(cases), lambda: print_ops(cases, out))
 
 
 def _powered(file: Path, out: Path | None, as_json: bool) -> None:
     """A table of power under stated loads."""
     from simulator.calibration.powered import predict_powered, read_powered
-    from simulator.report import powered
+    from simulator.report.powered import powered_summary, print_powered, write_powered
 
     cases = [predict_powered(row) for row in read_powered(file)]
     if out is not None:
-        powered.write_powered(cases, out)
+        write_powered(cases, out)
+    _tell(as_json, lambda: powered_summary(cases), lambda: print_powered(cases, out))
+
+
+def _tell(as_json: bool, summary: Callable[[], object], show: Callable[[], None]) -> None:
+    """The answer on stdout, as JSON or as tables."""
     if as_json:
         from simulator.report.summary import json_text
 
-        click.echo(json_text(powered.powered_summary(cases)))
+        click.echo(json_text(summary()))
     else:
-        powered.print_powered(cases, out)
+        show()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from simulator.errors import InputError
+
 
 @dataclass(frozen=True)
 class Run:
@@ -33,3 +35,8 @@ def run_of(samples: int, batch: int, epochs: int, step_s: Callable[[int], float]
     if rest:
         epoch_s += step_s(rest)
     return Run(samples, full + (1 if rest else 0), epoch_s, epochs)
+
+
+def endless(workload: str) -> InputError:
+    """The error of a run that no dataset ends."""
+    return InputError(f"{workload} names no dataset, so that a run has no end; give --dataset or --samples")

@@ -37,18 +37,23 @@ AHEAD = 2
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Weights of each layer, those of experts apart, which other ranks share; shape (layers,). [parameters]"""
+    """Weights of each layer, those of experts apart, which other ranks share; shape (layers,). [parameters]
+
+    trained : 1 where a layer's have a gradient, else 0.
+    """
 
     dense: FloatArray
     experts: FloatArray
+    trained: FloatArray
 
 
 @lru_cache(maxsize=64)
 def weights_of(workload: Workload) -> Weights:
-    """Trained values by layer."""
+    """Weights by layer."""
     counts = np.array([layer.parameters for layer in workload.layers], dtype=float)
     routed = np.array([isinstance(layer.op, Experts) for layer in workload.layers])
-    return Weights(np.where(routed, 0.0, counts), np.where(routed, counts, 0.0))
+    trained = np.array([not layer.op.untrained for layer in workload.layers], dtype=float)
+    return Weights(np.where(routed, 0.0, counts), np.where(routed, counts, 0.0), trained)
 
 
 def gradient_width(precision: Precision) -> float:
@@ -93,12 +98,11 @@ def gradient_exchange(
     places = np.concatenate([np.arange(piece.layers.start, piece.layers.stop) for piece in here])[::-1]
     ready = np.cumsum((seconds.backward + seconds.weights)[places]) * _stretch(here)
     ready -= ready[-1]
-    untrained = [layer.op.untrained for layer in workload.layers]
     kind = Collective.ALL_REDUCE if plan.zero == 0 else Collective.REDUCE_SCATTER
     limit = sharing.bucket_bytes if plan.overlap else float("inf")
     found: list[Bucket] = []
     for counts, group in ((weights.dense, sharing.groups.replicas), (weights.experts, sharing.groups.experts)):
-        gradient = gradient_width(sharing.precision) * np.where(untrained, 0.0, counts)[places]
+        gradient = gradient_width(sharing.precision) * (counts * weights.trained)[places]
         if group.size == 1 or not gradient.any():
             continue
         size, when = buckets_of(gradient, ready, limit)

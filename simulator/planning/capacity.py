@@ -17,6 +17,7 @@ from simulator.device.columns import DeviceColumns
 from simulator.device.device import Device, load_device
 from simulator.device.profile import Price
 from simulator.errors import InputError, SimulatorError
+from simulator.execution.run import endless
 from simulator.pipeline import Options, footprint_of
 from simulator.planning.answers import Asked, Column, answers
 from simulator.units import parse
@@ -167,7 +168,7 @@ def plan(
     """
     wanted, asked = needs or Needs(), options or Options()
     if workload.dataset == NO_DATASET:
-        raise InputError(f"{workload.name} names no dataset, so that a run has no end; give --dataset or --samples")
+        raise endless(workload.name)
     found: list[SetUp] = []
     refused: dict[str, str] = {}
     for name in devices:

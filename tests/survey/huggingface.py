@@ -84,9 +84,7 @@ def _counted(kind: str) -> tuple[int, int]:
         (Path(folder) / "config.json").write_text(json.dumps({**_values(kind), "model_type": kind}, default=str))
         config = read_config(folder)
         workload = traced.trace(config, kind, Request(), kind)
-        settings = traced._settings(config, kind)
-        make = traced._class(config, kind, two_sided=bool(settings.is_encoder_decoder))
-        module = traced._model(make, traced._part_for(make, settings), Request())
+        module, _ = traced.module_of(config, kind, Request())
     return workload.parameters, sum(parameter.numel() for parameter in module.parameters())
 
 

@@ -234,9 +234,7 @@ def test_parameters_are_those_of_the_module(
     monkeypatch.delitem(huggingface.TRANSLATIONS, kind, raising=False)
     config = read_config(written(tmp_path, {"model_type": kind, **values}).removeprefix("hf:"))
     workload = others.trace(config, kind, Request(), kind)
-    settings = others._settings(config, kind)
-    make = others._class(config, kind, two_sided=bool(settings.is_encoder_decoder))
-    module = others._model(make, others._part_for(make, settings), Request())
+    module, _ = others.module_of(config, kind, Request())
     assert workload.parameters == sum(parameter.numel() for parameter in module.parameters())
     assert workload.macs > 0
 

@@ -138,15 +138,9 @@ def _inside(net: Network, parts: BranchParts, branch: BranchName, entry: int, pl
 
 def _state_space(net: Network, space: Space, hidden: int, entry: int, prefix: str) -> int:
     """One projection to all that the scan reads, the scan, and one back."""
-    op = StateSpace(
-        heads=space.heads,
-        size=space.size,
-        state=space.state,
-        groups=space.groups,
-        conv=space.conv,
-        conv_bias=space.conv_bias,
-        chunk=space.chunk,
-    )
+    sides = msgspec.structs.asdict(space)
+    del sides["bias"]
+    op = StateSpace(**sides)
     projected = net.add(Linear(out=op.columns(0), bias=space.bias), entry, name=f"{prefix}.input")
     mixed = net.add(op, projected, name=f"{prefix}.scan")
     return net.add(Linear(out=hidden, bias=space.bias), mixed, name=f"{prefix}.output")
@@ -154,14 +148,7 @@ def _state_space(net: Network, space: Space, hidden: int, entry: int, prefix: st
 
 def _gated_delta(net: Network, delta: Delta, hidden: int, entry: int, prefix: str) -> int:
     """A projection to queries, keys, values and gates, one to steps and decays, the rule, and one back."""
-    op = GatedDelta(
-        heads=delta.heads,
-        key_heads=delta.key_heads,
-        size=delta.size,
-        key_size=delta.key_size,
-        conv=delta.conv,
-        chunk=delta.chunk,
-    )
+    op = GatedDelta(**msgspec.structs.asdict(delta))
     wide = net.add(Linear(out=op.columns(0), bias=False), entry, name=f"{prefix}.input")
     steps = net.add(Linear(out=op.columns(1), bias=False), entry, name=f"{prefix}.steps")
     mixed = net.add(op, wide, steps, name=f"{prefix}.rule")

@@ -113,11 +113,13 @@ def build(net: SeeingNetwork, tower: Tower) -> None:
     Attention sees all patches. Source: the transformers library, version 5.23, `modeling_llama4.py`,
     `modeling_gemma4.py` and `modeling_gemma3.py`.
     """
-    end = tower.end
-    if isinstance(end, Averaged):
-        state = _averaged(net, tower, end)
-    else:
-        state = _shuffled(net, tower, end) if isinstance(end, Shuffle) else _pooled(net, tower, end)
+    match tower.end:
+        case Shuffle() as end:
+            state = _shuffled(net, tower, end)
+        case Pool() as end:
+            state = _pooled(net, tower, end)
+        case Averaged() as end:
+            state = _averaged(net, tower, end)
     net.seen = net.add(Linear(out=tower.features, bias=False), state, name=f"{PREFIX}.projector")
 
 

@@ -51,13 +51,18 @@ def trace(config: Config, kind: str, request: Request, name: str) -> Any:
     from simulator.workload.importers import torch as importer
 
     with importer.user_code(config.where):
-        settings = _settings(config, kind)
-        make = _class(config, kind, two_sided=bool(settings.is_encoder_decoder))
-        settings = _part_for(make, settings)
-        model = _model(make, settings, request)
+        model, settings = module_of(config, kind, request)
         inputs = request.inputs or tuple(_inputs(model, settings, request))
     asked = Request(**{**vars(request), "inputs": inputs})
     return importer.tried(model, inputs, asked, importer.TorchSource(name, config.where))
+
+
+def module_of(config: Config, kind: str, request: Request) -> tuple[Any, Any]:
+    """The module of a configuration's class, with shapes alone, and the configuration that it is built from."""
+    settings = _settings(config, kind)
+    make = _class(config, kind, two_sided=bool(settings.is_encoder_decoder))
+    settings = _part_for(make, settings)
+    return _model(make, settings, request), settings
 
 
 def _settings(config: Config, kind: str) -> Any:
