@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.calibration.llm_ops import OpCase
-from simulator.report.csv_text import write_frame
-from simulator.report.listing import Row, print_table
-from simulator.report.tables import markdown_table
+from simulator.report.cases import print_tables, write_cases
+from simulator.report.listing import Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,10 +65,7 @@ def _reasons(cases: Sequence[OpCase]) -> list[Row]:
 
 def print_ops(cases: Sequence[OpCase], out: Path | None) -> None:
     """All tables on stdout."""
-    for title, rows in _tables(cases).items():
-        print_table(title, rows)
-    if out is not None:
-        print(f"cases and tables: {out}")
+    print_tables(_tables(cases), out)
 
 
 def ops_frame(cases: Sequence[OpCase]) -> pd.DataFrame:
@@ -97,13 +93,7 @@ def _entries(cases: Sequence[OpCase]) -> list[dict[str, Any]]:
 
 def write_ops(cases: Sequence[OpCase], out: Path) -> None:
     """`tables.md` and `cases.csv` in a folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    write_frame(ops_frame(cases), out / "cases.csv")
-    parts = ["# Predicted against measured kernels of a served model"]
-    for title, rows in _tables(cases).items():
-        if rows:
-            parts += [f"## {title}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
-    (out / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_cases(out, ops_frame(cases), "Predicted against measured kernels of a served model", _tables(cases))
 
 
 def ops_summary(cases: Sequence[OpCase]) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.calibration.powered import PoweredCase
-from simulator.report.csv_text import write_frame
-from simulator.report.listing import Row, print_table
+from simulator.report.cases import print_tables, write_cases
+from simulator.report.listing import Row
 from simulator.report.llm_ops import statistics
-from simulator.report.tables import markdown_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,10 +58,7 @@ def _tables(cases: Sequence[PoweredCase]) -> dict[str, list[Row]]:
 
 def print_powered(cases: Sequence[PoweredCase], out: Path | None) -> None:
     """All tables on stdout."""
-    for title, rows in _tables(cases).items():
-        print_table(title, rows)
-    if out is not None:
-        print(f"cases and tables: {out}")
+    print_tables(_tables(cases), out)
 
 
 def powered_frame(cases: Sequence[PoweredCase]) -> pd.DataFrame:
@@ -92,13 +88,7 @@ def _entries(cases: Sequence[PoweredCase]) -> list[dict[str, Any]]:
 
 def write_powered(cases: Sequence[PoweredCase], out: Path) -> None:
     """`tables.md` and `cases.csv` in a folder."""
-    out.mkdir(parents=True, exist_ok=True)
-    write_frame(powered_frame(cases), out / "cases.csv")
-    parts = ["# Predicted against measured power"]
-    for title, rows in _tables(cases).items():
-        if rows:
-            parts += [f"## {title}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
-    (out / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_cases(out, powered_frame(cases), "Predicted against measured power", _tables(cases))
 
 
 def powered_summary(cases: Sequence[PoweredCase]) -> dict[str, Any]:

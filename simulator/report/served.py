@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.calibration.doubt import doubt_of
 from simulator.calibration.served import ServedCase
-from simulator.report.csv_text import write_frame
-from simulator.report.listing import Row, print_table
-from simulator.report.tables import markdown_table
+from simulator.report.cases import print_tables, write_cases
+from simulator.report.listing import Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,22 +80,13 @@ def _tables(frame: pd.DataFrame) -> dict[str, list[Row]]:
 
 def print_served(cases: Sequence[ServedCase], out: Path | None) -> None:
     """All tables on stdout."""
-    for title, rows in _tables(served_frame(cases)).items():
-        print_table(title, rows)
-    if out is not None:
-        print(f"cases and tables: {out}")
+    print_tables(_tables(served_frame(cases)), out)
 
 
 def write_served(cases: Sequence[ServedCase], out: Path) -> None:
     """`tables.md` and `cases.csv` in a folder."""
-    out.mkdir(parents=True, exist_ok=True)
     frame = served_frame(cases)
-    write_frame(frame, out / "cases.csv")
-    parts = ["# Predicted against measured serving"]
-    for title, rows in _tables(frame).items():
-        if rows:
-            parts += [f"## {title}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
-    (out / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_cases(out, frame, "Predicted against measured serving", _tables(frame))
 
 
 def served_summary(cases: Sequence[ServedCase]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.calibration.trained import TrainedCase, framework_of
+from simulator.report.cases import print_tables, write_tables
 from simulator.report.csv_text import write_frame
-from simulator.report.listing import Row, print_table
-from simulator.report.tables import markdown_table
+from simulator.report.listing import Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,10 +82,7 @@ def _tables(frame: pd.DataFrame) -> dict[str, list[Row]]:
 
 def print_trained(cases: Sequence[TrainedCase], out: Path | None) -> None:
     """All tables on stdout."""
-    for title, rows in _tables(trained_frame(cases)).items():
-        print_table(title, rows)
-    if out is not None:
-        print(f"cases and tables: {out}")
+    print_tables(_tables(trained_frame(cases)), out)
 
 
 def write_trained(cases: Sequence[TrainedCase], out: Path) -> None:
@@ -93,11 +90,7 @@ def write_trained(cases: Sequence[TrainedCase], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     frame = trained_frame(cases)
     write_frame(frame, out / "plans.csv")
-    parts = ["# Predicted against measured training on many devices"]
-    for title, rows in _tables(frame).items():
-        if rows:
-            parts += [f"## {title}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
-    (out / "plans.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_tables("Predicted against measured training on many devices", _tables(frame), out / "plans.md")
 
 
 def trained_summary(cases: Sequence[TrainedCase]) -> dict[str, Any]:
