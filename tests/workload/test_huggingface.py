@@ -471,24 +471,26 @@ def test_any_value_of_a_tower_gives_a_workload_or_an_error(
     assert len(lines) == 1
 
 
-def published() -> list[tuple[str, int]]:
-    """(file, parameters) of the configurations at hand."""
+def published() -> list[tuple[str, str, int]]:
+    """(file, class, its parameters) of the configurations at hand."""
     table = SHARED / "facts" / "model_totals.csv"
     if not table.is_file():
         return []
     rows = {}
     with table.open() as stream:
         for row in csv.DictReader(stream):
-            if "-> " in row["source_path"]:
-                rows[row["model"].removeprefix("hf/")] = int(row["params"])
+            _, arrow, built = row["source_path"].partition("-> ")
+            if arrow:
+                rows[row["model"].removeprefix("hf/")] = built, int(row["params"])
     files = sorted((SHARED / "hf_configs").glob("*.json"))
     names = {file.name: file.name.split(".config")[0].split(".bert_config")[0].removesuffix(".json") for file in files}
-    return [(file, rows[name]) for file, name in names.items() if name in rows]
+    return [(file, *rows[name]) for file, name in names.items() if name in rows]
 
 
-@pytest.mark.parametrize(("file", "parameters"), published())
-def test_published_configurations(file: str, parameters: int) -> None:
-    workload = load("hf", str(SHARED / "hf_configs" / file), Request())
+@pytest.mark.parametrize(("file", "built", "parameters"), published())
+def test_published_configurations(tmp_path: Path, file: str, built: str, parameters: int) -> None:
+    config = json.loads((SHARED / "hf_configs" / file).read_text())
+    workload = imported(tmp_path, {**config, "architectures": [built]})
     assert workload.parameters == parameters
     assert len(lower(workload)) > 0
 
