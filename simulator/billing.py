@@ -12,16 +12,14 @@ from simulator.execution.energy import Activity, activity_of
 from simulator.execution.run import Run, endless
 from simulator.pipeline import Simulation, footprint_of
 from simulator.planned import Planned
-from simulator.precision import Engine, get_precision
-from simulator.roofline.rates import Fidelity, peak_name
 
 
 def billed(simulation: Simulation, given: Circumstances) -> Simulation:
     """The same answer with its run's bill."""
     step, run, interval = simulation.step, simulation.run, simulation.interval
     activity = None
-    if simulation.options.fidelity == Fidelity.CALIBRATED:
-        activity = activity_of(simulation.kernels, simulation.times, simulation.matrix_peak, step.time_s)
+    if simulation.calibrated:
+        activity = activity_of(simulation.kernels, simulation.times, simulation.setting.matrix_peak, step.time_s)
     bounds = (interval.low, interval.high) if interval else (None, None)
     run_s, late = _on_the_calendar(run, simulation.course)
     spans = Spans(step.time_s * late, run.epoch_s * late, activity, *bounds)
@@ -77,10 +75,10 @@ def _written(given: Circumstances, answer: Simulation | Planned, writers: int) -
 
 def _mean_device(answer: Planned) -> Activity | None:
     """The activity of a device of the mean stage; what is computed again is its share of the passes once more."""
-    if answer.options.fidelity != Fidelity.CALIBRATED:
+    if not answer.options.calibrated:
         return None
     parts, plan, share = answer.step.parts, answer.plan, answer.share
     again = 1 + (parts["recompute"] / parts["compute"] if parts["compute"] else 0.0)
     repeats = answer.step.microbatches * again / plan.pipeline, 1 / plan.pipeline
-    matrix_peak = peak_name(answer.device, get_precision(answer.options.precision), Engine.MATRIX)
+    matrix_peak = answer.setting.matrix_peak
     return activity_of(share.kernels, share.times, matrix_peak, answer.step.time_s, repeats)

@@ -19,9 +19,9 @@ from simulator.execution.run import Run, run_of
 from simulator.execution.step import LayerTimes, Step, layer_times, step_of, with_communication, with_input
 from simulator.op.kernels import FloatArray, Kernels
 from simulator.op.optimizer import Optimizer, get_optimizer
-from simulator.precision import Engine, Role, get_precision
-from simulator.roofline.processor import KIND as PROCESSOR
-from simulator.roofline.rates import Fidelity, peak_name
+from simulator.precision import Role, get_precision
+from simulator.roofline.rates import Fidelity
+from simulator.roofline.setting import PROCESSOR, Setting, setting_of
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
 from simulator.roofline.used import Used, used_numbers, weakest_grade
@@ -86,8 +86,23 @@ class Options:
         load_framework(self.framework)
         if self.host:
             load_host(self.host)
-        if get_precision(self.precision).inference_only and self.task == "train":
+        if get_precision(self.precision).inference_only and self.training:
             raise InputError(f"precision {self.precision} is for inference; add --task infer")
+
+    @property
+    def training(self) -> bool:
+        """Whether a step trains."""
+        return self.task == "train"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether times hold all that is known, and not the datasheet alone."""
+        return self.fidelity == Fidelity.CALIBRATED
+
+    def on(self, device: Device) -> Setting:
+        """What a time on a device reads, the device in the computer that is asked for."""
+        device = hosted(device, self.host)
+        return setting_of(device, self.precision, self.framework, self.fidelity, self.traffic)
 
 
 @dataclass(frozen=True)
@@ -95,7 +110,7 @@ class Simulation:
     """The answer: everything a report shows."""
 
     workload: Workload
-    device: Device
+    setting: Setting = field(repr=False)
     options: Options
     kernels: Kernels = field(repr=False)
     times: Times = field(repr=False)
@@ -106,8 +121,6 @@ class Simulation:
     used: tuple[Used, ...] = field(repr=False)
     """Every number that the time rests on, with its source."""
     grade: str
-    matrix_peak: str
-    """Name of the peak that matrix products run at."""
     interval: Interval | None = None
     """How sure the calibrated time is; None for the other fidelities, which are bounds."""
     command: str = ""
@@ -125,6 +138,16 @@ class Simulation:
     """Plots on axes, `plot.roofline(ax=...)`; `report.plotting` adds it where the package hands out `simulate`."""
 
     @property
+    def device(self) -> Device:
+        """The device, in the computer that was asked for."""
+        return self.setting.device
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the time holds all that is known, and not the datasheet alone."""
+        return self.setting.calibrated
+
+    @property
     def batch(self) -> int:
         """Samples a step."""
         return self.step.batch
@@ -132,7 +155,7 @@ class Simulation:
     @property
     def counts_epochs(self) -> bool:
         """Whether the answer is a time of epochs: a dataset is known and, at inference, epochs were asked for."""
-        asked = self.options.task == "train" or self.options.epochs is not None
+        asked = self.options.training or self.options.epochs is not None
         return asked and self.workload.dataset != NO_DATASET
 
     def to_frame(self) -> pd.DataFrame:
@@ -175,9 +198,8 @@ def simulate(
         If the step does not fit the device's memory and `ignore_memory` is not set.
     """
     chosen = options or Options()
-    device = hosted(device, chosen.host)
-    precision, batch = get_precision(chosen.precision), chosen.batch or workload.batch
-    matrix_peak = peak_name(device, precision, Engine.MATRIX)
+    setting, batch = chosen.on(device), chosen.batch or workload.batch
+    device, peak_flop_per_s = setting.device, setting.matrix_flop_per_s
     if workload.dataset == NO_DATASET and chosen.epochs is not None:
         raise InputError(f"{workload.name} names no dataset, so that it has no epochs; give --dataset or --samples")
     memory = _memory(workload, device, chosen)
@@ -188,14 +210,14 @@ def simulate(
         raise InputError(f"{workload.name}: nothing in it takes time, task {chosen.task}, fidelity {chosen.fidelity}")
     exchange = _exchange(workload, kernels, times, chosen, cluster)
     devices = cluster.devices if cluster else 1
-    step = step_of(kernels, times, batch, device.peak[matrix_peak])
+    step = step_of(kernels, times, batch, peak_flop_per_s)
     step = with_communication(step, exchange.exposed_s, devices) if exchange else replace(step, devices=devices)
-    if chosen.fidelity == Fidelity.NAPKIN:
+    if setting.fidelity is Fidelity.NAPKIN:
         step = replace(step, mfu=device.utilisation)
-    used = _used(device, chosen)
+    used = used_numbers(setting, training=chosen.training)
     return Simulation(
         workload=workload,
-        device=device,
+        setting=setting,
         options=chosen,
         kernels=kernels,
         times=times,
@@ -204,8 +226,7 @@ def simulate(
         run=_run(workload, step, chosen, timed),
         memory=memory,
         used=used,
-        grade=weakest_grade(used, Fidelity(chosen.fidelity)),
-        matrix_peak=matrix_peak,
+        grade=weakest_grade(used, setting.fidelity),
         cluster=cluster,
         exchange=exchange,
         interval=interval_at(workload, device, chosen, step.batch, step.bound_shares[Bound.OVERHEAD]),
@@ -257,11 +278,6 @@ def reserve_of(device: Device, options: Options) -> Reserve:
     return Reserve() if device.kind == PROCESSOR else load_framework(options.framework).reserve
 
 
-def _used(device: Device, options: Options) -> tuple[Used, ...]:
-    software, precision = load_framework(options.framework), get_precision(options.precision)
-    return used_numbers(device, software, precision, Fidelity(options.fidelity), training=options.task == "train")
-
-
 def _run(workload: Workload, step: Step, options: Options, timed: Callable[[int], Times], sample_s: float = 0.0) -> Run:
     """All epochs, of whole steps on all devices and of one smaller step; a single step where no dataset is known.
 
@@ -281,7 +297,7 @@ def _exchange(
     workload: Workload, kernels: Kernels, times: Times, options: Options, cluster: Cluster | None
 ) -> Exchange | None:
     """The sums of gradients over several devices; None on one, and at inference."""
-    if cluster is None or cluster.devices == 1 or options.task != "train":
+    if cluster is None or cluster.devices == 1 or not options.training:
         return None
     from simulator.parallel.data import exchange_gradients
 
@@ -314,7 +330,7 @@ def interval_at(workload: Workload, device: Device, options: Options, batch: int
 
 
 def _has_interval(options: Options) -> bool:
-    return options.fidelity == Fidelity.CALIBRATED and options.traffic == TrafficModel.IDEAL
+    return options.calibrated and options.traffic == TrafficModel.IDEAL
 
 
 def _question(workload: Workload, device: Device, options: Options, batch: int, waiting: float) -> Question:
@@ -357,7 +373,7 @@ def kernels_of(workload: Workload, options: Options) -> Kernels:
     """
     precision, framework = get_precision(options.precision), load_framework(options.framework)
     path = framework.path(precision)
-    training, calibrated = options.task == "train", options.fidelity == Fidelity.CALIBRATED
+    training, calibrated = options.training, options.calibrated
     return lower(
         workload,
         training=training,
@@ -380,16 +396,15 @@ def operations_per_sample(workload: Workload, count: str) -> float:
 
 
 def _optimizer(options: Options) -> Optimizer | None:
-    return get_optimizer(options.optimizer) if options.task == "train" else None
+    return get_optimizer(options.optimizer) if options.training else None
 
 
 def times_of(
     workload: Workload, kernels: Kernels, device: Device, options: Options, batch: float | FloatArray
 ) -> Times:
     """Times of a workload's kernels, at one batch or at a column of batches (b, 1)."""
-    precision, device = get_precision(options.precision), hosted(device, options.host)
-    if options.fidelity == Fidelity.NAPKIN:
+    setting = options.on(device)
+    if setting.fidelity is Fidelity.NAPKIN:
         scale = operations_per_sample(workload, options.count) / max(workload.macs, 1)
-        return napkin_times(kernels, device, batch, precision, scale)
-    fidelity, traffic = Fidelity(options.fidelity), TrafficModel(options.traffic)
-    return kernel_times(kernels, device, batch, precision, fidelity, traffic, load_framework(options.framework))
+        return napkin_times(kernels, setting, batch, scale)
+    return kernel_times(kernels, setting, batch)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simulator.device.device import Device
-from simulator.device.framework import load_framework
 from simulator.device.system import Cluster
 from simulator.errors import InputError, OutOfMemoryError
 from simulator.execution.bill import Bill
@@ -29,8 +28,7 @@ from simulator.parallel.shard import shard_by
 from simulator.parallel.step import PARTS, PlanStep, Share, plan_step
 from simulator.parallel.zero import FULLY
 from simulator.pipeline import Options, kernels_of, reserve_of, times_of
-from simulator.precision import get_precision
-from simulator.roofline.rates import peak_name
+from simulator.roofline.setting import Setting
 from simulator.units import binary_bytes
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
@@ -65,6 +63,11 @@ class Planned:
     """What the run costs, where that is asked for."""
     course: Course | None = None
     """The run on the calendar, where that is asked for."""
+
+    @property
+    def setting(self) -> Setting:
+        """What its kernels' times read."""
+        return self.options.on(self.device)
 
     @property
     def run(self) -> Run | None:
@@ -154,7 +157,7 @@ def evaluate(
     global_batch: int | None = None,
 ) -> Planned:
     """The same, whether it fits or not."""
-    if options.task != "train":
+    if not options.training:
         raise InputError("--parallel is for training; `simulate serve` shares out a model that infers")
     return Shares(workload, device, options, cluster).evaluate(plan, global_batch)
 
@@ -164,7 +167,7 @@ class Shares:
 
     def __init__(self, workload: Workload, device: Device, options: Options, cluster: Cluster) -> None:
         self.workload, self.device, self.options, self.cluster = workload, device, options, cluster
-        self.precision = get_precision(options.precision)
+        self.setting = options.on(device)
         self._known: dict[tuple[int, int, int, bool, bool, int], Share] = {}
 
     def of(self, plan: Plan, size: int) -> Share:
@@ -179,10 +182,9 @@ class Shares:
         kernels = kernels_of(rank, self.options)
         times = times_of(rank, kernels, self.device, self.options, size)
         exchange = groups_of(plan, self.cluster), self.cluster
-        samples = self.precision, size
+        samples = self.setting.precision, size
         seconds = layer_seconds(rank, kernels, times, exchange, samples, pipelined=plan.pipelined)
-        expert_s = load_framework(self.options.framework).expert_s
-        return Share(rank, kernels, times, issued(seconds, rank, expert_s))
+        return Share(rank, kernels, times, issued(seconds, rank, self.setting.framework.expert_s))
 
     def footprints(self, plan: Plan, global_batch: int | None = None) -> tuple[Footprint, ...]:
         """Memory of a device of each stage, without playing the step."""
@@ -190,8 +192,9 @@ class Shares:
         share = self.of(plan, size)
         optimizer = get_optimizer(self.options.optimizer)
         reserve = reserve_of(self.device, self.options)
-        fused = load_framework(self.options.framework).path(self.precision).fuses
-        holding = Holding(self.precision, optimizer, self.device.memory.capacity_bytes, reserve, fused)
+        precision = self.setting.precision
+        fused = self.setting.framework.path(precision).fuses
+        holding = Holding(precision, optimizer, self.device.memory.capacity_bytes, reserve, fused)
         pieces = pieces_of(share.workload, share.seconds, plan)
         return stage_footprints(share.workload, pieces, plan, (size, batch // size), holding)
 
@@ -199,8 +202,8 @@ class Shares:
         """A step of a plan."""
         batch, size = batches(self.workload, self.options, plan, global_batch)
         share = self.of(plan, size)
-        bucket_bytes = load_framework(self.options.framework).bucket_bytes
-        samples = (self.precision, size, batch // size)
+        bucket_bytes = self.setting.framework.bucket_bytes
+        samples = (self.setting.precision, size, batch // size)
         return Planned(
             workload=self.workload,
             device=self.device,
@@ -213,7 +216,7 @@ class Shares:
             microbatch=size,
             stages=self.footprints(plan, global_batch),
             model_flops=_model_flops(self.workload, self.options, batch * plan.data),
-            peak_flop_per_s=self.device.peak[peak_name(self.device, self.precision, Engine.MATRIX)],
+            peak_flop_per_s=self.setting.matrix_flop_per_s,
         )
 
 

@@ -68,9 +68,6 @@ FAMILIES = "simulator/workload/families/"
 
 MANY_PARAMETERS = {
     ("simulator/planning/capacity.py", "plan"),
-    ("simulator/roofline/products.py", "product_seconds"),
-    ("simulator/roofline/times.py", "kernel_times"),
-    ("simulator/roofline/times.py", "busy_times"),
     ("simulator/workload/importers/torch/run.py", "_attention"),
     ("simulator/workload/lowering.py", "lower"),
     ("simulator/workload/workload.py", "from_torch"),

@@ -25,6 +25,7 @@ from simulator.device.device import Device, with_families
 from simulator.device.framework import load_framework, with_files
 from simulator.op.kernels import FloatArray
 from simulator.precision import get_precision
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import busy_seconds, kernel_times
 
 SCALE = 0.15
@@ -77,7 +78,8 @@ def predict_rows(rows: Sequence[Row], values: Values) -> FloatArray:
         first = rows[numbers[0]]
         batches = np.array([[float(rows[number].measured.batch)] for number in numbers])
         software = framework(first.measured.framework)
-        times = kernel_times(first.kernels, device(first.device), batches, first.precision, framework=software)
+        setting = Setting(device(first.device), first.precision, software)
+        times = kernel_times(first.kernels, setting, batches)
         chosen = np.array([rows[number].chosen for number in numbers])
         seconds[numbers] = (times.time_s * chosen).sum(axis=-1)
     return np.maximum(seconds, [row.least_s for row in rows])
@@ -86,8 +88,8 @@ def predict_rows(rows: Sequence[Row], values: Values) -> FloatArray:
 def predict_kernels(group: MeasuredKernels, values: Values) -> FloatArray:
     """Predicted time of each measured kernel, back to back on its device, shape (kernels,). [s]"""
     device = with_families(device_of(group.device), values)
-    precision = get_precision(group.precision)
-    seconds: FloatArray = busy_seconds(group.columns, device, float(group.batch), precision) + device.launch_s + CALL_S
+    setting = Setting(device, get_precision(group.precision))
+    seconds: FloatArray = busy_seconds(group.columns, setting, float(group.batch)) + device.launch_s + CALL_S
     return seconds
 
 

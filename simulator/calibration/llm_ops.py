@@ -21,7 +21,7 @@ from simulator.device.device import Device, load_device
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.op.kernel import OpClass, Role
 from simulator.op.kernels import Columns, FloatArray
-from simulator.precision import Precision
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import parts_seconds
 from simulator.serving.formats import get_format
 from simulator.serving.network import Attending
@@ -243,36 +243,36 @@ def _product(rows: Sequence[MeasuredOp], device: Device) -> Parts:
     flops = FLOPS_PER_MAC * m * n * k
     columns = kernel_columns(OpClass.GEMM, flops, read, {Role.ACTIVATION: m * n}, (m, n, k), np.ones_like(m))
     rounded_bytes = m * k * (WIDE_BYTES + operand) * (operand < WIDE_BYTES)
-    bandwidth = device.memory.bandwidth_byte_per_s * min(device.sustained["bandwidth"], 1.0)
-    compute_s, moved_bytes = _work(columns, device, form.precision)
-    return Parts(compute_s, moved_bytes, rounded_bytes / bandwidth, k, np.zeros_like(k))
+    setting = Setting(device, form.precision)
+    compute_s, moved_bytes = _work(columns, setting)
+    return Parts(compute_s, moved_bytes, rounded_bytes / setting.bandwidth_byte_per_s, k, np.zeros_like(k))
 
 
 def _reading(rows: Sequence[MeasuredOp], device: Device) -> Parts:
     """Attention of prompts among their own tokens, each row by itself since windows differ."""
     width = 1.0 if rows[0].dtype == "fp8" else WIDE_BYTES
-    precision = get_format(FORMATS.get(rows[0].dtype, rows[0].dtype)).cache_precision(width)
+    setting = Setting(device, get_format(FORMATS.get(rows[0].dtype, rows[0].dtype)).cache_precision(width))
     batch, new, past = _sizes(rows, "batch_size", "isl", "step")
     parts = []
     for at, row in enumerate(rows):
         attending, each = attending_of(row), slice(at, at + 1)
         columns = prefill_columns(attending, batch[each], new[each], past[each])
         blocks = batch[each] * attending.heads * np.ceil(new[each] / BLOCK)
-        parts.append(_attention(columns, device, precision, new[each], blocks))
+        parts.append(_attention(columns, setting, new[each], blocks))
     return _joined(parts)
 
 
 def _decoding(rows: Sequence[MeasuredOp], device: Device) -> Parts:
     """Attention of one new token of each request over its cache."""
     width = 1.0 if rows[0].dims.get("kv_cache_dtype") == "fp8" else WIDE_BYTES
-    precision = get_format(FORMATS.get(rows[0].dtype, rows[0].dtype)).cache_precision(width)
+    setting = Setting(device, get_format(FORMATS.get(rows[0].dtype, rows[0].dtype)).cache_precision(width))
     batch, past = _sizes(rows, "batch_size", "step")
     parts = []
     for at, row in enumerate(rows):
         attending, seen = attending_of(row), past[at : at + 1] + 1
         seen = seen if attending.span is None else np.minimum(seen, attending.span)
         columns = decode_columns(attending, batch[at : at + 1], seen)
-        parts.append(_attention(columns, device, precision, seen, batch[at : at + 1] * attending.heads))
+        parts.append(_attention(columns, setting, seen, batch[at : at + 1] * attending.heads))
     return _joined(parts)
 
 
@@ -281,16 +281,15 @@ def _joined(parts: Sequence[Parts]) -> Parts:
     return Parts(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _attention(columns: Columns, device: Device, precision: Precision, depth: FloatArray, blocks: FloatArray) -> Parts:
-    compute_s, moved_bytes = _work(columns, device, precision)
-    return Parts(compute_s, moved_bytes, np.zeros_like(depth), depth, blocks / device.unit_count)
+def _attention(columns: Columns, setting: Setting, depth: FloatArray, blocks: FloatArray) -> Parts:
+    compute_s, moved_bytes = _work(columns, setting)
+    return Parts(compute_s, moved_bytes, np.zeros_like(depth), depth, blocks / setting.device.unit_count)
 
 
-def _work(columns: Columns, device: Device, precision: Precision) -> tuple[FloatArray, FloatArray]:
+def _work(columns: Columns, setting: Setting) -> tuple[FloatArray, FloatArray]:
     """Seconds of computing, and bytes that pass the memory."""
-    width = precision.widths[Role.ACTIVATION]
-    moved = columns.read[Role.WEIGHT, 0] + width * (columns.read + columns.write)[Role.ACTIVATION, 0]
-    return parts_seconds(columns, device, 1.0, precision)[0], moved
+    moved = columns.read[Role.WEIGHT, 0] + setting.width * (columns.read + columns.write)[Role.ACTIVATION, 0]
+    return parts_seconds(columns, setting, 1.0)[0], moved
 
 
 def attending_of(row: MeasuredOp) -> Attending:

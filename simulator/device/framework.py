@@ -98,6 +98,10 @@ class Framework:
         return self.mixed if precision.master_weights else self.plain
 
 
+NEVER_LATE = Framework("", (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, ExecutionPath(), ExecutionPath())
+"""No framework: kernels as the device's own, issued by a host that is never late."""
+
+
 @lru_cache
 def load_framework(name: str) -> Framework:
     """A framework by name or alias, in any case, or an `UnknownNameError` with the nearest one."""

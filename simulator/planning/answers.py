@@ -15,7 +15,6 @@ from simulator.errors import SimulatorError
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Options, footprint_of
 from simulator.planning.points import Points, alike, factors_at, steps_at
-from simulator.precision import get_precision
 from simulator.roofline.times import Bound
 from simulator.units import parse
 from simulator.workload.dataset import NO_DATASET
@@ -95,7 +94,7 @@ def _steps(devices: DeviceColumns, options: Options, asked: Asked) -> tuple[dict
     shape = (len(devices), len(asked.counts), len(asked.batches))
     names = ("time_s", "mfu", "low", "high")
     found: dict[str, Column] = {name: np.empty(shape) for name in names} | {"bound": np.empty(shape, dtype=int)}
-    for which in alike(devices, get_precision(options.precision)):
+    for which in alike(devices, options.on(devices.one).precision):
         points = Points(asked.workload, devices.some(which), options, np.array(asked.batches), clusters)
         steps = steps_at(points)
         low, high = factors_at(points, steps) or (np.full_like(steps.time_s, np.nan),) * 2

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from simulator.device.device import Device
-from simulator.device.framework import Framework, load_framework
+from simulator.device.framework import load_framework
 from simulator.errors import InputError, SimulatorError, UnknownNameError
 from simulator.execution.step import layer_times
 from simulator.op.kernels import FloatArray
-from simulator.pipeline import Options, Simulation, simulate, times_of
-from simulator.precision import get_precision
+from simulator.pipeline import Options, Simulation, simulate
 from simulator.roofline.peeled import REST, peeled
 from simulator.roofline.rates import Fidelity
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import kernel_times
 
 
@@ -80,7 +81,7 @@ def explain(simulation: Simulation, layer: str | None = None) -> Explanation:
     UnknownNameError
         If the network has no such layer.
     """
-    if simulation.options.fidelity != Fidelity.CALIBRATED:
+    if not simulation.calibrated:
         raise InputError("only a calibrated time has causes; leave --fidelity out")
     names = [one.name for one in simulation.workload.layers]
     if layer is not None and layer not in names:
@@ -108,25 +109,15 @@ def explain(simulation: Simulation, layer: str | None = None) -> Explanation:
 def _by_layer(simulation: Simulation) -> tuple[list[tuple[str, str]], FloatArray]:
     """Causes, and each layer's time with none, one, two ... taken away, and at the roofline; shape (n, layers)."""
     rows, causes = [simulation.layers.time_s], []
-    software = load_framework(simulation.options.framework)
-    for cause, setting in peeled(simulation.device, software):
+    for cause, setting in peeled(simulation.setting):
         causes.append((cause.name, cause.words))
-        rows.append(_layers(simulation, *setting))
-    bound = times_of(
-        simulation.workload,
-        simulation.kernels,
-        simulation.device,
-        replace(simulation.options, fidelity="roofline"),
-        simulation.batch,
-    )
-    layers = len(simulation.workload.layers)
-    rows.append(layer_times(simulation.kernels, bound, layers).time_s)
+        rows.append(_layers(simulation, setting))
+    rows.append(_layers(simulation, msgspec.structs.replace(simulation.setting, fidelity=Fidelity.ROOFLINE)))
     return [*causes, (REST, "against direct algorithms over the main memory")], np.array(rows)
 
 
-def _layers(simulation: Simulation, device: Device, software: Framework) -> FloatArray:
-    precision = get_precision(simulation.options.precision)
-    times = kernel_times(simulation.kernels, device, simulation.batch, precision, framework=software)
+def _layers(simulation: Simulation, setting: Setting) -> FloatArray:
+    times = kernel_times(simulation.kernels, setting, simulation.batch)
     return layer_times(simulation.kernels, times, len(simulation.workload.layers)).time_s
 
 

@@ -22,9 +22,8 @@ from simulator.errors import InputError
 from simulator.op.kernels import FloatArray, at_batch
 from simulator.pipeline import Options, kernels_of
 from simulator.planning.storage import check_disk
-from simulator.precision import Engine, get_precision
-from simulator.roofline.rates import peak_name
-from simulator.roofline.traffic import TrafficModel, traffic_bytes
+from simulator.precision import Engine
+from simulator.roofline.traffic import traffic_bytes
 from simulator.units import parse
 from simulator.workload.workload import Workload
 
@@ -88,11 +87,11 @@ def closed_form(workload: Workload, device: Device, options: Options) -> ClosedF
     """
     if options.fidelity != "roofline":
         raise InputError("only the roofline has a closed form; ask for --fidelity roofline")
-    kernels, precision = kernels_of(workload, options), get_precision(options.precision)
-    columns, batch = kernels.distinct, float(options.batch or workload.batch)
+    kernels, batch = kernels_of(workload, options), float(options.batch or workload.batch)
+    columns = kernels.distinct
     times = np.bincount(kernels.row, minlength=len(columns))
     flops = at_batch(columns.flops, batch) * times
-    moved = traffic_bytes(columns, device, batch, precision, TrafficModel(options.traffic)) * times
+    moved = traffic_bytes(columns, options.on(device), batch) * times
     products = columns.engine == Engine.MATRIX
     return ClosedForm(_sorted(flops[products], moved[products]), _sorted(flops[~products], moved[~products]))
 
@@ -117,8 +116,8 @@ def grid_axes(
     InputError
         If the axes are others than the bandwidth and a peak that the precision runs at.
     """
-    precision = get_precision(options.precision)
-    names = [peak_name(device, precision, engine) for engine in (Engine.MATRIX, Engine.VECTOR)]
+    setting = options.on(device)
+    names = [setting.matrix_peak, setting.vector_peak]
     (peak,) = [key for key in overrides if key != BANDWIDTH] if len(overrides) == 2 else [""]
     if BANDWIDTH not in overrides or peak.removeprefix("peak.") not in names:
         raise InputError(f"the closed form is of {BANDWIDTH} and peak.{names[0]}, found {', '.join(overrides)}")

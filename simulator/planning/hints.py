@@ -10,8 +10,6 @@ import numpy as np
 from simulator.errors import SimulatorError
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Simulation, overhead_shares, simulate
-from simulator.precision import Engine, get_precision
-from simulator.roofline.rates import Fidelity, peak_name
 from simulator.roofline.times import Bound
 
 DOUBLINGS = 14
@@ -36,7 +34,7 @@ def busy_batch(simulation: Simulation) -> int | None:
 
     None where the device decides already, where no such batch fits, and for the bounds, which know no host.
     """
-    if simulation.step.bound is not Bound.OVERHEAD or simulation.options.fidelity != Fidelity.CALIBRATED:
+    if simulation.step.bound is not Bound.OVERHEAD or not simulation.calibrated:
         return None
     batches: FloatArray = np.array([float(simulation.batch * 2**power) for power in range(1, DOUBLINGS)])
     batches = batches[batches <= simulation.memory.largest_batch]
@@ -53,7 +51,7 @@ def precision_hint(simulation: Simulation) -> PrecisionHint | None:
     None for other precisions and fidelities, and where there are no such units or nothing is gained.
     """
     options, device = simulation.options, simulation.device
-    if options.precision != "fp32" or options.fidelity != Fidelity.CALIBRATED:
+    if options.precision != "fp32" or not simulation.calibrated:
         return None
     name = next((name for name in HALF if _on_matrix_units(simulation, name)), None)
     if name is None:
@@ -68,6 +66,6 @@ def precision_hint(simulation: Simulation) -> PrecisionHint | None:
 
 def _on_matrix_units(simulation: Simulation, precision: str) -> bool:
     try:
-        return peak_name(simulation.device, get_precision(precision), Engine.MATRIX).endswith("_tensor")
+        return replace(simulation.options, precision=precision).on(simulation.device).on_tensor_cores
     except SimulatorError:
         return False

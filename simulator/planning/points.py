@@ -6,20 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
 import numpy as np
 
 from simulator.device.columns import DeviceColumns
-from simulator.device.framework import load_framework
 from simulator.device.system import Cluster
 from simulator.execution.certainty import SMALL_BATCH
 from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels, at_batch
 from simulator.parallel.data import buckets_on, exposed_seconds
 from simulator.pipeline import Options, gradient_bytes_of, interval_factors, kernels_of, times_of
-from simulator.precision import Engine, Precision, get_precision
-from simulator.roofline.rates import Fidelity, peak_name
+from simulator.precision import Engine, Precision
+from simulator.roofline.rates import Fidelity
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import Bound, busy_times, overhead_seconds
-from simulator.roofline.traffic import TrafficModel
 from simulator.workload.workload import Workload
 
 CHUNK = 256
@@ -49,6 +49,15 @@ class Points:
     clusters: Sequence[Cluster | None] = (None,)
 
     @cached_property
+    def setting(self) -> Setting:
+        """Of the first variant."""
+        return self.options.on(self.devices.one)
+
+    def setting_at(self, variants: IntArray) -> Setting:
+        """Of some variants, whose numbers are columns."""
+        return msgspec.structs.replace(self.setting, device=self.devices.at(variants))
+
+    @cached_property
     def kernels(self) -> Kernels:
         """Of the workload, lowered once."""
         return kernels_of(self.workload, self.options)
@@ -56,7 +65,7 @@ class Points:
     @cached_property
     def buckets(self) -> list[Buckets | None]:
         """What each number of devices exchanges; None where they exchange nothing."""
-        trains, limit = self.options.task == "train", load_framework(self.options.framework).bucket_bytes
+        trains, limit = self.options.training, self.setting.framework.bucket_bytes
         gradients = gradient_bytes_of(self.workload, self.options)
         return [
             buckets_on(self.kernels, gradients, each, limit) if trains and each and each.devices > 1 else None
@@ -136,14 +145,12 @@ def _piece(points: Points, variants: IntArray, places: IntArray) -> FloatArray:
 
 def _busy(points: Points, variants: IntArray, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Time of each distinct kernel without waiting, and whether it computes longer than it moves, (points, kernels)."""
-    kernels, options, device = points.kernels, points.options, points.devices.at(variants)
+    kernels, setting = points.kernels, points.setting_at(variants)
     shape = (len(batch), len(kernels.distinct))
-    software, precision = load_framework(options.framework), get_precision(options.precision)
-    if options.fidelity == Fidelity.NAPKIN:
-        time_s = times_of(points.workload, kernels, device, options, batch).time_s
+    if setting.fidelity is Fidelity.NAPKIN:
+        time_s = times_of(points.workload, kernels, setting.device, points.options, batch).time_s
         return time_s[:, np.unique(kernels.row, return_index=True)[1]], np.ones(shape)
-    model = Fidelity(options.fidelity), TrafficModel(options.traffic)
-    busy = busy_times(kernels, device, batch, precision, *model, software)
+    busy = busy_times(kernels, setting, batch)
     computes = (busy.compute_s >= busy.memory_s).astype(float)
     return np.broadcast_to(busy.busy_s, shape), np.broadcast_to(computes, shape)
 
@@ -152,13 +159,11 @@ def _by_bound(
     points: Points, variants: IntArray, batch: FloatArray, launches: tuple[FloatArray, FloatArray]
 ) -> FloatArray:
     """Time of each point's step by bound and number of devices, (points, bounds, numbers of devices). [s]"""
-    kernels, options, (busy_s, computes) = points.kernels, points.options, launches
-    precision = get_precision(options.precision)
+    kernels, (busy_s, computes) = points.kernels, launches
     waiting_s = np.zeros(len(batch))
     time_s = busy_s
-    if options.fidelity == Fidelity.CALIBRATED:
-        device = points.devices.at(variants)
-        overhead_s = overhead_seconds(kernels, device, batch, precision, busy_s, load_framework(options.framework))
+    if points.setting.calibrated:
+        overhead_s = overhead_seconds(kernels, points.setting_at(variants), batch, busy_s)
         time_s = busy_s + overhead_s
         waits = np.where(overhead_s > busy_s, time_s, 0.0)
         waiting_s, computes = waits.sum(axis=-1), computes * (waits == 0.0)
@@ -176,13 +181,13 @@ def _by_bound(
 def _utilisation(points: Points, time_s: FloatArray) -> FloatArray:
     """FLOPs of matrix products over time times their peak; of the napkin estimate what it assumes."""
     kernels, devices = points.kernels, points.devices
-    if points.options.fidelity == Fidelity.NAPKIN:
+    if points.setting.fidelity is Fidelity.NAPKIN:
         return np.full_like(time_s, devices.one.utilisation)
     columns, times = kernels.distinct, np.bincount(kernels.row, minlength=len(kernels.distinct))
     products = (columns.engine == Engine.MATRIX) & (columns.phase != Phase.UPDATE)
     flops = (at_batch(columns.flops, points.batches.astype(float)[:, None]) * times)[:, products].sum(axis=-1)
-    name = peak_name(devices.one, get_precision(points.options.precision), Engine.MATRIX)
-    result: FloatArray = flops / (time_s * devices.number(f"peak.{name}")[:, None, None])
+    peak = devices.number(f"peak.{points.setting.matrix_peak}")
+    result: FloatArray = flops / (time_s * peak[:, None, None])
     return result
 
 

@@ -11,7 +11,6 @@ from simulator.planning.explain import dominant_causes
 from simulator.report.groups import layer_groups
 from simulator.report.roofs import Roofs
 from simulator.report.style import NORMAL, SMALL, fitted, percent
-from simulator.roofline.rates import Fidelity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +37,7 @@ def far_below(simulation: Simulation, points: Sequence[Disc], roofs: Roofs) -> l
     """The numbered marks that reach less than `FAR` of their roof, in their order; of a calibrated time alone."""
     shares = {place: point.y / roofs.attainable(point.x) for place, point in enumerate(points, start=1)}
     low = [place for place, share in shares.items() if share < FAR][:MOST]
-    if simulation.options.fidelity != Fidelity.CALIBRATED or not low:
+    if not simulation.calibrated or not low:
         return []
     causes = dominant_causes(simulation)
     layers = {group.label: int(group.layers[0]) for group in layer_groups(simulation)}

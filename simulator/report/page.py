@@ -81,7 +81,7 @@ def _answer(simulation: Simulation) -> str:
 def _how_sure(simulation: Simulation) -> str:
     interval, time_s = simulation.interval, total_s(simulation)
     if interval is None:
-        return f"{no_interval(simulation)}.".capitalize() if simulation.options.fidelity == Fidelity.CALIBRATED else ""
+        return f"{no_interval(simulation)}.".capitalize() if simulation.calibrated else ""
     likely = duration_range(time_s * interval.low, time_s * interval.high)
     sure = f"With {percent(interval.coverage)} probability the true time is {likely}"
     if not interval.validated:
@@ -100,7 +100,7 @@ def _asked(simulation: Simulation) -> Iterator[str]:
 
 def _why(simulation: Simulation) -> str:
     """What binds, and where the step lies against the ridge."""
-    if simulation.options.fidelity == Fidelity.NAPKIN:
+    if simulation.setting.fidelity is Fidelity.NAPKIN:
         return (
             "The napkin estimate divides work by a fraction of the peak; it cannot say what binds. The step does "
             f"{simulation.left_out:.2f} times the operations it counts (a MAC is {FLOPS_PER_MAC} FLOP, and there is "
@@ -193,7 +193,7 @@ def _numbers(simulation: Simulation) -> Iterator[tuple[str, str, str]]:
 
 def _left_out(simulation: Simulation) -> Iterator[str]:
     yield from _LEFT_OUT
-    if simulation.options.fidelity == Fidelity.ROOFLINE:
+    if simulation.setting.fidelity is Fidelity.ROOFLINE:
         yield "the time to launch kernels, and what keeps them from the peaks"
     if not simulation.workload.dataset.sample_bytes:
         yield "the size of the dataset's samples, which is not known"

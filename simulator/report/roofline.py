@@ -88,7 +88,7 @@ def roofline_figure(simulation: Simulation, others: Sequence[object] = ()) -> Fi
 
 def _title(simulation: Simulation) -> str:
     step = simulation.step
-    if simulation.options.fidelity == Fidelity.NAPKIN:
+    if simulation.setting.fidelity is Fidelity.NAPKIN:
         return f"{setting(simulation)}: {duration(step.time_s)} a step"
     word = BOUNDS[step.bound][0]
     share = percent(step.bound_shares[step.bound])
@@ -107,7 +107,7 @@ def _notes(simulation: Simulation, groups: Sequence[AlikeLayers], points: Sequen
     notes = footer(simulation)
     if any(absent):
         notes.append("not shown: " + "; ".join(text for text in absent if text))
-    if simulation.options.fidelity == Fidelity.NAPKIN:
+    if simulation.setting.fidelity is Fidelity.NAPKIN:
         notes.append(
             "The napkin estimate counts one operation a forward MAC and no traffic: "
             "what lies above a roof is faster than the device can be."

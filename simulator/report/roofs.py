@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.pipeline import Simulation
-from simulator.precision import Engine, get_precision
 from simulator.report.placement import Box, Canvas, along
 from simulator.report.style import INK, NORMAL, SMALL, percent, text_size
-from simulator.roofline.rates import Fidelity, peak_name
 from simulator.units import si
 
 if TYPE_CHECKING:
@@ -54,13 +52,12 @@ class Roofs:
 
 def roofs_of(simulation: Simulation) -> Roofs:
     """The roofs of a simulation's device and precision; sustained ones at the calibrated fidelity only."""
-    device, precision = simulation.device, get_precision(simulation.options.precision)
-    calibrated = simulation.options.fidelity == Fidelity.CALIBRATED
+    device, calibrated = simulation.device, simulation.calibrated
 
     def rate(name: str, datasheet: float, fraction: str) -> Rate:
         return Rate(name, datasheet, datasheet * device.sustained[fraction] if calibrated else None)
 
-    names = {peak_name(device, precision, engine) for engine in Engine}
+    names = {simulation.setting.matrix_peak, simulation.setting.vector_peak}
     compute = [
         rate(name.replace("_", " "), device.peak[name], "matrix" if name.endswith("_tensor") else "vector")
         for name in sorted(names)

@@ -21,7 +21,6 @@ from simulator.report.facts import slowest
 from simulator.report.layer_listing import shape_text
 from simulator.report.listing import Row, print_table
 from simulator.report.style import binding, machine
-from simulator.roofline.rates import Fidelity
 from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, duration_range, si
 
 LOW_MFU = 0.3
@@ -112,7 +111,7 @@ def interval_lines(simulation: Simulation) -> list[str]:
     """How sure the total is and why no surer, or why that is not known."""
     interval, time_s = simulation.interval, total_s(simulation)
     if interval is None:
-        return [no_interval(simulation)] if simulation.options.fidelity == Fidelity.CALIBRATED else []
+        return [no_interval(simulation)] if simulation.calibrated else []
     likely = duration_range(time_s * interval.low, time_s * interval.high)
     sure = f"with {interval.coverage:.0%} probability {likely}" if interval.validated else f"unvalidated: {likely}"
     return [f"{sure} ({'; '.join(interval.reasons)})" if interval.reasons else sure]
@@ -139,13 +138,13 @@ def puzzle_lines(simulation: Simulation) -> Iterator[str]:
     passes = 3 if step.backward_s else 1
     if any(getattr(layer.op, "causal", False) for layer in workload.layers) and step.flops < 0.97 * passes * forward:
         yield "causal attention computes half of its scores; MACs count the whole square, as other counters do"
-    if 0 < step.backward_s < step.forward_s and simulation.options.fidelity == Fidelity.CALIBRATED:
+    if 0 < step.backward_s < step.forward_s and simulation.calibrated:
         yield (
             "the backward pass is shorter than the forward pass: layers without weights before the first that has any "
             "have no gradient, and what only looks values up has little"
         )
     grouped = [layer for layer in workload.layers if getattr(layer.op, "groups", 1) != 1]
-    if grouped and step.mfu < LOW_MFU and simulation.options.fidelity == Fidelity.CALIBRATED:
+    if grouped and step.mfu < LOW_MFU and simulation.calibrated:
         yield f"{len(grouped)} convolutions in groups compute far below the peak: narrow groups leave tiles idle"
 
 
@@ -183,7 +182,7 @@ def bound_line(simulation: Simulation) -> str:
     """What the time waits for."""
     step = simulation.step
     shares = ", ".join(f"{step.bound_shares[bound]:.0%} {bound.name.lower()}" for bound in binding(step))
-    peak = f"{si(simulation.device.peak[simulation.matrix_peak], 'FLOP/s')} {simulation.matrix_peak} peak"
+    peak = f"{si(simulation.setting.matrix_flop_per_s, 'FLOP/s')} {simulation.setting.matrix_peak} peak"
     return f"bound by {step.bound.name.lower()} (of the time: {shares}); {utilisation_words(step.mfu, peak)}"
 
 
@@ -216,7 +215,7 @@ def napkin_line(simulation: Simulation) -> str:
     """The founding articles' division, and what it leaves out."""
     device, run = simulation.device, simulation.run
     operations = operations_per_sample(simulation.workload, simulation.options.count)
-    peak = device.peak[simulation.matrix_peak]
+    peak = simulation.setting.matrix_flop_per_s
     if not operations:
         return "napkin: no layer has MACs, so the articles' division says nothing"
     total = operations * run.samples * run.epochs / (peak * device.utilisation)

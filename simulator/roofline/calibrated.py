@@ -9,70 +9,65 @@ import numpy as np
 from simulator.causes.cache import Cache
 from simulator.causes.passes import Passes
 from simulator.device.device import Device
-from simulator.device.framework_profile import ExecutionPath
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, at_batch
 from simulator.op.views import KEPT, activations, matrix_part
-from simulator.precision import Engine, Precision, Role
-from simulator.roofline.products import (
-    off_tensor_cores_seconds,
-    on_tensor_cores,
-    poor_groups_seconds,
-    product_seconds,
-)
-from simulator.roofline.rates import engine_peaks
+from simulator.precision import Engine, Role
+from simulator.roofline.products import off_tensor_cores_seconds, poor_groups_seconds, product_seconds
+from simulator.roofline.setting import Setting
 from simulator.roofline.winograd import winograd_seconds
 
 
 def calibrated_seconds(
-    columns: Columns,
-    device: Device,
-    precision: Precision,
-    batch: FloatArray | float,
-    moved_bytes: FloatArray,
-    path: ExecutionPath,
+    columns: Columns, setting: Setting, batch: FloatArray | float, moved_bytes: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Seconds that each distinct kernel computes and moves data, shape (kernels,) or (batches, kernels).
-
-    path : how the framework runs kernels at this precision.
-    """
-    moved_bytes = moved_bytes - precision.widths[Role.ACTIVATION] * at_batch(_skipped(columns), batch)
-    bandwidth = device.memory.bandwidth_byte_per_s * np.minimum(device.sustained["bandwidth"], 1.0)
-    of_class = class_efficiency(columns, device, precision, compiled=path.fuses)
-    efficiency = np.minimum(device.sustained["bandwidth"] * of_class, 1.0)
-    memory_s = uncached_bytes(moved_bytes, device) / (device.memory.bandwidth_byte_per_s * efficiency)
-    memory_s = memory_s * np.where(columns.engine == Engine.VECTOR, path.elementwise, 1.0)
-    compute_s = at_batch(columns.flops, batch) / (engine_peaks(device, precision)[0] * device.sustained["vector"])
+    """Seconds that each distinct kernel computes and moves data, shape (kernels,) or (batches, kernels)."""
+    moved_bytes = moved_bytes - setting.width * at_batch(_skipped(columns), batch)
+    memory_s = _moving_seconds(columns, setting, moved_bytes)
+    compute_s = at_batch(columns.flops, batch) / setting.lanes_flop_per_s
     matrix, part = matrix_part(columns)
-    if not len(matrix):
-        return compute_s, memory_s
-    moving_s = memory_s[..., matrix]
-    rate = np.where(part.op_class == OpClass.CONVOLUTION, path.convolution, 1.0)
-    rate = np.where(part.op_class == OpClass.ATTENTION, attention_rate(device, path), rate)
-    if on_tensor_cores(device, precision) and not (part.op_class == OpClass.CONVOLUTION).any():
+    if len(matrix):
+        moving_s = memory_s[..., matrix]
+        compute_s[..., matrix], memory_s[..., matrix] = _product_seconds(part, setting, batch, moving_s)
+    return compute_s, memory_s
+
+
+def _moving_seconds(columns: Columns, setting: Setting, moved_bytes: FloatArray) -> FloatArray:
+    """Seconds of moving data, the shape of `moved_bytes`."""
+    device = setting.device
+    efficiency = np.minimum(device.sustained["bandwidth"] * class_efficiency(columns, setting), 1.0)
+    memory_s = uncached_bytes(moved_bytes, device) / (device.memory.bandwidth_byte_per_s * efficiency)
+    result: FloatArray = memory_s * np.where(columns.engine == Engine.VECTOR, setting.path.elementwise, 1.0)
+    return result
+
+
+def _product_seconds(
+    part: Columns, setting: Setting, batch: FloatArray | float, moving_s: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Seconds that products compute and move data, in lanes or on tensor cores, as the library would choose.
+
+    moving_s : without copies into another layout. [s]
+    """
+    path, convolution = setting.path, part.op_class == OpClass.CONVOLUTION
+    rate = np.where(convolution, path.convolution, 1.0)
+    rate = np.where(part.op_class == OpClass.ATTENTION, attention_rate(setting), rate)
+    if setting.on_tensor_cores and not convolution.any():
         # Convolutions alone have an algorithm or a library that leaves the tensor cores.
-        compute_s[..., matrix] = product_seconds(part, device, precision, batch, bandwidth, tensor=True) / rate
-        return compute_s, memory_s
-    direct_s = product_seconds(part, device, precision, batch, bandwidth, tensor=False)
-    lanes_s = np.minimum(direct_s, winograd_seconds(part, device, precision, batch, bandwidth)) / rate
-    compute_s[..., matrix] = lanes_s
-    if not on_tensor_cores(device, precision):
-        poor_s = poor_groups_seconds(part, device, batch, path)
-        compute_s[..., matrix] = np.where(np.isnan(poor_s), lanes_s, poor_s / rate)
-        return compute_s, memory_s
+        return product_seconds(part, setting, batch, tensor=True) / rate, moving_s
+    direct_s = product_seconds(part, setting, batch, tensor=False)
+    lanes_s = np.minimum(direct_s, winograd_seconds(part, setting, batch)) / rate
+    if not setting.on_tensor_cores:
+        poor_s = poor_groups_seconds(part, setting, batch)
+        return np.where(np.isnan(poor_s), lanes_s, poor_s / rate), moving_s
     last = path.layout == "channels last"
-    copies_s = 0.0 if last else path.transposes * _transposes(part, batch) / bandwidth
-    cores_s = product_seconds(part, device, precision, batch, bandwidth, tensor=True, channels_last=last)
-    elsewhere_s = off_tensor_cores_seconds(part, device, precision, batch, direct_s, path)
+    copies_s = 0.0 if last else path.transposes * _transposes(part, batch) / setting.bandwidth_byte_per_s
+    cores_s = product_seconds(part, setting, batch, tensor=True, channels_last=last)
+    elsewhere_s = off_tensor_cores_seconds(part, setting, batch, direct_s)
     on_cores = np.isnan(elsewhere_s)
     lanes_s = np.where(on_cores, lanes_s, elsewhere_s / rate)
     cores_s = np.where(on_cores, cores_s / rate + copies_s, np.inf)
-    slower = (part.op_class == OpClass.CONVOLUTION) & (
-        np.maximum(lanes_s, moving_s) < np.maximum(cores_s, moving_s + copies_s)
-    )
-    compute_s[..., matrix] = np.where(slower, lanes_s, cores_s)
-    memory_s[..., matrix] = np.where(slower, moving_s, moving_s + copies_s)
-    return compute_s, memory_s
+    slower = convolution & (np.maximum(lanes_s, moving_s) < np.maximum(cores_s, moving_s + copies_s))
+    return np.where(slower, lanes_s, cores_s), np.where(slower, moving_s, moving_s + copies_s)
 
 
 AMPERES_ON_HOPPER = 0.62
@@ -80,10 +75,10 @@ AMPERES_ON_HOPPER = 0.62
 "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture", 2024, arXiv 2402.13499, table 8."""
 
 
-def attention_rate(device: Device, path: ExecutionPath) -> float:
+def attention_rate(setting: Setting) -> float:
     """Rate of a framework's fused attention over that of the kernels that the device was calibrated with."""
-    older = device.profile.family == "hopper" and not path.hopper_attention
-    return path.attention * (AMPERES_ON_HOPPER if older else 1.0)
+    older = setting.device.profile.family == "hopper" and not setting.path.hopper_attention
+    return setting.path.attention * (AMPERES_ON_HOPPER if older else 1.0)
 
 
 @lru_cache(maxsize=KEPT)
@@ -111,9 +106,9 @@ def _transposes(columns: Columns, batch: FloatArray | float) -> FloatArray:
 
 
 @lru_cache(maxsize=KEPT)
-def class_efficiency(columns: Columns, device: Device, precision: Precision, *, compiled: bool = False) -> FloatArray:
+def class_efficiency(columns: Columns, setting: Setting) -> FloatArray:
     """Fraction of the sustained bandwidth that each kernel's class reaches, as `Passes` says."""
-    return Passes.of(device).efficiency(columns, precision.widths[Role.ACTIVATION], compiled=compiled)
+    return Passes.of(setting.device).efficiency(columns, setting.width, compiled=setting.path.fuses)
 
 
 def uncached_bytes(moved_bytes: FloatArray, device: Device) -> FloatArray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
@@ -17,12 +18,8 @@ from simulator.causes.groups import NARROW_GROUPS
 from simulator.causes.passes import Passes
 from simulator.causes.registry import neutral
 from simulator.causes.tiles import SmallTiles
-from simulator.device.device import Device
-from simulator.device.framework import Framework
 from simulator.device.framework_profile import ExecutionPath
-
-Setting = tuple[Device, Framework]
-"""What a time reads: a device and the software that issues its kernels."""
+from simulator.roofline.setting import Setting
 
 
 @dataclass(frozen=True)
@@ -38,23 +35,26 @@ def _kernels(title: str) -> Removal:
     """The causes of a title in `causes/`, taken away by their coefficients, where the device has them."""
 
     def without(setting: Setting) -> Setting:
-        device, software = setting
-        changed = {key: value for key, value in neutral(title).items() if key in device.kernel}
-        return replace(device, kernel={**device.kernel, **changed}), software
+        kernel = setting.device.kernel
+        changed = {key: value for key, value in neutral(title).items() if key in kernel}
+        return _with_device(setting, kernel={**kernel, **changed})
 
     return Removal(title, WORDS[title], without)
 
 
+def _with_device(setting: Setting, **changed: Any) -> Setting:
+    return msgspec.structs.replace(setting, device=replace(setting.device, **changed))
+
+
 def _no_launches(setting: Setting) -> Setting:
-    device, software = setting
-    idle = replace(software, dispatch_s=(0.0, 0.0, 0.0, 0.0), step_s=0.0, helpers_s=0.0)
-    calls = None if device.calls_s is None else (0.0, 0.0, 0.0, 0.0)
-    return replace(device, launch_s=0.0, start_s=0.0, calls_s=calls, step_s=0.0), idle
+    idle = replace(setting.framework, dispatch_s=(0.0, 0.0, 0.0, 0.0), step_s=0.0, helpers_s=0.0)
+    calls = None if setting.device.calls_s is None else (0.0, 0.0, 0.0, 0.0)
+    device = replace(setting.device, launch_s=0.0, start_s=0.0, calls_s=calls, step_s=0.0)
+    return msgspec.structs.replace(setting, device=device, framework=idle)
 
 
 def _no_software(setting: Setting) -> Setting:
     """Kernels as the device's own: full rates, no copies into other layouts."""
-    device, software = setting
 
     def plain(path: ExecutionPath) -> ExecutionPath:
         return msgspec.structs.replace(
@@ -66,18 +66,18 @@ def _no_software(setting: Setting) -> Setting:
             transposes=0.0,
         )
 
-    return device, replace(software, plain=plain(software.plain), mixed=plain(software.mixed))
+    software = setting.framework
+    own = replace(software, plain=plain(software.plain), mixed=plain(software.mixed))
+    return msgspec.structs.replace(setting, framework=own)
 
 
 def _all_sustained(setting: Setting) -> Setting:
-    device, software = setting
-    return replace(device, sustained={key: max(value, 1.0) for key, value in device.sustained.items()}), software
+    return _with_device(setting, sustained={key: max(value, 1.0) for key, value in setting.device.sustained.items()})
 
 
 def _one_unit(setting: Setting) -> Setting:
     """All units as one, so that no wave leaves any of them idle."""
-    device, software = setting
-    return replace(device, unit_count=1, clock_hz=None), software
+    return _with_device(setting, unit_count=1, clock_hz=None)
 
 
 WORDS = {
@@ -103,9 +103,8 @@ REST = "shapes, algorithms and caches"
 """What lies between the time without all causes and the roofline's bound; negative where Winograd or caches help."""
 
 
-def peeled(device: Device, software: Framework) -> Iterator[tuple[Removal, Setting]]:
+def peeled(setting: Setting) -> Iterator[tuple[Removal, Setting]]:
     """Each cause with the setting from which it and all before it are taken away."""
-    setting = (device, software)
     for cause in CAUSES:
         setting = cause.without(setting)
         yield cause, setting

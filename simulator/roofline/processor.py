@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 
 from simulator.causes.processor import Copies, Instructions
 from simulator.device.device import Device
-from simulator.device.framework import Framework, ProcessorCalls
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, Kernels, at_batch
 from simulator.op.views import KEPT
 from simulator.precision import Engine, Precision, Role
 from simulator.roofline.calibrated import uncached_bytes
-
-KIND = "cpu"
+from simulator.roofline.setting import PROCESSOR, Setting
 
 LARGEST_REUSED = 32 * 2**20
 """Allocations from here on come from the system each time, below it from what was freed before: the largest threshold
@@ -50,13 +48,11 @@ def start_seconds(device: Device) -> float:
 
     A machine that measured its calls had its threads in them.
     """
-    threads = device.unit_count if device.kind == KIND and device.calls_s is None else 0
+    threads = device.unit_count if device.kind == PROCESSOR and device.calls_s is None else 0
     return device.launch_s + threads * device.start_s
 
 
-def call_seconds(
-    kernels: Kernels, device: Device, batch: FloatArray | float, framework: Framework | None
-) -> FloatArray | None:
+def call_seconds(kernels: Kernels, setting: Setting, batch: FloatArray | float) -> FloatArray | None:
     """What comes before each kernel on a processor: the call, the start of the threads; None where calls queue. [s]
 
     Host and device are one, so that nothing runs ahead: a call's cost adds to its kernel's time and never hides.
@@ -64,11 +60,12 @@ def call_seconds(
     up and copies its operands anew each time: 65 us on one thread for 16 channels of 4 x 4, where a linear layer takes
     10 (PyTorch 2.13, oneDNN, Xeon with 2 cores).
     """
+    device, framework = setting.device, setting.framework
     if device.calls_s is not None:
         calls_s = np.where(kernels.dispatch, np.array(device.calls_s)[kernels.phase], 0.0) + start_seconds(device)
         calls_s[:1] += device.step_s
         return calls_s
-    if device.kind != KIND or framework is None or framework.processor.call_s is None:
+    if not setting.on_processor or framework.processor.call_s is None:
         return None
     by_phase = np.array([framework.processor.call_s, *framework.dispatch_s[1:]])[kernels.phase]
     library_s = np.where(in_library(kernels.distinct, batch), framework.processor.convolution_s, 0.0)
@@ -83,9 +80,7 @@ def arithmetic_seconds(columns: Columns, device: Device, compute_s: FloatArray) 
     return result
 
 
-def copy_seconds(
-    columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, calls: ProcessorCalls
-) -> FloatArray:
+def copy_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
     """Seconds of what no kernel overlaps: operands copied into a library's own layout, and pages new from the system.
 
     A convolution library takes channels in blocks, so that operands in channels-first layout, weights too, are copied
@@ -93,16 +88,17 @@ def copy_seconds(
     more is allocated from the system each time, which zeroes its pages as they are first written; so is its blocked
     copy. Element-wise functions of the forward pass are taken to work in place.
     """
-    copies, weights_only = _layout_copies(columns, device, batch, calls)
+    device, precision = setting.device, setting.precision
+    copies, weights_only = _layout_copies(columns, setting, batch)
     activations = at_batch(_bytes(columns, precision, _OUTPUTS, read_too=True), batch)
     weights = at_batch(_bytes(columns, precision, _WEIGHTS, read_too=True), batch)
     copied = weights + (0.0 if weights_only else activations)
     bandwidth = device.memory.bandwidth_byte_per_s * device.sustained["bandwidth"]
     seconds: FloatArray = copies * uncached_bytes(2 * copied, device) / bandwidth
-    packing = _packing(columns, device, batch, calls)
+    packing = _packing(columns, setting, batch)
     seconds = seconds + packing * uncached_bytes(2 * (activations + weights), device) / bandwidth
     measured = Copies.of(device).first_touch
-    first_touch = calls.first_touch if measured is None else measured
+    first_touch = setting.calls.first_touch if measured is None else measured
     if not first_touch:
         return seconds
     in_place = (columns.op_class == OpClass.ELEMENTWISE) & (columns.phase == Phase.FORWARD)
@@ -113,27 +109,26 @@ def copy_seconds(
     return seconds + fresh / (device.memory.bandwidth_byte_per_s * first_touch)
 
 
-def _layout_copies(
-    columns: Columns, device: Device, batch: FloatArray | float, calls: ProcessorCalls
-) -> tuple[FloatArray, bool]:
+def _layout_copies(columns: Columns, setting: Setting, batch: FloatArray | float) -> tuple[FloatArray, bool]:
     """Times that a convolution's operands change layout, and whether only the weights do.
 
     TorchInductor keeps activations channels last, and without `freezing` copies the weights so at every call; oneDNN
     then copies them into blocks. Weights of a 1 x 1 window are the same in both layouts, which leaves one copy.
     """
-    if (layout := Copies.of(device).layout) is not None:
+    if (layout := Copies.of(setting.device).layout) is not None:
         return np.where(columns.op_class == OpClass.CONVOLUTION, layout, 0.0), False
+    calls = setting.calls
     window = columns.window[0] * columns.window[1]
     copies = np.where((window > 1) | (not calls.channels_last), calls.layout, min(calls.layout, 1.0))
     return np.where(in_library(columns, batch), copies, 0.0), calls.channels_last
 
 
-def _packing(columns: Columns, device: Device, batch: FloatArray | float, calls: ProcessorCalls) -> FloatArray:
+def _packing(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
     """Times that a matrix library packs a product's operands; that of one row reads its weights once, as they are."""
     product = (columns.engine == Engine.MATRIX) & (columns.op_class != OpClass.CONVOLUTION)
-    if (packing := Copies.of(device).packing) is not None:
+    if (packing := Copies.of(setting.device).packing) is not None:
         return np.where(product, packing, 0.0)
-    return np.where(product & (at_batch(columns.gemm[0], batch) > 1), calls.packing, 0.0)
+    return np.where(product & (at_batch(columns.gemm[0], batch) > 1), setting.calls.packing, 0.0)
 
 
 _OUTPUTS = (Role.ACTIVATION, Role.GRADIENT, Role.WIDE)

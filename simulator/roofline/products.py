@@ -9,14 +9,12 @@ import numpy as np
 from simulator.causes.convolution import Convolutions
 from simulator.causes.groups import Depthwise, NarrowGroups, ThinImages
 from simulator.causes.tiles import HALF_WIDTH, SmallTiles
-from simulator.device.device import Device
-from simulator.device.framework_profile import ExecutionPath
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
 from simulator.op.views import KEPT, channels, in_groups_of, is_depthwise, is_grouped, shares_channels
-from simulator.precision import Engine, Precision, Role
+from simulator.precision import Role
 from simulator.roofline.gemm import SPLITS, MatrixRates, Tiling, gemm_seconds
-from simulator.roofline.rates import engine_peaks, peak_name
+from simulator.roofline.setting import Setting
 from simulator.units import FLOPS_PER_MAC
 
 OWN_GROUPS = (4, 8, 16, 32)
@@ -50,38 +48,19 @@ GRAPHICS = "gpu"
 
 
 def product_seconds(
-    columns: Columns,
-    device: Device,
-    precision: Precision,
-    batch: FloatArray | float,
-    bandwidth: float,
-    *,
-    tensor: bool,
-    channels_last: bool = False,
+    columns: Columns, setting: Setting, batch: FloatArray | float, *, tensor: bool, channels_last: bool = False
 ) -> FloatArray:
     """Seconds that products compute on tensor cores or in lanes, shape (kernels,) or (batches, kernels).
 
-    bandwidth : of the main memory, sustained. [byte/s]
     channels_last : on tensor cores, whether tensors are in the layout that these take.
     """
-    vector, matrix = engine_peaks(device, precision)
-    lanes = (vector if on_tensor_cores(device, precision) else matrix) * device.sustained["vector"]
+    device = setting.device
     m, n, k = (at_batch(columns.gemm[side], batch) for side in range(3))
     if tensor:
         m, n, k = Convolutions.of(device).aligned(columns, m, n, k)
     if channels_last:
         n = np.where(is_grouped(columns) & (n < GROUP_COLUMNS), GROUP_COLUMNS, n)
-    rate = matrix * _matrix_share(device, precision) if tensor else lanes
-    rates = MatrixRates(
-        flop_per_s=rate * convolution_efficiency(columns, device, tensor=tensor),
-        units=device.unit_count,
-        tile_overhead=_tile_overhead(device, precision, tensor=tensor),
-        depth_overhead=_depth_overhead(columns, device, tensor=tensor),
-        bandwidth_byte_per_s=bandwidth,
-        most_parts=_most_parts(columns, tensor=tensor),
-        tiling=_tiling(columns, device, precision, tensor=tensor),
-    )
-    seconds = gemm_seconds(m, n, k, columns.groups, rates)
+    seconds = gemm_seconds(m, n, k, columns.groups, _rates(columns, setting, tensor=tensor))
     if channels_last:
         seconds = np.where(in_groups_of(columns, OWN_GROUPS), 0.0, seconds)
         seconds = np.where(
@@ -89,19 +68,45 @@ def product_seconds(
         )
     attention = columns.op_class == OpClass.ATTENTION
     if attention.any():
-        seconds = seconds + np.where(attention, _softmax_seconds(columns, device, vector, batch), 0.0)
+        seconds = seconds + np.where(attention, _softmax_seconds(columns, setting, batch), 0.0)
     if not tensor:
-        seconds = seconds + precision.widths[Role.GRADIENT] * at_batch(_scattered(columns, device), batch) / bandwidth
+        scattered_bytes = setting.precision.widths[Role.GRADIENT] * at_batch(_scattered(columns, setting), batch)
+        seconds = seconds + scattered_bytes / setting.bandwidth_byte_per_s
     depthwise = is_depthwise(columns)
     if depthwise.any():
-        alone_s = Depthwise.of(device).seconds(
-            columns, at_batch(columns.flops, batch), vector * device.sustained["vector"]
-        )
+        alone_s = Depthwise.of(device).seconds(columns, at_batch(columns.flops, batch), setting.lanes_flop_per_s)
         seconds = np.where(depthwise, alone_s, seconds)
     return seconds
 
 
-def _softmax_seconds(columns: Columns, device: Device, flop_per_s: float, batch: FloatArray | float) -> FloatArray:
+def _rates(columns: Columns, setting: Setting, *, tensor: bool) -> MatrixRates:
+    """What products can use of tensor cores, or of the lanes."""
+    return MatrixRates(
+        flop_per_s=_sustained(setting, tensor=tensor) * convolution_efficiency(columns, setting, tensor=tensor),
+        units=setting.device.unit_count,
+        tile_overhead=_tile_overhead(setting, tensor=tensor),
+        depth_overhead=_depth_overhead(columns, setting, tensor=tensor),
+        bandwidth_byte_per_s=setting.bandwidth_byte_per_s,
+        most_parts=_most_parts(columns, tensor=tensor),
+        tiling=_tiling(columns, setting, tensor=tensor),
+    )
+
+
+def _sustained(setting: Setting, *, tensor: bool) -> float:
+    """Rate of large products; on tensor cores, those of 8- and 4-bit operands have their own, where it is known.
+
+    Lanes run them at the peak of whatever serves products where there are no tensor cores: half-width ones may be
+    faster.
+    """
+    sustained = setting.device.sustained
+    if not tensor:
+        peak = setting.vector_flop_per_s if setting.on_tensor_cores else setting.matrix_flop_per_s
+        return peak * sustained["vector"]
+    name = setting.matrix_peak.removesuffix("_tensor")
+    return setting.matrix_flop_per_s * sustained.get(f"matrix_{name}", sustained["matrix"])
+
+
+def _softmax_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
     """Softmax inside fused attention, which stands between its two products: they wait for it.
 
     Each operation is an instruction that could have been a multiply-add; but on a TPU, whose lanes' peak counts single
@@ -110,48 +115,42 @@ def _softmax_seconds(columns: Columns, device: Device, flop_per_s: float, batch:
     """
     m, n, k = (at_batch(columns.gemm[side], batch) for side in range(3))
     others = at_batch(columns.flops, batch) - FLOPS_PER_MAC * m * n * k * columns.groups
-    each = 1.0 if device.kind == TENSOR_PROCESSOR else INSTRUCTIONS
-    result: FloatArray = each * others / (flop_per_s * device.sustained["vector"])
+    each = 1.0 if setting.device.kind == TENSOR_PROCESSOR else INSTRUCTIONS
+    result: FloatArray = each * others / setting.lanes_flop_per_s
     return result
 
 
 @lru_cache(maxsize=KEPT)
-def _matrix_share(device: Device, precision: Precision) -> float:
-    """Fraction of a tensor peak that large products sustain; of 8- and 4-bit operands its own, where it is known."""
-    name = peak_name(device, precision, Engine.MATRIX).removesuffix("_tensor")
-    return device.sustained.get(f"matrix_{name}", device.sustained["matrix"])
-
-
-@lru_cache(maxsize=KEPT)
-def _tiling(columns: Columns, device: Device, precision: Precision, *, tensor: bool) -> IntArray:
+def _tiling(columns: Columns, setting: Setting, *, tensor: bool) -> IntArray:
     """Family of kernels of each product: graphics processors' libraries have a few tiles for convolutions.
 
     Those for narrow groups are for half-width values: ResNeXts at tf32 take 1.2 to 1.6 times as long on an A100 as with
     them.
     """
     tiling: IntArray = np.full(len(columns), Tiling.PRODUCT)
-    if device.kind == GRAPHICS and tensor:
+    graphics = setting.device.kind == GRAPHICS
+    if graphics and tensor:
         tiling = np.where(columns.phase == Phase.INPUT_GRADIENT, Tiling.TENSOR_INPUT, Tiling.TENSOR)
-    elif device.kind == GRAPHICS:
+    elif graphics:
         tiling = np.where(columns.phase == Phase.WEIGHT_GRADIENT, Tiling.LANES_WEIGHTS, Tiling.LANES)
-    if tensor and precision.widths[Role.ACTIVATION] <= HALF_WIDTH:
+    if tensor and setting.width <= HALF_WIDTH:
         tiling = np.where(columns.groups > 1, Tiling.NARROW, tiling)
     result: IntArray = np.where(columns.op_class == OpClass.CONVOLUTION, tiling, Tiling.PRODUCT)
     return result
 
 
 @lru_cache(maxsize=KEPT)
-def _depth_overhead(columns: Columns, device: Device, *, tensor: bool) -> FloatArray:
-    return SmallTiles.of(device).depth(columns, tensor=tensor)
+def _depth_overhead(columns: Columns, setting: Setting, *, tensor: bool) -> FloatArray:
+    return SmallTiles.of(setting.device).depth(columns, tensor=tensor)
 
 
-def _tile_overhead(device: Device, precision: Precision, *, tensor: bool) -> FloatArray:
-    tiles = SmallTiles.of(device)
+def _tile_overhead(setting: Setting, *, tensor: bool) -> FloatArray:
+    device, tiles = setting.device, SmallTiles.of(setting.device)
     if not tensor:
         return np.asarray(tiles.vector_tile)
-    flop_per_s, clock_hz = engine_peaks(device, precision)[1], device.clock_hz
-    flop_a_clock = None if clock_hz is None else flop_per_s / (device.unit_count * clock_hz)
-    return np.asarray(tiles.matrix_side(precision.operand_bytes, flop_a_clock))
+    clock_hz = device.clock_hz
+    flop_a_clock = None if clock_hz is None else setting.matrix_flop_per_s / (device.unit_count * clock_hz)
+    return np.asarray(tiles.matrix_side(setting.precision.operand_bytes, flop_a_clock))
 
 
 @lru_cache(maxsize=KEPT)
@@ -167,48 +166,38 @@ def _most_parts(columns: Columns, *, tensor: bool) -> IntArray:
 
 
 @lru_cache(maxsize=KEPT)
-def _scattered(columns: Columns, device: Device) -> FloatArray:
-    return Convolutions.of(device).scattered(columns)
-
-
-def on_tensor_cores(device: Device, precision: Precision) -> bool:
-    """Whether products at a precision run on matrix units."""
-    return peak_name(device, precision, Engine.MATRIX).endswith("_tensor")
+def _scattered(columns: Columns, setting: Setting) -> FloatArray:
+    return Convolutions.of(setting.device).scattered(columns)
 
 
 def off_tensor_cores_seconds(
-    columns: Columns,
-    device: Device,
-    precision: Precision,
-    batch: FloatArray | float,
-    lanes_s: FloatArray,
-    path: ExecutionPath,
+    columns: Columns, setting: Setting, batch: FloatArray | float, lanes_s: FloatArray
 ) -> FloatArray:
     """Seconds of convolutions that the library has poor kernels for, in place of those on tensor cores; others nan.
 
-    Images of three channels: as `ThinImages` says. NarrowGroups: what `path` says that the framework's release lacked.
+    Images of three channels: as `ThinImages` says. Narrow groups: what the path says that the release lacked.
 
     lanes_s : the same in lanes, directly. [s]
     """
-    half = precision.widths[Role.ACTIVATION] <= HALF_WIDTH
-    seconds = ThinImages.of(device).seconds(columns, lanes_s) if half else np.full_like(lanes_s, np.nan)
+    half, path = setting.width <= HALF_WIDTH, setting.path
+    seconds = ThinImages.of(setting.device).seconds(columns, lanes_s) if half else np.full_like(lanes_s, np.nan)
     if not half and not path.tf32_groups:
         seconds = np.where(shares_channels(columns), lanes_s, seconds)
     if path.layout == "channels last" and not path.odd_groups:
         odd = is_grouped(columns) & ~in_groups_of(columns, (1, *OWN_GROUPS, *WIDE_GROUPS))
-        lanes = engine_peaks(device, precision)[0] * device.sustained["vector"]
-        seconds = np.where(odd, at_batch(columns.flops, batch) / (ODD_GROUPS * lanes), seconds)
-    return np.where(np.isnan(poor_s := poor_groups_seconds(columns, device, batch, path)), seconds, poor_s)
+        odd_s = at_batch(columns.flops, batch) / (ODD_GROUPS * setting.lanes_flop_per_s)
+        seconds = np.where(odd, odd_s, seconds)
+    return np.where(np.isnan(poor_s := poor_groups_seconds(columns, setting, batch)), seconds, poor_s)
 
 
-def poor_groups_seconds(columns: Columns, device: Device, batch: FloatArray | float, path: ExecutionPath) -> FloatArray:
+def poor_groups_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
     """Seconds of grouped convolutions that a release's library runs by poor kernels on this family; others nan.
 
     Whatever the format, they take the same time: under TensorFlow 1.15 and cuDNN 8.0 a T4 infers ResNeXt-101 32x4d
     in 9.1 ms an image at fp32 and 4.4 in mixed precision, where PyTorch takes 5.8 and 1.7; a V100 takes 2.0 and 0.74.
     """
-    flops = at_batch(columns.flops, batch)
-    if device.profile.family not in path.poor_groups:
+    device, flops = setting.device, at_batch(columns.flops, batch)
+    if device.profile.family not in setting.path.poor_groups:
         return np.full_like(flops, np.nan)
     lanes = device.peak["fp32"] * device.sustained["vector"] * POOR_GROUPS
     narrow = shares_channels(columns) & (np.maximum(*channels(columns)) <= max(OWN_GROUPS))
@@ -217,8 +206,9 @@ def poor_groups_seconds(columns: Columns, device: Device, batch: FloatArray | fl
 
 
 @lru_cache(maxsize=KEPT)
-def convolution_efficiency(columns: Columns, device: Device, *, tensor: bool) -> FloatArray:
+def convolution_efficiency(columns: Columns, setting: Setting, *, tensor: bool) -> FloatArray:
     """Rate of each product over that of a plain GEMM, (kernels,): of convolutions and of their groups."""
+    device = setting.device
     rate = Convolutions.of(device).rate(columns, tensor=tensor) * NarrowGroups.of(device).rate(columns, tensor=tensor)
     result: FloatArray = np.where(columns.op_class == OpClass.CONVOLUTION, rate, 1.0)
     return result

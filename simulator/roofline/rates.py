@@ -42,19 +42,9 @@ def peak_name(device: Device, precision: Precision, engine: Engine) -> str:
             f"{device.name} lists no {' or '.join(wanted)} peak, which precision {precision.name} needs; it has "
             f"{', '.join(sorted(device.peak))}; choose another --precision or give one with --set peak.{wanted[-1]}=..."
         )
-    return max(listed, key=lambda name: first(device.peak[name]))
+    return max(listed, key=lambda name: _first(device.peak[name]))
 
 
-def first(number: float | Any) -> float:
+def _first(number: float | Any) -> float:
     """A number of a device, or the first of a column of them (`device/columns.py`)."""
     return float(number if isinstance(number, float | int) else number.flat[0])
-
-
-def engine_peaks(device: Device, precision: Precision) -> tuple[float, float]:
-    """Peaks of the vector and the matrix engine. [FLOP/s]"""
-    vector = device.peak[peak_name(device, precision, Engine.VECTOR)]
-    matrix = device.peak[peak_name(device, precision, Engine.MATRIX)]
-    return vector, matrix
-
-
-__all__ = ["Fidelity", "engine_peaks", "peak_name"]

@@ -7,19 +7,16 @@ from enum import IntEnum
 import msgspec
 import numpy as np
 
-from simulator.device.device import Device
-from simulator.device.framework import Framework, ProcessorCalls
-from simulator.device.framework_profile import ExecutionPath
+from simulator.device.framework import NEVER_LATE
 from simulator.op.kernel import Engine, OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels, at_batch
 from simulator.op.views import shares_channels
-from simulator.precision import Precision, get_precision
 from simulator.roofline import processor
 from simulator.roofline.calibrated import calibrated_seconds
 from simulator.roofline.layout import with_layout
 from simulator.roofline.queue import waiting_seconds
-from simulator.roofline.rates import Fidelity, engine_peaks
-from simulator.roofline.traffic import TrafficModel, traffic_bytes
+from simulator.roofline.setting import Setting
+from simulator.roofline.traffic import ideal_bytes, traffic_bytes
 from simulator.units import FLOPS_PER_MAC
 
 
@@ -47,23 +44,15 @@ class Times(msgspec.Struct, frozen=True):
     bound: IntArray
 
 
-def kernel_times(
-    kernels: Kernels,
-    device: Device,
-    batch: FloatArray | float,
-    precision: Precision,
-    fidelity: Fidelity = Fidelity.CALIBRATED,
-    traffic: TrafficModel = TrafficModel.IDEAL,
-    framework: Framework | None = None,
-) -> Times:
+def kernel_times(kernels: Kernels, setting: Setting, batch: FloatArray | float) -> Times:
     """Time of each launch: the slower of computing and moving data, plus what the device waits between launches.
 
     Parameters
     ----------
     kernels : launches in order. [FLOP], [elements]
+    setting : of which the fidelity `roofline` takes the datasheet's rates and no waiting, `calibrated` all that
+        `calibrated.py` knows.
     batch : samples in the step, at least 1; a column of shape (batches, 1) evaluates many at once.
-    fidelity : `roofline` takes the datasheet's rates and no waiting, `calibrated` all that `calibrated.py` knows.
-    framework : whose host issues the launches; None for a host that is never late.
 
     Returns
     -------
@@ -78,11 +67,11 @@ def kernel_times(
     ----------
     Williams, Waterman, Patterson, "Roofline", Commun. ACM 52(4), 2009. doi:10.1145/1498765.1498785
     """
-    busy = busy_times(kernels, device, batch, precision, fidelity, traffic, framework)
+    busy = busy_times(kernels, setting, batch)
     launched_s = busy.busy_s[..., kernels.row]
     overhead_s = np.zeros_like(launched_s)
-    if fidelity is Fidelity.CALIBRATED:
-        overhead_s = overhead_seconds(kernels, device, batch, precision, launched_s, framework)
+    if setting.calibrated:
+        overhead_s = overhead_seconds(kernels, setting, batch, launched_s)
     waits_for = np.where(busy.compute_s >= busy.memory_s, Bound.COMPUTE, Bound.MEMORY)[..., kernels.row]
     return Times(
         flops=busy.flops[..., kernels.row],
@@ -108,86 +97,59 @@ class Busy(msgspec.Struct, frozen=True):
     busy_s: FloatArray
 
 
-def busy_times(
-    kernels: Kernels,
-    device: Device,
-    batch: FloatArray | float,
-    precision: Precision,
-    fidelity: Fidelity = Fidelity.CALIBRATED,
-    traffic: TrafficModel = TrafficModel.IDEAL,
-    framework: Framework | None = None,
-) -> Busy:
+def busy_times(kernels: Kernels, setting: Setting, batch: FloatArray | float) -> Busy:
     """What each distinct kernel computes and moves, and how long that takes; arguments as of `kernel_times`."""
     columns = kernels.distinct
     flops = at_batch(columns.flops, batch)
-    moved = traffic_bytes(columns, device, batch, precision, traffic)
-    if fidelity is Fidelity.CALIBRATED:
-        path = framework.path(precision) if framework and device.kind != processor.KIND else ExecutionPath()
-        if path.layout == "chosen":
-            path = with_layout(path, kernels)
-        # A machine that measured its calls measured its copies too.
-        calls = framework.processor if framework and device.calls_s is None else ProcessorCalls()
-        return Busy(flops, moved, *_calibrated(columns, device, precision, batch, moved, (path, calls)))
-    vector, matrix = engine_peaks(device, precision)
-    scores = engine_peaks(device, get_precision(precision.attention))[1] if precision.attention else matrix
-    of_products = np.where(columns.op_class == OpClass.ATTENTION, scores, matrix)
+    moved = traffic_bytes(columns, setting, batch)
+    if setting.calibrated:
+        return Busy(flops, moved, *_calibrated(columns, with_layout(setting, kernels), batch, moved))
+    vector, matrix = setting.vector_flop_per_s, setting.matrix_flop_per_s
+    of_products = np.where(columns.op_class == OpClass.ATTENTION, setting.of_attention.matrix_flop_per_s, matrix)
     compute_s = flops / np.where(columns.engine == Engine.MATRIX, of_products, vector)
-    memory_s = moved / device.memory.bandwidth_byte_per_s
+    memory_s = moved / setting.device.memory.bandwidth_byte_per_s
     return Busy(flops, moved, compute_s, memory_s, np.maximum(compute_s, memory_s))
 
 
-def busy_seconds(columns: Columns, device: Device, batch: FloatArray | float, precision: Precision) -> FloatArray:
+def busy_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
     """Calibrated time of kernels run one by one, without any waiting, shape (kernels,). [s]"""
-    return parts_seconds(columns, device, batch, precision)[2]
+    return parts_seconds(columns, setting, batch)[2]
 
 
 def parts_seconds(
-    columns: Columns, device: Device, batch: FloatArray | float, precision: Precision
+    columns: Columns, setting: Setting, batch: FloatArray | float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The same by what it is made of: computing, moving data, and both. [s]"""
-    moved = traffic_bytes(columns, device, batch, precision, TrafficModel.IDEAL)
-    return _calibrated(columns, device, precision, batch, moved, (ExecutionPath(), ProcessorCalls()))
+    return _calibrated(columns, setting, batch, traffic_bytes(columns, setting, batch))
 
 
 def _calibrated(
-    columns: Columns,
-    device: Device,
-    precision: Precision,
-    batch: FloatArray | float,
-    moved: FloatArray,
-    software: tuple[ExecutionPath, ProcessorCalls],
+    columns: Columns, setting: Setting, batch: FloatArray | float, moved: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Seconds of computing, of moving data, and of both: the slower, and on a processor what overlaps with neither."""
-    path, calls = software
-    compute_s, memory_s = calibrated_seconds(columns, device, precision, batch, moved, path)
-    if precision.attention:
-        wider = calibrated_seconds(columns, device, get_precision(precision.attention), batch, moved, path)[0]
+    compute_s, memory_s = calibrated_seconds(columns, setting, batch, moved)
+    if setting.precision.attention:
+        wider = calibrated_seconds(columns, setting.of_attention, batch, moved)[0]
         compute_s = np.where(columns.op_class == OpClass.ATTENTION, wider, compute_s)
-    if device.kind != processor.KIND:
+    if not setting.on_processor:
         return compute_s, memory_s, np.maximum(compute_s, memory_s)
-    compute_s = processor.arithmetic_seconds(columns, device, compute_s)
-    copies_s = processor.copy_seconds(columns, device, precision, batch, calls)
+    compute_s = processor.arithmetic_seconds(columns, setting.device, compute_s)
+    copies_s = processor.copy_seconds(columns, setting, batch)
     return compute_s, memory_s + copies_s, np.maximum(compute_s, memory_s) + copies_s
 
 
-def overhead_seconds(
-    kernels: Kernels,
-    device: Device,
-    batch: FloatArray | float,
-    precision: Precision,
-    busy_s: FloatArray,
-    framework: Framework | None,
-) -> FloatArray:
+def overhead_seconds(kernels: Kernels, setting: Setting, batch: FloatArray | float, busy_s: FloatArray) -> FloatArray:
     """The device's own gap between launches, and its waiting for the host, the shape of `busy_s`. [s]"""
-    calls_s = processor.call_seconds(kernels, device, batch, framework)
+    device, framework = setting.device, setting.framework
+    calls_s = processor.call_seconds(kernels, setting, batch)
     if calls_s is not None:
         return np.broadcast_to(calls_s, busy_s.shape)
-    if framework is None:
+    if framework is NEVER_LATE:
         return np.full_like(busy_s, processor.start_seconds(device))
     dispatch_s = np.where(kernels.dispatch, np.array(framework.dispatch_s)[kernels.phase], 0.0)
-    if device.kind != processor.KIND:  # copying a batch to a device and waiting for its answer
+    if not setting.on_processor:  # copying a batch to a device and waiting for its answer
         dispatch_s[:1] += framework.step_s
-    if device.profile.family in framework.path(precision).launched_groups:
+    if device.profile.family in setting.path.launched_groups:
         dispatch_s = dispatch_s + group_launches(kernels) * device.launch_s
     dispatch_s = dispatch_s * device.host_scale
     gap_s = processor.start_seconds(device) + np.where(kernels.dispatch, framework.helpers_s, 0.0)
@@ -206,9 +168,7 @@ def group_launches(kernels: Kernels) -> FloatArray:
     return result
 
 
-def napkin_times(
-    kernels: Kernels, device: Device, batch: FloatArray | float, precision: Precision, operations_scale: float = 1.0
-) -> Times:
+def napkin_times(kernels: Kernels, setting: Setting, batch: FloatArray | float, operations_scale: float = 1.0) -> Times:
     """The founding articles' estimate: forward multiply-accumulates, each one operation, at a fraction of the peak.
 
     Parameters
@@ -219,13 +179,12 @@ def napkin_times(
     -----
     It leaves out that a MAC is two FLOP, the backward pass, and all traffic: about six times too fast for training.
     """
-    _, matrix = engine_peaks(device, precision)
     columns = kernels.distinct
     counted = (columns.engine == Engine.MATRIX) & (columns.phase == Phase.FORWARD)
     flops = at_batch(columns.flops, batch)
     operations = np.where(counted, flops / FLOPS_PER_MAC, 0.0) * operations_scale
-    time_s = (operations / (matrix * device.utilisation))[..., kernels.row]
+    time_s = (operations / (setting.matrix_flop_per_s * setting.device.utilisation))[..., kernels.row]
     zero = np.zeros_like(time_s)
-    moved = traffic_bytes(columns, device, batch, precision, TrafficModel.IDEAL)[..., kernels.row]
+    moved = ideal_bytes(columns, setting, batch)[..., kernels.row]
     flops = flops[..., kernels.row]
     return Times(flops, moved, time_s, zero, zero, time_s, np.full(time_s.shape, Bound.COMPUTE, dtype=np.int64))

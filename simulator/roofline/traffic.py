@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.device.device import Device
 from simulator.errors import UnsupportedError
-from simulator.op.kernel import Role
 from simulator.op.kernels import Columns, FloatArray, at_batch
 from simulator.precision import Precision
+
+if TYPE_CHECKING:
+    from simulator.roofline.setting import Setting
 
 
 class TrafficModel(StrEnum):
@@ -25,32 +27,36 @@ class TrafficModel(StrEnum):
     """What blocking for the device's last-level cache must still move."""
 
 
-def traffic_bytes(
-    kernels: Columns, device: Device, batch: FloatArray | float, precision: Precision, model: TrafficModel
-) -> FloatArray:
-    """Bytes read and written by each kernel, shape (kernels,) or (batches, kernels).
+def ideal_bytes(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
+    """Bytes of each kernel's tensors, moved once; shape (kernels,) or (batches, kernels)."""
+    return at_batch(_moved_bytes(columns, setting.precision), batch)
+
+
+def traffic_bytes(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
+    """Bytes read and written by each kernel under the setting's model, shape (kernels,) or (batches, kernels).
 
     Raises
     ------
     UnsupportedError
         For the cached model on a device whose profile lists no cache.
     """
-    ideal = at_batch(_moved_bytes(kernels, precision), batch)
-    if model is TrafficModel.IDEAL:
+    ideal = ideal_bytes(columns, setting, batch)
+    if setting.traffic is TrafficModel.IDEAL:
         return ideal
-    width = float(precision.widths[Role.ACTIVATION])
-    streamed = width * at_batch(kernels.streamed, batch)
-    naive: FloatArray = ideal + streamed * (kernels.reuse - 1)
-    if model is TrafficModel.NAIVE:
+    streamed = float(setting.width) * at_batch(columns.streamed, batch)
+    naive: FloatArray = ideal + streamed * (columns.reuse - 1)
+    if setting.traffic is TrafficModel.NAIVE:
         return naive
+    device = setting.device
     if not np.all(device.cache_bytes):
         raise UnsupportedError(
             f"{device.name} lists no last-level cache, which --traffic cached needs; "
             "give one with --set cache.last_level=6MiB"
         )
-    written = at_batch(np.tensordot(np.array(precision.widths, dtype=float), kernels.write, axes=1), batch)
-    blocked = _blocked(kernels, batch, (streamed, ideal - streamed - written, written), device.cache_bytes, width)
-    return np.where(kernels.reuse > 1, np.clip(blocked, ideal, naive), ideal)
+    widths = np.array(setting.precision.widths, dtype=float)
+    written = at_batch(np.tensordot(widths, columns.write, axes=1), batch)
+    blocked = _blocked(columns, setting, batch, (streamed, ideal - streamed - written, written))
+    return np.where(columns.reuse > 1, np.clip(blocked, ideal, naive), ideal)
 
 
 @lru_cache(maxsize=64)
@@ -61,11 +67,7 @@ def _moved_bytes(kernels: Columns, precision: Precision) -> FloatArray:
 
 
 def _blocked(
-    kernels: Columns,
-    batch: FloatArray | float,
-    tensors: tuple[FloatArray, FloatArray, FloatArray],
-    cache_bytes: float,
-    width: float,
+    kernels: Columns, setting: Setting, batch: FloatArray | float, tensors: tuple[FloatArray, FloatArray, FloatArray]
 ) -> FloatArray:
     """Least traffic over three ways of blocking a product A x W = C through a cache of Z bytes.
 
@@ -79,8 +81,8 @@ def _blocked(
     6 MiB: A 0.80 MB, W 4.72 MB, C 1.61 MB; the first way reads A twice, the second W once: 7.13 MB, the ideal count.
     """
     streamed, other, written = tensors
-    half = cache_bytes / 2
-    tile = np.floor(np.sqrt(half / width))
+    half = setting.device.cache_bytes / 2
+    tile = np.floor(np.sqrt(half / float(setting.width)))
     rows, columns = (at_batch(kernels.gemm[side], batch) for side in (0, 1))
     hold_other = streamed * np.ceil(other / kernels.groups / half) + other
     hold_streamed = other * np.ceil(streamed / kernels.groups / half) + streamed

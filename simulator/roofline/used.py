@@ -8,12 +8,10 @@ from functools import lru_cache
 import msgspec
 
 from simulator.device.device import Device
-from simulator.device.framework import Framework
 from simulator.device.profile import GRADES, Grade
 from simulator.device.provenance import Provenance
-from simulator.precision import Engine, Precision
-from simulator.roofline.processor import KIND as PROCESSOR
-from simulator.roofline.rates import Fidelity, peak_name
+from simulator.roofline.rates import Fidelity
+from simulator.roofline.setting import Setting
 from simulator.units import binary_bytes, duration, si
 
 HARDWARE = ("peak.", "memory.", "units.", "cache.")
@@ -31,15 +29,12 @@ class Used(msgspec.Struct, frozen=True):
 
 
 @lru_cache(maxsize=256)
-def used_numbers(
-    device: Device, framework: Framework | None, precision: Precision, fidelity: Fidelity, *, training: bool
-) -> tuple[Used, ...]:
+def used_numbers(setting: Setting, *, training: bool) -> tuple[Used, ...]:
     """All numbers of the device, and of the framework at the calibrated fidelity, that a step's time reads."""
-    values = dict(_device_values(device, precision, fidelity))
-    known = device.provenance
-    numbers = [Used(path, value, known.get(path, UNKNOWN)) for path, value in values.items()]
-    if framework is not None and fidelity is Fidelity.CALIBRATED:
-        numbers += _framework_numbers(framework, precision, device.kind == PROCESSOR, training)
+    known = setting.device.provenance
+    numbers = [Used(path, value, known.get(path, UNKNOWN)) for path, value in dict(_device_values(setting)).items()]
+    if setting.calibrated:
+        numbers += _framework_numbers(setting, training=training)
     return tuple(numbers)
 
 
@@ -55,8 +50,9 @@ def weakest_grade(numbers: tuple[Used, ...], fidelity: Fidelity) -> Grade:
     return max(counted, key=GRADES.index, default="datasheet")
 
 
-def _device_values(device: Device, precision: Precision, fidelity: Fidelity) -> Iterator[tuple[str, str]]:
-    names = dict.fromkeys(peak_name(device, precision, engine) for engine in (Engine.MATRIX, Engine.VECTOR))
+def _device_values(setting: Setting) -> Iterator[tuple[str, str]]:
+    device, fidelity = setting.device, setting.fidelity
+    names = dict.fromkeys((setting.matrix_peak, setting.vector_peak))
     if fidelity is Fidelity.NAPKIN:
         names = {next(iter(names)): None}
     for name in names:
@@ -72,7 +68,7 @@ def _device_values(device: Device, precision: Precision, fidelity: Fidelity) -> 
         yield f"memory.{memory.unit}s", f"{memory.count} of {memory.technology}, {bandwidth}"
     if device.cache_bytes:
         yield "cache.last_level", binary_bytes(device.cache_bytes)
-    if fidelity is Fidelity.CALIBRATED:
+    if setting.calibrated:
         yield from _calibrated_values(device, tensor=any(name.endswith("_tensor") for name in names))
 
 
@@ -100,10 +96,11 @@ def _calls(device: Device) -> tuple[float | None, float | None, float | None]:
     return (None, None, None) if calls is None else (calls[0], calls[1], calls[3])
 
 
-def _framework_numbers(framework: Framework, precision: Precision, processor: bool, training: bool) -> Iterator[Used]:
+def _framework_numbers(setting: Setting, *, training: bool) -> Iterator[Used]:
     """Those of the section that runs this precision, or of processors; of the backward pass only in training."""
-    path = "mixed." if precision.master_weights else "plain."
-    sections = ("processor.",) if processor else ("dispatch.", path)
+    framework = setting.framework
+    path = "mixed." if setting.precision.master_weights else "plain."
+    sections = ("processor.",) if setting.on_processor else ("dispatch.", path)
     skipped = () if training else ("dispatch.backward", "dispatch.update")
     for key, provenance in framework.provenance.items():
         if key.startswith(sections) and key not in skipped:

@@ -9,13 +9,11 @@ import numpy as np
 from simulator.causes.passes import Passes
 from simulator.causes.tiles import SmallTiles
 from simulator.causes.winograd import Winograd
-from simulator.device.device import Device
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
 from simulator.op.views import KEPT, activations, channels, is_depthwise, select
-from simulator.precision import Precision, Role
 from simulator.roofline.gemm import MatrixRates, Tiling, gemm_seconds
-from simulator.roofline.rates import engine_peaks
+from simulator.roofline.setting import Setting
 
 FUSED_TILE = 2
 """F(2x2, 3x3) makes 16 products where 36 are direct. It fits one kernel, whose transforms stay on the chip."""
@@ -37,20 +35,15 @@ WIDEST = 4
 """Libraries have it for values of up to 4 bytes."""
 
 
-def winograd_seconds(
-    columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, bandwidth: float
-) -> FloatArray:
+def winograd_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
     """Seconds of the faster of the two, infinite where neither applies; shape (kernels,) or (batches, kernels).
 
     It runs in lanes: whether it beats tensor cores is the caller's to see.
-
-    bandwidth : of the main memory, sustained. [byte/s]
     """
     seconds = np.full(np.broadcast_shapes(np.shape(batch), (len(columns),)), np.inf)
     which, part = _suited(columns)
-    if len(which) and Winograd.of(device).winograd and precision.widths[Role.ACTIVATION] <= WIDEST:
-        whole = _in_passes(part, device, precision, batch, bandwidth)
-        seconds[..., which] = np.minimum(whole, _fused(part, device, precision, batch, bandwidth))
+    if len(which) and Winograd.of(setting.device).winograd and setting.width <= WIDEST:
+        seconds[..., which] = np.minimum(_in_passes(part, setting, batch), _fused(part, setting, batch))
     return seconds
 
 
@@ -94,43 +87,39 @@ def _products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArr
     return np.where(gradient, inner, tiles), outer + 0 * tiles, np.where(gradient, tiles, inner)
 
 
-def _rates(device: Device, precision: Precision, bandwidth: float, tiling: Tiling) -> MatrixRates:
-    lanes = engine_peaks(device, precision)[0] * device.sustained["vector"]
+def _rates(setting: Setting, tiling: Tiling) -> MatrixRates:
+    device = setting.device
     tiles, winograd = SmallTiles.of(device), Winograd.of(device)
     efficiency = winograd.winograd if tiling is Tiling.WINOGRAD else winograd.fused_winograd
     return MatrixRates(
-        flop_per_s=np.asarray(lanes * efficiency),
+        flop_per_s=np.asarray(setting.lanes_flop_per_s * efficiency),
         units=device.unit_count,
         tile_overhead=np.asarray(tiles.vector_tile),
         depth_overhead=np.asarray(tiles.vector_depth),
-        bandwidth_byte_per_s=bandwidth,
+        bandwidth_byte_per_s=setting.bandwidth_byte_per_s,
         most_parts=1,
         tiling=tiling,
     )
 
 
-def _in_passes(
-    columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, bandwidth: float
-) -> FloatArray:
+def _in_passes(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
     """Transforms, one product a point, and the transform back, each a pass over memory."""
     tiles = _tiles(columns, batch)
     m, n, k = _products(columns, tiles)
     points = columns.groups * (TILE + columns.window[0] - 1) ** 2
-    width = precision.widths[Role.ACTIVATION]
+    device, width, bandwidth = setting.device, setting.width, setting.bandwidth_byte_per_s
     transformed = width * points * (m * n + n * k + m * k)
     plain = width * at_batch(activations(columns), batch)
-    rates = _rates(device, precision, bandwidth, Tiling.WINOGRAD)
+    rates = _rates(setting, Tiling.WINOGRAD)
     products_s = np.maximum(gemm_seconds(m, n, k, points, rates), transformed / (bandwidth * Passes.of(device).operand))
     result: FloatArray = products_s + (plain + transformed) / (bandwidth * Winograd.of(device).transform)
     return result
 
 
-def _fused(
-    columns: Columns, device: Device, precision: Precision, batch: FloatArray | float, bandwidth: float
-) -> FloatArray:
+def _fused(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
     """All in one kernel: forward and for the input's gradient, 3 x 3 only."""
     m, n, k = _products(columns, _fused_tiles(columns, batch))
     points = columns.groups * (FUSED_TILE + 3 - 1) ** 2
-    rates = _rates(device, precision, bandwidth, Tiling.PRODUCT)
+    rates = _rates(setting, Tiling.PRODUCT)
     fits = (columns.window[0] == 3) & (columns.phase != Phase.WEIGHT_GRADIENT)
     return np.where(fits, gemm_seconds(m, n, k, points, rates), np.inf)

@@ -14,8 +14,7 @@ from simulator.op.kernel import Role
 from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels
 from simulator.op.mixer import Mixer
 from simulator.precision import Engine as Units
-from simulator.precision import Precision
-from simulator.roofline.rates import Fidelity, engine_peaks
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import Times, kernel_times
 from simulator.serving.formats import Format
 from simulator.serving.load import Load
@@ -134,12 +133,13 @@ class Lowered:
         self, columns: Columns, rows: FloatArray, number: FloatArray, place: IntArray, *, blocks: int = 1
     ) -> LoweredGroup:
         """Kernels that depend on tokens, as `blocks` of them in a row."""
-        times = _times(columns, self.device, self.form.precision)
+        setting = Setting(self.device, self.form.precision)
+        times = _times(columns, setting)
         product = columns.engine == Units.MATRIX
         few = product & (rows <= FEW_ROWS)
         widened = product & ~few & self.form.unpacks
-        lanes_s = times.flops / (engine_peaks(self.device, self.form.precision)[0] * self.device.sustained["vector"])
-        unpack_s = np.where(widened, _unpacking(columns, self.device), 0.0)
+        lanes_s = times.flops / setting.lanes_flop_per_s
+        unpack_s = np.where(widened, _unpacking(columns, setting), 0.0)
         return LoweredGroup(
             compute_s=times.compute_s.reshape(blocks, -1),
             memory_s=times.memory_s.reshape(blocks, -1),
@@ -154,23 +154,23 @@ class Lowered:
         )
 
     def _attending(self, attending: Attending, layers: float, load: Load) -> Iterator[LoweredGroup]:
-        precision = self.form.cache_precision(self.cache_bytes)
+        setting = Setting(self.device, self.form.cache_precision(self.cache_bytes))
         for columns, present, reading in (
             (decode_columns(attending, load.decoding, load.context), load.decoding > 0, False),
             (prefill_columns(attending, load.prompts, load.new, load.past), load.prompts > 0, True),
         ):
             if present.any():
-                yield _attention(_times(columns, self.device, precision), present, layers, reading=reading)
+                yield _attention(_times(columns, setting), present, layers, reading=reading)
 
     def _mixing(self, mixer: Mixer, layers: float, load: Load) -> Iterator[LoweredGroup]:
         """Layers that keep a state of each request, in the width of activations."""
-        precision = self.form.cache_precision(self.form.activation_bytes)
+        setting = Setting(self.device, self.form.cache_precision(self.form.activation_bytes))
         for kernels, present, reading in (
             (stepping_columns(mixer, load.decoding, self.form), load.decoding > 0, False),
             (reading_columns(mixer, load.prompts, load.new, self.form), load.prompts > 0, True),
         ):
             for columns in kernels if present.any() else ():
-                yield _attention(_times(columns, self.device, precision), present, layers, reading=reading)
+                yield _attention(_times(columns, setting), present, layers, reading=reading)
 
 
 def _attention(times: Times, present: NDArray[np.bool_], layers: float, *, reading: bool) -> LoweredGroup:
@@ -198,22 +198,22 @@ def lowered_on(work: Work, device: Device, form: Format, cache_bytes: float) -> 
     return Lowered(work, device, form, cache_bytes)
 
 
-def _unpacking(columns: Columns, device: Device) -> FloatArray:
+def _unpacking(columns: Columns, setting: Setting) -> FloatArray:
     """Widening weights in memory: the narrow ones read, two bytes of each written. [s]
 
     n x k weights a group; worked example: 4096 x 14336 in 4.5 bits are 33 MB read and 117 MB written.
     """
     weights = columns.gemm[1, 0] * columns.gemm[2, 0] * columns.groups
-    bandwidth = device.memory.bandwidth_byte_per_s * min(device.sustained["bandwidth"], 1.0)
-    result: FloatArray = (columns.read[Role.WEIGHT, 0] + UNPACKED_BYTES * weights) / bandwidth
+    read_bytes = columns.read[Role.WEIGHT, 0]
+    result: FloatArray = (read_bytes + UNPACKED_BYTES * weights) / setting.bandwidth_byte_per_s
     return result
 
 
-def _times(columns: Columns, device: Device, precision: Precision) -> Times:
+def _times(columns: Columns, setting: Setting) -> Times:
     number = len(columns)
     every = np.arange(number, dtype=np.int64)
     kernels = Kernels(columns, every, np.zeros(number, dtype=np.int64), np.zeros(number, dtype=bool))
-    return kernel_times(kernels, device, 1.0, replace(precision, attention=None), Fidelity.CALIBRATED)
+    return kernel_times(kernels, setting, 1.0)
 
 
 __all__ = ["Lowered", "LoweredGroup", "lowered_on"]

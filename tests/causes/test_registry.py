@@ -19,7 +19,6 @@ from simulator.causes.groups import ThinImages
 from simulator.causes.registry import CAUSES, HEADER, coefficients, fitted_families, neutral, starts_of, table
 from simulator.causes.tiles import SmallTiles
 from simulator.device.device import load_device
-from simulator.device.framework import load_framework
 from simulator.device.inheritance import FAMILIES, load_family
 from simulator.device.profile import KernelCoefficients
 from simulator.device.schema import device_schema
@@ -28,6 +27,7 @@ from simulator.op.base import Site
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, pack
 from simulator.op.normalization import BatchNorm
+from simulator.pipeline import Options
 from simulator.roofline.peeled import peeled
 
 ROOT = Path(__file__).parents[2]
@@ -143,13 +143,12 @@ def test_two_causes_may_not_share_a_name(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_is_taken_away_is_each_slowing_cause_at_its_neutral_values() -> None:
-    device, settings = load_device("v100"), dict.fromkeys([])
-    settings = {cause.name: setting for cause, setting in peeled(device, load_framework("pytorch"))}
-    last = list(settings.values())[-1][0]
+    device = load_device("v100")
+    *_, (_, last) = peeled(Options().on(device))
     taken = {one.name for cause in CAUSES if cause.slows for one in cause.coefficients()}
     for name, value in device.kernel.items():
         expected = coefficients()[name].neutral if name in taken else value
-        assert last.kernel[name] == expected, name
+        assert last.device.kernel[name] == expected, name
     assert neutral("tiles")["matrix_depth"] == 0
     assert neutral("caches") == {}
 

@@ -13,6 +13,7 @@ from simulator.execution.step import layer_times, step_of
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.precision import get_precision
 from simulator.roofline.rates import Fidelity
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import Bound, kernel_times
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
@@ -52,7 +53,7 @@ def test_every_sample_is_seen_once_an_epoch(samples: int, batch: int, epochs: in
 def test_a_step_is_the_sum_of_its_kernels_however_they_are_grouped(name: str, fidelity: Fidelity) -> None:
     workload, device = load_workload(name), load_device("v100")
     kernels = lower(workload, optimizer=OPTIMIZERS["sgd"])
-    times = kernel_times(kernels, device, 32.0, get_precision("fp32"), fidelity)
+    times = kernel_times(kernels, Setting(device, get_precision("fp32"), fidelity=fidelity), 32.0)
     step = step_of(kernels, times, 32, device.peak["fp32"])
     layers = layer_times(kernels, times, len(workload.layers))
     total = float(times.time_s.sum())

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from simulator.device.device import load_device
-from simulator.device.framework import load_framework
 from simulator.errors import InputError, UnknownNameError
 from simulator.pipeline import Options, Simulation, simulate, times_of
 from simulator.planning.explain import dominant_causes, explain
@@ -72,18 +71,18 @@ def test_a_small_step_waits_for_its_host() -> None:
 
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.name)
 def test_each_cause_changes_something_of_its_own(cause: object) -> None:
-    device, software = load_device("v100"), load_framework("pytorch")
-    changed = cause.without((device, software))  # type: ignore[attr-defined]
-    assert changed[0] is not device or changed[1] is not software
+    setting = Options().on(load_device("v100"))
+    changed = cause.without(setting)  # type: ignore[attr-defined]
+    assert changed.device is not setting.device or changed.framework is not setting.framework
     again = cause.without(changed)  # type: ignore[attr-defined]
-    assert dict(again[0].kernel) == dict(changed[0].kernel)
-    assert again[1].dispatch_s == changed[1].dispatch_s
+    assert dict(again.device.kernel) == dict(changed.device.kernel)
+    assert again.framework.dispatch_s == changed.framework.dispatch_s
 
 
 def test_taking_all_away_leaves_sustained_rates_of_one() -> None:
-    *_, (_, (device, software)) = peeled(load_device("v100"), load_framework("pytorch"))
-    assert set(device.sustained.values()) == {1.0}
-    assert (device.launch_s, software.dispatch_s) == (0.0, (0.0, 0.0, 0.0, 0.0))
+    *_, (_, last) = peeled(Options().on(load_device("v100")))
+    assert set(last.device.sustained.values()) == {1.0}
+    assert (last.device.launch_s, last.framework.dispatch_s) == (0.0, (0.0, 0.0, 0.0, 0.0))
 
 
 def test_helps_are_what_running_them_gives() -> None:

@@ -11,7 +11,7 @@ import pytest
 from simulator.causes.cache import CACHE_SPEEDUP
 from simulator.causes.registry import coefficients
 from simulator.device.device import Device, load_device
-from simulator.device.framework import Framework, load_framework
+from simulator.device.framework import NEVER_LATE, Framework, load_framework
 from simulator.device.framework_profile import ExecutionPath
 from simulator.device.memory import Memory
 from simulator.errors import UnknownNameError
@@ -30,8 +30,9 @@ from simulator.roofline.gemm import LARGEST_TILE, LEAST_DEPTH, MatrixRates, Tili
 from simulator.roofline.products import ODD_GROUPS, POOR_GROUPS, convolution_efficiency
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import group_launches, kernel_times
-from simulator.roofline.traffic import TrafficModel, traffic_bytes
+from simulator.roofline.traffic import ideal_bytes
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
 
@@ -65,11 +66,15 @@ def columns_of(op: Op, shape: Shape, phase: Phase = Phase.FORWARD) -> Columns:
     return pack([next(kernel for kernel in kernels if kernel.phase is phase)])
 
 
+def under(path: ExecutionPath) -> Framework:
+    """A framework that runs kernels so and issues them in no time."""
+    return Framework("test", (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, path, path)
+
+
 def seconds(columns: Columns, on: Device, precision: str = "fp32", path: ExecutionPath = PLAIN) -> tuple[float, float]:
     """(computing, moving) of one kernel at one sample."""
-    chosen = get_precision(precision)
-    moved = traffic_bytes(columns, on, 1.0, chosen, TrafficModel.IDEAL)
-    compute_s, memory_s = calibrated_seconds(columns, on, chosen, 1.0, moved, path)
+    setting = Setting(on, get_precision(precision), under(path))
+    compute_s, memory_s = calibrated_seconds(columns, setting, 1.0, ideal_bytes(columns, setting, 1.0))
     return float(compute_s[0]), float(memory_s[0])
 
 
@@ -261,14 +266,14 @@ def test_causes_that_slow_convolutions_multiply() -> None:
     }
     for (groups, stride, phase), share in shares.items():
         columns = columns_of(convolution(groups, stride=stride), IMAGE, phase)
-        assert convolution_efficiency(columns, slow, tensor=False).tolist() == [share], (groups, stride, phase)
-    assert convolution_efficiency(columns_of(Linear(out=4), (8,)), slow, tensor=False).tolist() == [1]
+        assert convolution_efficiency(columns, Setting(slow, FP32), tensor=False).tolist() == [share], (groups, stride, phase)
+    assert convolution_efficiency(columns_of(Linear(out=4), (8,)), Setting(slow, FP32), tensor=False).tolist() == [1]
 
 
 def test_tensor_cores_have_a_coefficient_of_their_own() -> None:
     columns = columns_of(convolution(), IMAGE)
     both = device(convolution=0.5, tensor_convolution=0.75)
-    assert convolution_efficiency(columns, both, tensor=True).tolist() == [0.75]
+    assert convolution_efficiency(columns, Setting(both, FP32), tensor=True).tolist() == [0.75]
 
 
 DEEP = (512, 14, 14)
@@ -629,16 +634,17 @@ def test_no_class_outruns_the_datasheet() -> None:
 
 def test_half_width_values_use_the_lanes_bandwidth_less() -> None:
     on = device(elementwise=0.8, operand=0.6, half_width=0.5)
-    assert class_efficiency(copy_of(1e6), on, FP32).tolist() == [0.8]
-    assert class_efficiency(copy_of(1e6), on, AMP).tolist() == [0.4]
-    assert class_efficiency(columns_of(Linear(out=4), (8,)), on, AMP).tolist() == [0.6]
+    assert class_efficiency(copy_of(1e6), Setting(on, FP32)).tolist() == [0.8]
+    assert class_efficiency(copy_of(1e6), Setting(on, AMP)).tolist() == [0.4]
+    assert class_efficiency(columns_of(Linear(out=4), (8,)), Setting(on, AMP)).tolist() == [0.6]
 
 
 def test_the_loops_that_a_compiler_writes_read_memory_alike_but_for_sums() -> None:
     on = device(elementwise=0.8, pooling=0.3, softmax=0.4, normalization=0.5, copy=0.6, reduction=0.2)
+    compiled = Setting(on, FP32, under(ExecutionPath(fuses=True)))
     for name in ("ELEMENTWISE", "POOLING", "SOFTMAX", "NORMALIZATION", "COPY"):
-        assert class_efficiency(copy_of(1e6, OpClass[name]), on, FP32, compiled=True).tolist() == [0.8], name
-    assert class_efficiency(copy_of(1e6, OpClass.REDUCTION), on, FP32, compiled=True).tolist() == [0.2]
+        assert class_efficiency(copy_of(1e6, OpClass[name]), compiled).tolist() == [0.8], name
+    assert class_efficiency(copy_of(1e6, OpClass.REDUCTION), compiled).tolist() == [0.2]
     pooled = copy_of(1e6, OpClass.POOLING)
     assert seconds(pooled, on, path=ExecutionPath(fuses=True))[1] == pytest.approx(seconds(pooled, on)[1] * 0.3 / 0.8)
 
@@ -666,7 +672,7 @@ def test_a_host_bound_step_is_its_dispatch() -> None:
     network = load_workload("lenet5")
     kernels = lower(network, training=True)
     calls = int(kernels.dispatch.sum())
-    times = kernel_times(kernels, device(), 1.0, FP32, framework=software(1e-3, step=5e-3))
+    times = kernel_times(kernels, Setting(device(), FP32, software(1e-3, step=5e-3)), 1.0)
     # A millisecond a call, five before the first; what the device does after the last call is short.
     last = times.time_s[-3:].sum()
     assert times.time_s.sum() == pytest.approx(calls * 1e-3 + 5e-3, abs=last)
@@ -676,14 +682,14 @@ def test_a_host_bound_step_is_its_dispatch() -> None:
 def test_helpers_take_device_time_with_each_call() -> None:
     kernels = lower(load_workload("lenet5"), training=True)
     calls = int(kernels.dispatch.sum())
-    bare, helped = (kernel_times(kernels, device(), 64.0, FP32, framework=software(0.0, helpers=h)) for h in (0, 1e-5))
+    bare, helped = (kernel_times(kernels, Setting(device(), FP32, software(0.0, helpers=h)), 64.0) for h in (0, 1e-5))
     assert helped.time_s.sum() - bare.time_s.sum() == pytest.approx(calls * 1e-5)
 
 
 def test_the_launch_gap_comes_with_each_kernel() -> None:
     kernels, slow = lower(load_workload("lenet5"), training=True), replace(device(), launch_s=2e-6)
-    for framework in (None, software(0.0)):
-        times = kernel_times(kernels, slow, 64.0, FP32, framework=framework)
+    for framework in (NEVER_LATE, software(0.0)):
+        times = kernel_times(kernels, Setting(slow, FP32, framework), 64.0)
         assert times.overhead_s.tolist() == pytest.approx([2e-6] * len(kernels))
 
 
@@ -692,7 +698,7 @@ def test_lenet5_at_batch_1_waits_for_pytorch() -> None:
     simulation = simulate(network, v100, Options(batch=1, framework="pytorch"))
     kernels, pytorch = simulation.kernels, load_framework("pytorch")
     dispatch_s = np.array(pytorch.dispatch_s)[kernels.phase[kernels.dispatch]].sum() + pytorch.step_s
-    alone = kernel_times(kernels, v100, 1.0, FP32).time_s.sum()
+    alone = kernel_times(kernels, Setting(v100, FP32), 1.0).time_s.sum()
     assert dispatch_s > alone
     assert simulation.step.time_s >= dispatch_s
     assert simulation.step.bound.name == "OVERHEAD"
@@ -726,14 +732,14 @@ def test_a_gemm_kernel_of_one_sample_matches_its_product() -> None:
     # The columns' m, n, k reach the product: 256 samples of 512 -> 1024 at batch 256.
     kernel = Kernel(OpClass.GEMM, Phase.FORWARD, each(2 * 512 * 1024), (), (), Gemm(each(1), once(1024), once(512)))
     on = device(units=8)
-    found, _ = calibrated_seconds(pack([kernel]), on, FP32, 256.0, np.zeros(1), PLAIN)
+    found, _ = calibrated_seconds(pack([kernel]), Setting(on, FP32), 256.0, np.zeros(1))
     assert found.tolist() == [product(256, 1024, 512, units=8, bandwidth=1e11)]
 
 
 def test_desktop_hosts_issue_calls_faster() -> None:
     kernels = lower(load_workload("lenet5"), training=True)
     desktop = replace(device(desktop_host=0.5), profile=msgspec.structs.replace(device().profile, host="desktop"))
-    slow, fast = (kernel_times(kernels, on, 1.0, FP32, framework=software(1e-3)) for on in (device(), desktop))
+    slow, fast = (kernel_times(kernels, Setting(on, FP32, software(1e-3)), 1.0) for on in (device(), desktop))
     last = slow.time_s[-3:].sum()
     assert fast.time_s.sum() == pytest.approx(slow.time_s.sum() / 2, abs=last)
 
@@ -743,7 +749,7 @@ def test_a_processor_takes_nothing_from_libraries_of_graphics_processors() -> No
     odd = Framework("odd", (0.0,) * 4, 0.0, 0.0, ExecutionPath(elementwise=3.0, convolution=0.1), PLAIN)
     processor = replace(device(), kind="cpu")
     for on, alike in ((processor, True), (device(), False)):
-        times = [kernel_times(kernels, on, 64.0, FP32, framework=framework) for framework in (odd, software(0.0))]
+        times = [kernel_times(kernels, Setting(on, FP32, framework), 64.0) for framework in (odd, software(0.0))]
         assert bool(times[0].time_s.sum() == times[1].time_s.sum()) is alike
 
 
@@ -807,7 +813,7 @@ def test_a_library_without_kernels_for_groups_issues_them_one_by_one() -> None:
     grouped = Kernels(columns, np.zeros(1, dtype=int), np.zeros(1, dtype=int), np.ones(1, dtype=bool))
 
     def waits_s(on: Device, precision: Precision, framework: Framework) -> float:
-        return float(kernel_times(grouped, on, 1.0, precision, framework=framework).overhead_s.sum())
+        return float(kernel_times(grouped, Setting(on, precision, framework), 1.0).overhead_s.sum())
 
     assert waits_s(board, AMP, apart) - waits_s(board, AMP, software(0.0)) == pytest.approx(7 * 2e-6)
     assert waits_s(board, FP32, apart) == waits_s(board, FP32, software(0.0))

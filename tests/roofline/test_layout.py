@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from simulator.device.device import load_device
 from simulator.device.framework import load_framework
 from simulator.pipeline import Options, kernels_of
+from simulator.precision import get_precision
 from simulator.roofline.layout import with_layout
+from simulator.roofline.setting import Setting
 from simulator.workload.reading import load_workload
 
 
@@ -25,6 +28,7 @@ from simulator.workload.reading import load_workload
 )
 def test_grouped_convolutions_keep_channels_first_where_they_weigh(workload: str, task: str, layout: str) -> None:
     kernels = kernels_of(load_workload(workload), Options(task=task, precision="amp", framework="pytorch-compiled"))
-    path = load_framework("pytorch-compiled").mixed
-    assert path.layout == "chosen"
-    assert with_layout(path, kernels).layout == layout
+    setting = Setting(load_device("v100"), get_precision("amp"), load_framework("pytorch-compiled"))
+    assert setting.path.layout == "chosen"
+    assert with_layout(setting, kernels).path.layout == layout
+    assert with_layout(setting, kernels) is with_layout(setting, kernels)

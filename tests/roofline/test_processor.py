@@ -22,6 +22,7 @@ from simulator.op.optimizer import get_optimizer
 from simulator.op.pooling import MaxPool
 from simulator.precision import get_precision
 from simulator.roofline import processor
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import busy_seconds, kernel_times
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
@@ -58,12 +59,12 @@ def forward(op: Op, shape: Shape, *, training: bool = True) -> list[object]:
 
 
 def seconds(op: Op, shape: Shape, device: Device, batch: int = 1) -> list[float]:
-    return busy_seconds(pack(forward(op, shape)), device, float(batch), FP32).tolist()  # type: ignore[arg-type]
+    return busy_seconds(pack(forward(op, shape)), Setting(device, FP32), float(batch)).tolist()  # type: ignore[arg-type]
 
 
 def test_a_call_adds_to_its_kernel_and_never_hides(device: Device) -> None:
     kernels = lower(load_workload("lenet5"), optimizer=get_optimizer("sgd"))
-    times = kernel_times(kernels, device, 64.0, FP32, framework=load_framework("pytorch"))
+    times = kernel_times(kernels, Setting(device, FP32, load_framework("pytorch")), 64.0)
     # Every kernel starts its threads (1 us); a call adds 10, 20 or 30 us by phase; the step's own 100 us come first.
     calls = np.where(kernels.dispatch, np.array([10, 20, 20, 30])[kernels.phase], 0)
     assert times.overhead_s * 1e6 == pytest.approx(1 + calls + np.eye(1, len(kernels))[0] * 100)
@@ -72,8 +73,8 @@ def test_a_call_adds_to_its_kernel_and_never_hides(device: Device) -> None:
 
 def test_many_batches_at_once_agree_with_each_alone(device: Device) -> None:
     kernels = lower(load_workload("lenet5"))
-    both = kernel_times(kernels, device, np.array([[4.0], [64.0]]), FP32, framework=load_framework("pytorch"))
-    alone = kernel_times(kernels, device, 64.0, FP32, framework=load_framework("pytorch"))
+    both = kernel_times(kernels, Setting(device, FP32, load_framework("pytorch")), np.array([[4.0], [64.0]]))
+    alone = kernel_times(kernels, Setting(device, FP32, load_framework("pytorch")), 64.0)
     assert both.time_s.shape == (2, len(kernels))
     assert both.time_s[1] == pytest.approx(alone.time_s)
 
@@ -82,7 +83,7 @@ def test_a_processor_that_does_not_know_its_calls_keeps_the_queue_and_copies_not
     kernels: Kernels = lower(load_workload("lenet5"))
     shipped, mxnet = load_device("2x-xeon-platinum-8124m"), load_framework("mxnet")
     assert shipped.calls_s is None
-    times = kernel_times(kernels, shipped, 1.0, FP32, framework=mxnet)
+    times = kernel_times(kernels, Setting(shipped, FP32, mxnet), 1.0)
     start_s = shipped.launch_s + 36 * shipped.start_s
     assert times.overhead_s[0] == pytest.approx(start_s + mxnet.helpers_s + mxnet.dispatch_s[0])
 
@@ -106,7 +107,7 @@ def one_by_one(op: Op, shape: Shape, device: Device, calls: ProcessorCalls, batc
     columns = pack(forward(op, shape))  # type: ignore[arg-type]
     first = Kernels(columns, np.array([0]), np.array([0]), np.array([True]))
     software = replace(load_framework("pytorch-compiled"), processor=calls)
-    times = kernel_times(first, device, float(batch), FP32, framework=software)
+    times = kernel_times(first, Setting(device, FP32, software), float(batch))
     return float(times.overhead_s[0]), float((times.time_s - times.overhead_s)[0])
 
 

@@ -20,6 +20,7 @@ from simulator.op.kernels import Kernels, pack
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.precision import PRECISIONS, get_precision
 from simulator.roofline.rates import Fidelity, peak_name
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
 from simulator.roofline.used import used_numbers, weakest_grade
@@ -71,8 +72,8 @@ def one(flops: float, elements: float, engine: Engine = Engine.VECTOR) -> Kernel
 
 def test_a_kernel_takes_the_longer_of_its_two_times() -> None:
     # 14e9 FLOP at 14 TFLOP/s: 1 ms. 9e8 bytes at 900 GB/s: 1 ms.
-    compute = kernel_times(one(28e9, 1), V100, 1, FP32, Fidelity.ROOFLINE)
-    memory = kernel_times(one(1, 450e6), V100, 1, FP32, Fidelity.ROOFLINE)
+    compute = kernel_times(one(28e9, 1), Setting(V100, FP32, fidelity=Fidelity.ROOFLINE), 1)
+    memory = kernel_times(one(1, 450e6), Setting(V100, FP32, fidelity=Fidelity.ROOFLINE), 1)
     assert compute.time_s[0] == pytest.approx(2e-3, rel=1e-12)
     assert compute.bound[0] == Bound.COMPUTE
     assert memory.time_s[0] == pytest.approx(2e-3, rel=1e-12)
@@ -83,14 +84,14 @@ def test_a_kernel_takes_the_longer_of_its_two_times() -> None:
 def test_at_the_ridge_the_two_times_are_equal() -> None:
     # The V100's ridge in fp32: 14e12 / 9e11 = 15.56 FLOP/byte, 62.2 FLOP an element of 4 bytes.
     ridge = V100.peak["fp32"] / V100.memory.bandwidth_byte_per_s
-    times = kernel_times(one(4 * ridge * 1e6, 1e6), V100, 3, FP32, Fidelity.ROOFLINE)
+    times = kernel_times(one(4 * ridge * 1e6, 1e6), Setting(V100, FP32, fidelity=Fidelity.ROOFLINE), 3)
     assert times.compute_s[0] == pytest.approx(times.memory_s[0], rel=1e-12)
     assert times.time_s[0] == pytest.approx(times.compute_s[0], rel=1e-12)
 
 
 @given(st.floats(1e-2, 1e4))
 def test_attainable_performance_is_the_lower_roof(intensity: float) -> None:
-    times = kernel_times(one(4 * intensity * 1e6, 1e6), V100, 1, FP32, Fidelity.ROOFLINE)
+    times = kernel_times(one(4 * intensity * 1e6, 1e6), Setting(V100, FP32, fidelity=Fidelity.ROOFLINE), 1)
     attained = times.flops[0] / times.time_s[0]
     assert attained == pytest.approx(min(14e12, intensity * 900e9), rel=1e-9)
 
@@ -100,13 +101,14 @@ def test_each_role_has_the_width_that_the_precision_gives_it() -> None:
     kernel = Kernel(OpClass.ELEMENTWISE, Phase.FORWARD, each(1), reads, ())
     kernels = Kernels(pack([kernel]), np.array([0]), np.array([0]), np.array([True]))
     # fp32: 6 roles of 4, indices of 8, flags of 1. amp: 4 roles of 2, state and wide activations of 4, 8, 1.
-    assert kernel_times(kernels, V100, 1, FP32, Fidelity.ROOFLINE).traffic_bytes[0] == 33_000
-    assert kernel_times(kernels, V100, 1, get_precision("amp"), Fidelity.ROOFLINE).traffic_bytes[0] == 25_000
+    assert kernel_times(kernels, Setting(V100, FP32, fidelity=Fidelity.ROOFLINE), 1).traffic_bytes[0] == 33_000
+    mixed = Setting(V100, get_precision("amp"), fidelity=Fidelity.ROOFLINE)
+    assert kernel_times(kernels, mixed, 1).traffic_bytes[0] == 25_000
 
 
 def test_calibrated_adds_the_gap_between_launches() -> None:
     free = replace(V100, launch_s=0.0)
-    with_gap, without = (kernel_times(lowered("lenet5"), device, 64, FP32) for device in (V100, free))
+    with_gap, without = (kernel_times(lowered("lenet5"), Setting(device, FP32), 64) for device in (V100, free))
     assert with_gap.time_s - without.time_s == pytest.approx(V100.launch_s, rel=1e-9)
 
 
@@ -119,7 +121,7 @@ def test_time_never_falls_as_the_batch_grows(
 ) -> None:
     kernels = lowered(name, training=training)
     small, large = (
-        kernel_times(kernels, V100, float(size), FP32, Fidelity.ROOFLINE, traffic)
+        kernel_times(kernels, Setting(V100, FP32, fidelity=Fidelity.ROOFLINE, traffic=traffic), float(size))
         for size in (batch, int(batch * factor))
     )
     assert (large.time_s >= small.time_s).all()
@@ -127,14 +129,16 @@ def test_time_never_falls_as_the_batch_grows(
 
 @given(names, batches)
 def test_a_calibrated_step_of_twice_the_batch_takes_longer(name: str, batch: int) -> None:
-    small, large = (kernel_times(lowered(name), V100, float(size), FP32) for size in (batch, 2 * batch))
+    small, large = (kernel_times(lowered(name), Setting(V100, FP32), float(size)) for size in (batch, 2 * batch))
     assert step_s(large) > step_s(small)
 
 
 @given(names, batches, factors, fidelities, st.sampled_from(["bandwidth", "compute"]))
 def test_time_never_grows_with_the_machine(name: str, batch: int, factor: float, fidelity: Fidelity, what: str) -> None:
     better = faster(V100, **{what: factor})
-    before, after = (kernel_times(lowered(name), device, float(batch), FP32, fidelity) for device in (V100, better))
+    before, after = (
+        kernel_times(lowered(name), Setting(device, FP32, fidelity=fidelity), float(batch)) for device in (V100, better)
+    )
     assert step_s(after) <= step_s(before) * (1 + 1e-12)
 
 
@@ -146,8 +150,8 @@ def test_calibrated_is_no_faster_than_the_roofline(name: str, batch: int, pick: 
     if max(device.sustained.values()) > 1:
         return
     kernels = lowered(name)
-    bound = kernel_times(kernels, device, float(batch), FP32, Fidelity.ROOFLINE)
-    estimate = kernel_times(kernels, device, float(batch), FP32)
+    bound = kernel_times(kernels, Setting(device, FP32, fidelity=Fidelity.ROOFLINE), float(batch))
+    estimate = kernel_times(kernels, Setting(device, FP32), float(batch))
     direct = kernels.distinct.op_class[kernels.row] != OpClass.CONVOLUTION
     assert (estimate.time_s >= bound.time_s * (1 - 1e-9))[direct].all()
 
@@ -158,7 +162,9 @@ def test_traffic_models_are_ordered(name: str) -> None:
     for device in devices():
         if device.cache_bytes:
             ideal, cached, naive = (
-                kernel_times(kernels, device, 32.0, FP32, Fidelity.ROOFLINE, model).traffic_bytes
+                kernel_times(
+                    kernels, Setting(device, FP32, fidelity=Fidelity.ROOFLINE, traffic=model), 32.0
+                ).traffic_bytes
                 for model in (TrafficModel.IDEAL, TrafficModel.CACHED, TrafficModel.NAIVE)
             )
             assert (ideal <= cached).all()
@@ -168,7 +174,9 @@ def test_traffic_models_are_ordered(name: str) -> None:
 @given(names, batches, batches)
 def test_work_and_traffic_are_affine_in_the_batch(name: str, one_batch: int, other: int) -> None:
     results = [
-        kernel_times(lowered(name), V100, float(size), FP32, Fidelity.ROOFLINE, TrafficModel.IDEAL)
+        kernel_times(
+            lowered(name), Setting(V100, FP32, fidelity=Fidelity.ROOFLINE, traffic=TrafficModel.IDEAL), float(size)
+        )
         for size in (one_batch, other, one_batch + other, 0)
     ]
     for column in ("flops", "traffic_bytes"):
@@ -185,8 +193,8 @@ def test_many_batches_at_once_are_the_same_as_one_by_one(name: str, fidelity: Fi
 
     def times(batch: np.ndarray | float) -> Times:
         if fidelity is Fidelity.NAPKIN:
-            return napkin_times(kernels, V100, batch, FP32)
-        return kernel_times(kernels, V100, batch, FP32, fidelity, traffic)
+            return napkin_times(kernels, Setting(V100, FP32), batch)
+        return kernel_times(kernels, Setting(V100, FP32, fidelity=fidelity, traffic=traffic), batch)
 
     together = times(sizes[:, None])
     for row, size in enumerate(sizes):
@@ -203,17 +211,17 @@ def test_every_device_answers_or_says_what_is_missing(precision: str) -> None:
         served = all(set(peaks) & set(device.peak) for peaks in (chosen.matrix_peaks, chosen.vector_peaks))
         for fidelity in (Fidelity.ROOFLINE, Fidelity.CALIBRATED):
             if served:
-                times = kernel_times(kernels, device, 8.0, chosen, fidelity)
+                times = kernel_times(kernels, Setting(device, chosen, fidelity=fidelity), 8.0)
                 assert np.isfinite(times.time_s).all()
                 assert (times.time_s > 0).all()
             else:
                 with pytest.raises(UnsupportedError, match=rf"{device.name} lists no .* precision {precision} needs"):
-                    kernel_times(kernels, device, 8.0, chosen, fidelity)
+                    kernel_times(kernels, Setting(device, chosen, fidelity=fidelity), 8.0)
 
 
 def test_a_missing_peak_is_an_error_not_a_zero() -> None:
     with pytest.raises(UnsupportedError, match="v100-pcie-16gb lists no tf32_tensor peak, which precision tf32 needs"):
-        kernel_times(lowered("lenet5"), V100, 8.0, get_precision("tf32"), Fidelity.ROOFLINE)
+        kernel_times(lowered("lenet5"), Setting(V100, get_precision("tf32"), fidelity=Fidelity.ROOFLINE), 8.0)
 
 
 @pytest.mark.parametrize(
@@ -233,13 +241,17 @@ def test_the_fastest_peak_that_serves_is_taken(device: str, precision: str, peak
 def test_cached_traffic_needs_a_cache() -> None:
     bare = replace(V100, cache_bytes=0.0)
     with pytest.raises(UnsupportedError, match="lists no last-level cache, which --traffic cached needs"):
-        kernel_times(lowered("lenet5"), bare, 8.0, FP32, Fidelity.ROOFLINE, TrafficModel.CACHED)
+        kernel_times(
+            lowered("lenet5"), Setting(bare, FP32, fidelity=Fidelity.ROOFLINE, traffic=TrafficModel.CACHED), 8.0
+        )
 
 
 @given(st.sampled_from(["alexnet", "resnet50"]), st.floats(1.0, 1e4))
 def test_a_larger_cache_moves_no_more(name: str, factor: float) -> None:
     small, large = (
-        kernel_times(lowered(name), device, 32.0, FP32, Fidelity.ROOFLINE, TrafficModel.CACHED).traffic_bytes
+        kernel_times(
+            lowered(name), Setting(device, FP32, fidelity=Fidelity.ROOFLINE, traffic=TrafficModel.CACHED), 32.0
+        ).traffic_bytes
         for device in (V100, replace(V100, cache_bytes=V100.cache_bytes * factor))
     )
     assert (large <= small * (1 + 1e-12)).all()
@@ -248,7 +260,9 @@ def test_a_larger_cache_moves_no_more(name: str, factor: float) -> None:
 def test_a_cache_that_holds_everything_reaches_the_lower_bound() -> None:
     vast = replace(V100, cache_bytes=1e15)
     ideal, cached = (
-        kernel_times(lowered("resnet50"), vast, 32.0, FP32, Fidelity.ROOFLINE, model).traffic_bytes
+        kernel_times(
+            lowered("resnet50"), Setting(vast, FP32, fidelity=Fidelity.ROOFLINE, traffic=model), 32.0
+        ).traffic_bytes
         for model in (TrafficModel.IDEAL, TrafficModel.CACHED)
     )
     assert np.allclose(ideal, cached, rtol=1e-12)
@@ -256,9 +270,9 @@ def test_a_cache_that_holds_everything_reaches_the_lower_bound() -> None:
 
 def test_napkin_counts_forward_macs_alone() -> None:
     # 724,406,816 MACs a sample x 10 / (half of 14 TFLOP/s).
-    times = napkin_times(lowered("alexnet"), V100, 10.0, FP32)
+    times = napkin_times(lowered("alexnet"), Setting(V100, FP32), 10.0)
     assert step_s(times) == pytest.approx(724_406_816 * 10 / 7e12, rel=1e-12)
-    scaled = napkin_times(lowered("alexnet"), V100, 10.0, FP32, 2.0)
+    scaled = napkin_times(lowered("alexnet"), Setting(V100, FP32), 10.0, 2.0)
     assert step_s(scaled) == pytest.approx(2 * step_s(times), rel=1e-12)
 
 
@@ -279,7 +293,7 @@ memory: {technology: hbm2, capacity: 8 GiB, bandwidth: 500 GB/s}
     ],
 )
 def test_what_a_bound_rests_on(fidelity: Fidelity, expected: set[str]) -> None:
-    used = used_numbers(load_device("v100"), None, get_precision("amp"), fidelity, training=True)
+    used = used_numbers(Setting(load_device("v100"), get_precision("amp"), fidelity=fidelity), training=True)
     assert {number.path for number in used} == expected
 
 
@@ -288,7 +302,7 @@ def test_a_calibrated_time_rests_on_every_number_that_it_reads() -> None:
     found = {
         training: {
             number.path
-            for number in used_numbers(device, software, FP32, Fidelity.CALIBRATED, training=training)
+            for number in used_numbers(Setting(device, FP32, software), training=training)
             if not number.path.startswith("pytorch.plain.")
         }
         for training in (True, False)
@@ -298,21 +312,20 @@ def test_a_calibrated_time_rests_on_every_number_that_it_reads() -> None:
     host = {f"pytorch.dispatch.{call}" for call in ("forward", "backward", "update", "step", "helpers")}
     assert found[True] == hardware | calibrated | host
     assert found[True] - found[False] == {"pytorch.dispatch.backward", "pytorch.dispatch.update"}
-    amp = used_numbers(device, software, get_precision("amp"), Fidelity.CALIBRATED, training=True)
+    amp = used_numbers(Setting(device, get_precision("amp"), software), training=True)
     assert {"sustained.matrix", "peak.fp16_tensor"} <= {number.path for number in amp}
     measured = load_device("core-i9-10940x")
-    on_processor = used_numbers(measured, software, FP32, Fidelity.CALIBRATED, training=True)
+    on_processor = used_numbers(Setting(measured, FP32, software), training=True)
     assert {"start", "pytorch.processor.call", "pytorch.processor.convolution"} <= {one.path for one in on_processor}
 
 
 def test_an_assumed_number_of_the_datasheet_weakens_a_calibrated_time_and_a_sure_one_does_not() -> None:
     device = load_device("v100", overrides=["memory.bandwidth=450 GB/s"])
-    assert weakest_grade(used_numbers(device, None, FP32, Fidelity.ROOFLINE, training=True), Fidelity.ROOFLINE) == (
-        "assumption"
-    )
-    calibrated = used_numbers(device, None, FP32, Fidelity.CALIBRATED, training=True)
+    bound = used_numbers(Setting(device, FP32, fidelity=Fidelity.ROOFLINE), training=True)
+    assert weakest_grade(bound, Fidelity.ROOFLINE) == "assumption"
+    calibrated = used_numbers(Setting(device, FP32), training=True)
     assert weakest_grade(calibrated, Fidelity.CALIBRATED) == "assumption"
-    stock = used_numbers(load_device("v100"), None, FP32, Fidelity.CALIBRATED, training=True)
+    stock = used_numbers(Setting(load_device("v100"), FP32), training=True)
     assert weakest_grade(stock, Fidelity.CALIBRATED) != "datasheet", "peaks and bandwidths are what fractions are of"
 
 
@@ -321,7 +334,9 @@ def test_an_invented_device_needs_five_lines(tmp_path: Path) -> None:
     path.write_text(MINIMAL, encoding="utf-8")
     mine = load_device(str(path))
     # 20e9 FLOP at 10 TFLOP/s; what no file says is graded as an assumption.
-    assert kernel_times(one(20e9, 1), mine, 1, FP32, Fidelity.ROOFLINE).time_s[0] == pytest.approx(2e-3)
-    used = used_numbers(mine, None, FP32, Fidelity.CALIBRATED, training=True)
+    assert kernel_times(one(20e9, 1), Setting(mine, FP32, fidelity=Fidelity.ROOFLINE), 1).time_s[0] == pytest.approx(
+        2e-3
+    )
+    used = used_numbers(Setting(mine, FP32), training=True)
     assert weakest_grade(used, Fidelity.CALIBRATED) == "assumption"
-    assert step_s(kernel_times(lowered("lenet5"), mine, 64.0, FP32)) > 0
+    assert step_s(kernel_times(lowered("lenet5"), Setting(mine, FP32), 64.0)) > 0

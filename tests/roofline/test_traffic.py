@@ -12,6 +12,7 @@ from simulator.op.kernels import pack
 from simulator.op.linear import Linear
 from simulator.op.pooling import MaxPool
 from simulator.precision import get_precision
+from simulator.roofline.setting import Setting
 from simulator.roofline.traffic import TrafficModel, traffic_bytes
 
 V100 = load_device("v100")
@@ -21,7 +22,7 @@ FP32 = get_precision("fp32")
 def moved(op: Op, image: Shape, model: TrafficModel, batch: float = 1.0) -> float:
     """Elements that the forward pass moves."""
     site = Site((image,), op.output_shape((image,)), training=False)
-    return float(traffic_bytes(pack(op.forward(site)), V100, batch, FP32, model).sum()) / 4
+    return float(traffic_bytes(pack(op.forward(site)), Setting(V100, FP32, traffic=model), batch).sum()) / 4
 
 
 def test_naive_convolution_with_stride() -> None:
@@ -79,7 +80,7 @@ def test_batches_broadcast() -> None:
     op = Convolution(out=512, kernel=3, padding=1)
     site = Site(((256, 28, 28),), (512, 28, 28))
     sizes = np.array([[1.0], [64.0]])
-    together = traffic_bytes(pack(op.forward(site)), V100, sizes, FP32, TrafficModel.CACHED)
+    together = traffic_bytes(pack(op.forward(site)), Setting(V100, FP32, traffic=TrafficModel.CACHED), sizes)
     assert together.shape == (2, 1)
     assert together[:, 0] / 4 == pytest.approx(
         [moved(op, (256, 28, 28), TrafficModel.CACHED, size) for size in (1.0, 64.0)]

@@ -9,6 +9,7 @@ from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import at_batch
 from simulator.pipeline import Options, kernels_of, simulate
 from simulator.precision import get_precision
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import kernel_times
 from simulator.workload.importers import Request
 from simulator.workload.lowering import lower
@@ -32,7 +33,7 @@ def test_operands_are_rounded_once_for_all_their_readers() -> None:
 
 def test_attention_stays_in_half_width() -> None:
     kernels = kernels_of(LLAMA, Options(precision="fp8"))
-    times = [kernel_times(kernels, H100, 1.0, get_precision(name)) for name in ("fp8", "bf16")]
+    times = [kernel_times(kernels, Setting(H100, get_precision(name)), 1.0) for name in ("fp8", "bf16")]
     attention = kernels.distinct.op_class[kernels.row] == OpClass.ATTENTION
     np.testing.assert_allclose(times[0].compute_s[attention], times[1].compute_s[attention])
     products = kernels.distinct.op_class[kernels.row] == OpClass.GEMM

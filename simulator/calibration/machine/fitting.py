@@ -14,6 +14,7 @@ from simulator.causes.registry import starts_of
 from simulator.device.device import Device
 from simulator.op.kernels import FloatArray, pack
 from simulator.precision import get_precision
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import busy_seconds
 
 STARTS = starts_of(MACHINE)
@@ -47,7 +48,7 @@ class LayerProblem:
         device = replace(
             self.device, kernel=dict(self.device.kernel) | {key: value for (_, key), value in values.items()}
         )
-        seconds = busy_seconds(self._columns, device, 1.0, get_precision("fp32")) + device.launch_s
+        seconds = busy_seconds(self._columns, Setting(device, get_precision("fp32")), 1.0) + device.launch_s
         result: FloatArray = np.bincount(self._call, seconds, len(self.timed)).astype(np.float64)
         return result
 
