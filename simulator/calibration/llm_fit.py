@@ -17,7 +17,9 @@ import numpy as np
 
 from simulator.calibration.fit import SCALE, Parameter, fit, robust, values_at
 from simulator.calibration.llm_calls import LibraryCall, kernels_of
-from simulator.calibration.llm_ops import MeasuredOp, Parts, by_group, device_of, parts_of, read_ops
+from simulator.calibration.llm_ops import device_of
+from simulator.calibration.llm_parts import Parts, parts_of
+from simulator.calibration.llm_rows import MeasuredOp, by_group, read_ops
 from simulator.device.device import Device
 from simulator.op.kernels import FloatArray
 

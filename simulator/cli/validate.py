@@ -52,7 +52,7 @@ def command(
     A table of power (kind, system, quantity, value, unit) is predicted in watts, at the rates that its rows state.
     """
     from simulator.calibration.collectives import is_collectives
-    from simulator.calibration.llm_ops import is_ops
+    from simulator.calibration.llm_rows import is_ops
     from simulator.calibration.powered import is_powered
     from simulator.calibration.served_rows import is_served
     from simulator.calibration.trained_rows import is_trained
@@ -137,7 +137,8 @@ def _trained(file: Path, out: Path | None, as_json: bool) -> None:
 
 def _ops(file: Path, out: Path | None, as_json: bool) -> None:
     """A table of an engine's kernels."""
-    from simulator.calibration.llm_ops import predict_ops, read_ops
+    from simulator.calibration.llm_ops import predict_ops
+    from simulator.calibration.llm_rows import read_ops
     from simulator.report.llm_ops import ops_summary, print_ops, write_ops
 
     cases = predict_ops(read_ops(file))

@@ -266,7 +266,11 @@ def test_causes_that_slow_convolutions_multiply() -> None:
     }
     for (groups, stride, phase), share in shares.items():
         columns = columns_of(convolution(groups, stride=stride), IMAGE, phase)
-        assert convolution_efficiency(columns, Setting(slow, FP32), tensor=False).tolist() == [share], (groups, stride, phase)
+        assert convolution_efficiency(columns, Setting(slow, FP32), tensor=False).tolist() == [share], (
+            groups,
+            stride,
+            phase,
+        )
     assert convolution_efficiency(columns_of(Linear(out=4), (8,)), Setting(slow, FP32), tensor=False).tolist() == [1]
 
 

@@ -14,7 +14,9 @@ from click.testing import CliRunner
 
 from simulator.calibration.llm_calls import LibraryCall, kernels_of, load_calls
 from simulator.calibration.llm_fit import MeasuredCalls, fit_call, held_out, measured_calls, section
-from simulator.calibration.llm_ops import MeasuredOp, OpCase, device_of, is_ops, parts_of, predict_ops, read_ops
+from simulator.calibration.llm_ops import OpCase, device_of, predict_ops
+from simulator.calibration.llm_parts import parts_of
+from simulator.calibration.llm_rows import MeasuredOp, is_ops, read_ops
 from simulator.cli import main
 from simulator.device.device import load_device
 from simulator.errors import InputError
