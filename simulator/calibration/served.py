@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from simulator.calibration.offline import SystemRow, latency_s, samples_per_s
 from simulator.calibration.served_rows import MLPERF, ServedRow, deployment_of, number_in
 from simulator.errors import SimulatorError, UnsupportedError
-from simulator.serving.static import Request, Steady, batch_seconds, prompt_seconds, steady, token_seconds
+from simulator.serving.static import RequestLengths, Steady, batch_seconds, prompt_seconds, steady, token_seconds
 from simulator.serving.step import Deployment
 
 
@@ -70,10 +70,10 @@ ROUNDS = 10
 for half of the others. Source: InferenceMAX and trtllm-bench scripts, num_prompts = 10 x concurrency."""
 
 
-def _prompt_known(row: ServedRow) -> Request:
+def _prompt_known(row: ServedRow) -> RequestLengths:
     if not row.prompt or not row.output or not row.batch:
         raise UnsupportedError("the table does not say batch, prompt and output")
-    return Request(row.prompt, row.output)
+    return RequestLengths(row.prompt, row.output)
 
 
 def _first_token(row: ServedRow, deployment: Deployment) -> float:
@@ -81,7 +81,7 @@ def _first_token(row: ServedRow, deployment: Deployment) -> float:
         raise UnsupportedError("the table does not say batch and prompt")
     if row.batch <= 1 or row.output == 1:
         return prompt_seconds(deployment, row.batch, row.prompt)
-    request = Request(row.prompt, row.output)
+    request = RequestLengths(row.prompt, row.output)
     usual_s, alone_s = _loop(row, deployment, request).first_s, prompt_seconds(deployment, 1, row.prompt)
     return usual_s + alone_s * (row.batch - 1) / 2 / ROUNDS
 
@@ -98,16 +98,16 @@ a first token waits, beside its prompt, for a request's whole time over the seve
 for a half, a quarter of that with 16 and 32 of them."""
 
 
-def _loop(row: ServedRow, deployment: Deployment, request: Request) -> Steady:
+def _loop(row: ServedRow, deployment: Deployment, request: RequestLengths) -> Steady:
     """The closed loop of a benchmark."""
     return steady(deployment, row.batch, request, row.batch - (ONE_SHORT in row.note))
 
 
-def _text_alone(row: ServedRow) -> Request:
+def _text_alone(row: ServedRow) -> RequestLengths:
     """Requests whose prompts the table does not state, and which are short beside the output."""
     if re.search(r"task (image|video|audio|omni)", row.note) or not row.output:
         raise UnsupportedError("prompts with images, of unknown length")
-    return Request(0, row.output)
+    return RequestLengths(0, row.output)
 
 
 def _latency(row: ServedRow, deployment: Deployment) -> float:
@@ -124,7 +124,7 @@ def _throughput(row: ServedRow, deployment: Deployment) -> float:
 def _decode(row: ServedRow, deployment: Deployment) -> float:
     if not row.output:
         raise UnsupportedError("the table does not say how many tokens were made")
-    request = Request(row.prompt + _cached(row), row.output)
+    request = RequestLengths(row.prompt + _cached(row), row.output)
     return row.batch / token_seconds(deployment, row.batch, request)
 
 

@@ -88,9 +88,9 @@ QUEUE = ("rate", "requests", "arrivals", "seed", "slo", "prefix", "speculate", "
 def _service(asked: dict[str, Any]) -> Service:
     from simulator.serving.answer import Service
     from simulator.serving.arrivals import mean_length
-    from simulator.serving.static import Request
+    from simulator.serving.static import RequestLengths
 
-    request = Request(mean_length(asked.pop("prompt")), mean_length(asked.pop("output")))
+    request = RequestLengths(mean_length(asked.pop("prompt")), mean_length(asked.pop("output")))
     concurrency, graphs = _numbers(asked.pop("concurrency")), asked.pop("graphs") == "on"
     return Service(request=request, concurrency=concurrency, graphs=graphs, **asked)
 

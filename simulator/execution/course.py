@@ -78,6 +78,7 @@ class Course:
     warm_up_s, evaluation_s : of the steps before the first epoch, and of all evaluations.
     evaluations : how many.
     dropped : samples of an epoch that no step reads.
+    total_s : all of it.
     """
 
     steps_s: float
@@ -86,11 +87,7 @@ class Course:
     evaluation_s: float
     evaluations: int
     dropped: int
-
-    @property
-    def total_s(self) -> float:
-        """All of it."""
-        return self.steps_s + self.late_s + self.warm_up_s + self.evaluation_s
+    total_s: float
 
 
 @dataclass(frozen=True)
@@ -146,14 +143,10 @@ def course_of(
     if evaluations and samples is None:
         raise InputError("the dataset does not say how many samples an evaluation has: give --evaluate-samples")
     late = (habits.straggler_spread or 0.0) * largest_of(costs.devices) * costs.computing_s / costs.time_s
-    return Course(
-        steps_s=run.total_s,
-        late_s=late * run.total_s,
-        warm_up_s=habits.warm_up_steps * costs.time_s * (1 + late),
-        evaluation_s=evaluations * costs.evaluate(samples) if samples and evaluations else 0.0,
-        evaluations=evaluations,
-        dropped=dropped,
-    )
+    warm_up_s = habits.warm_up_steps * costs.time_s * (1 + late)
+    evaluation_s = evaluations * costs.evaluate(samples) if samples and evaluations else 0.0
+    total_s = run.total_s + late * run.total_s + warm_up_s + evaluation_s
+    return Course(run.total_s, late * run.total_s, warm_up_s, evaluation_s, evaluations, dropped, total_s)
 
 
 def evaluation_seconds(samples: int, together: int, forward_s: Callable[[int], float]) -> float:

@@ -80,6 +80,7 @@ class Input:
     ----------
     cached : share of the samples that the page cache holds when they are read.
     enough_workers : from which on preparing keeps up with the device; None where nothing is prepared.
+    time_s, slowest : of the slowest stage, and which it is: reading, preparing or copying.
     """
 
     loader: str
@@ -91,22 +92,13 @@ class Input:
     cached: float
     device_s: float
     enough_workers: int | None
-
-    @property
-    def time_s(self) -> float:
-        """Of the slowest stage."""
-        return max(self.read_s, self.prepare_s, self.copy_s)
+    time_s: float
+    slowest: str
 
     @property
     def exposed_s(self) -> float:
         """What the device waits in each step."""
         return max(self.time_s - self.device_s, 0.0)
-
-    @property
-    def slowest(self) -> str:
-        """The stage that takes longest: reading, preparing or copying."""
-        stages = {"reading": self.read_s, "preparing": self.prepare_s, "copying": self.copy_s}
-        return max(stages, key=lambda stage: stages[stage])
 
 
 def hit_rate(share: float) -> float:
@@ -142,16 +134,22 @@ def input_of(
         storage = load_storage(feeding.storage)
         each_s = _stored_bytes(workload, loader) / storage.read_byte_per_s + (0 if loader.records else storage.file_s)
         read_s = batch * devices * (1 - cached) * each_s
+    prepare_s = batch * one_s / (feeding.workers or 1)
+    copy_s = batch * copied_bytes(workload, loader) / _copy_rate(device, loader) if device.kind != "cpu" else 0.0
+    stages = {"reading": read_s, "preparing": prepare_s, "copying": copy_s}
+    slowest = max(stages, key=lambda stage: stages[stage])
     return Input(
         loader=loader.name,
         storage=feeding.storage,
         workers=feeding.workers,
         read_s=read_s,
-        prepare_s=batch * one_s / (feeding.workers or 1),
-        copy_s=batch * copied_bytes(workload, loader) / _copy_rate(device, loader) if device.kind != "cpu" else 0.0,
+        prepare_s=prepare_s,
+        copy_s=copy_s,
         cached=cached,
         device_s=device_s,
         enough_workers=ceil(batch * one_s / device_s) if one_s else None,
+        time_s=stages[slowest],
+        slowest=slowest,
     )
 
 

@@ -16,7 +16,7 @@ from simulator.serving.arrivals import mean_length
 from simulator.serving.cache import capacity
 from simulator.serving.certainty import spans_of
 from simulator.serving.scheduler import Served
-from simulator.serving.static import Request, prompt_seconds
+from simulator.serving.static import RequestLengths, prompt_seconds
 from simulator.serving.step import Deployment, Load, decoding, reading, step_times
 from simulator.serving.traffic import Line, Promise, Traffic, at_rate, line_of
 from simulator.workload.workload import Workload
@@ -45,9 +45,9 @@ class Demand:
             raise InputError(f"--rate must be above zero, found {self.rate_per_s}")
 
     @cached_property
-    def request(self) -> Request:
+    def request(self) -> RequestLengths:
         """The mean request. [tokens]"""
-        return Request(*map(mean_length, self.traffic.lengths))
+        return RequestLengths(*map(mean_length, self.traffic.lengths))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ def site_of(workload: Workload, device: Device, service: Service, system: System
     return FleetSite(name, deployment, together, *_at_best(deployment, service.request, most))
 
 
-def _at_best(deployment: Deployment, request: Request, most: int) -> tuple[float, float, float]:
+def _at_best(deployment: Deployment, request: RequestLengths, most: int) -> tuple[float, float, float]:
     """Requests a second at best [1/s]; first token, and time of a token, of a request alone [s].
 
     A step that reads takes the decoding requests along. Of n that decode, a request of `out` tokens takes (out - 1) / n

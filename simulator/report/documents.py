@@ -6,6 +6,8 @@ Quantities are in SI units; docs/json.md says what each key means. `Known` numbe
 from typing import Any, NotRequired, TypedDict
 
 from simulator.execution.bill import Bill
+from simulator.execution.course import Course
+from simulator.execution.input import Input
 from simulator.serving.curve import CurvePoint
 
 Known = float | None
@@ -99,30 +101,6 @@ class Exchange(TypedDict):
     message_bytes: list[float]
     busy_s: float
     exposed_s: float
-
-
-class Input(TypedDict):
-    loader: str
-    storage: str | None
-    workers: int | None
-    read_s: float
-    prepare_s: float
-    copy_s: float
-    cached: float
-    device_s: float
-    enough_workers: int | None
-    time_s: float
-    slowest: str
-
-
-class Course(TypedDict):
-    steps_s: float
-    late_s: float
-    warm_up_s: float
-    evaluation_s: float
-    evaluations: int
-    dropped: int
-    total_s: float
 
 
 class Interval(TypedDict):

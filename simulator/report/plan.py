@@ -12,7 +12,7 @@ from simulator.parallel.step import PARTS
 from simulator.planned import Planned
 from simulator.report.bill import bill_lines, course_lines
 from simulator.report.listing import Row, print_table
-from simulator.report.summary import course_summary
+from simulator.report.summary import known
 from simulator.units import binary_bytes, duration, duration_range
 
 WORDS = {
@@ -162,8 +162,8 @@ def plan_summary(answer: Planned) -> dict[str, Any]:
             "hop_s": step.hop_s,
         },
         "run": None if answer.run is None else asdict(answer.run) | {"total_s": answer.run.total_s},
-        "bill": None if answer.bill is None else asdict(answer.bill),
-        "course": course_summary(answer.course),
+        "bill": known(answer.bill),
+        "course": known(answer.course),
         "memory": {"fits": answer.fits, "fullest_stage": answer.fullest + 1, "total_bytes": answer.memory.total_bytes},
         "stages": [_stage(answer, stage) for stage in range(answer.plan.pipeline)],
     }

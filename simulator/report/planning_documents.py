@@ -3,9 +3,9 @@
 from typing import Any, TypedDict
 
 from simulator.execution.bill import Bill
+from simulator.execution.course import Course
 from simulator.report.documents import (
     Batches,
-    Course,
     Known,
     Layers,
     LayersAgainst,

@@ -16,7 +16,9 @@ from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
 
 if TYPE_CHECKING:
+    from simulator.execution.bill import Bill
     from simulator.execution.course import Course
+    from simulator.execution.input import Input
     from simulator.report.comparison import Other
     from simulator.workload.table import LayerRow
 
@@ -37,9 +39,9 @@ def summary(simulation: Simulation, others: Sequence[Other] = ()) -> dict[str, A
         "memory": _memory(simulation),
         "exchange": _exchange(simulation),
         "interval": _interval(simulation),
-        "bill": _bill(simulation),
-        "course": course_summary(simulation.course),
-        "input": _input(simulation),
+        "bill": known(simulation.bill),
+        "course": known(simulation.course),
+        "input": known(simulation.input),
         "busy_batch": busy_batch(simulation),
         "layers": _layers(simulation),
         "coverage": simulation.workload.coverage,
@@ -48,18 +50,9 @@ def summary(simulation: Simulation, others: Sequence[Other] = ()) -> dict[str, A
     }
 
 
-def _bill(simulation: Simulation) -> dict[str, Any] | None:
-    return None if simulation.bill is None else asdict(simulation.bill)
-
-
-def course_summary(course: Course | None) -> dict[str, Any] | None:
-    """A run on the calendar; null where that was not asked for."""
-    return None if course is None else asdict(course) | {"total_s": course.total_s}
-
-
-def _input(simulation: Simulation) -> dict[str, Any] | None:
-    found = simulation.input
-    return None if found is None else asdict(found) | {"time_s": found.time_s, "slowest": found.slowest}
+def known(part: Bill | Course | Input | None) -> dict[str, Any] | None:
+    """A part of an answer; null where it was not asked for."""
+    return None if part is None else asdict(part)
 
 
 def json_text(content: Any) -> str:

@@ -9,7 +9,7 @@ from simulator.errors import InputError
 from simulator.serving.cache import Capacity, capacity, request_bytes
 from simulator.serving.engine import ServingEngine, load_engine
 from simulator.serving.formats import BLOCK_BYTES, Format, get_format
-from simulator.serving.static import Request, Steady, first_token_times, steady_at
+from simulator.serving.static import RequestLengths, Steady, first_token_times, steady_at
 from simulator.serving.step import Deployment, StepTimes
 from simulator.units import parse
 from simulator.workload.workload import Workload
@@ -44,7 +44,7 @@ class Service:
     devices: int = 1
     ways: int | None = None
     stages: int | None = None
-    request: Request = Request(1024, 256)
+    request: RequestLengths = RequestLengths(1024, 256)
     concurrency: tuple[int, ...] = ()
     by_experts: bool = False
     graphs: bool = True
@@ -157,7 +157,7 @@ def usual_cache(engine: ServingEngine, form: Format) -> float:
     return 1.0 if engine.narrow_cache and form.peaks[0] in NARROW_PEAKS else form.cache_bytes
 
 
-def most_requests(deployment: Deployment, room: Capacity, request: Request) -> int:
+def most_requests(deployment: Deployment, room: Capacity, request: RequestLengths) -> int:
     """Requests of full length that the cache holds, at most as many as the engine runs."""
     held = int(room.cache_bytes // request_bytes(deployment, request.total))
     return min(held, deployment.engine.scheduler.requests)
@@ -168,7 +168,7 @@ def _powers(most: int) -> tuple[int, ...]:
     return (*(1 << power for power in range(most.bit_length()) if 1 << power < most), most)
 
 
-def _point(deployment: Deployment, request: Request, numbers: tuple[int, int], found: Steady) -> Point:
+def _point(deployment: Deployment, request: RequestLengths, numbers: tuple[int, int], found: Steady) -> Point:
     """The answer at a number of requests, of which so many fit."""
     requests, most = numbers
     rate, devices = found.output_tokens_per_s, deployment.devices

@@ -22,7 +22,7 @@ MOST_TOKENS = 2**24
 
 
 @dataclass(frozen=True)
-class Request:
+class RequestLengths:
     """What each request brings and takes. [tokens]"""
 
     prompt: int
@@ -76,17 +76,17 @@ def _reads(deployment: Deployment, prompts: float, length: int, cached: int = 0)
     return [(prompts, reading(1, min(budget, length - past), cached + past)) for past in range(0, length, budget)]
 
 
-def token_seconds(deployment: Deployment, requests: float, request: Request) -> float:
+def token_seconds(deployment: Deployment, requests: float, request: RequestLengths) -> float:
     """Mean time of a token while so many requests decode, over the growing context. [s]"""
     return float(np.mean(decode_times(deployment, requests, request).time_s))
 
 
-def decode_times(deployment: Deployment, requests: float, request: Request) -> StepTimes:
+def decode_times(deployment: Deployment, requests: float, request: RequestLengths) -> StepTimes:
     """Steps over the growing context, evenly spaced."""
     return _in_groups(deployment, requests, _contexts(request))
 
 
-def _contexts(request: Request) -> FloatArray:
+def _contexts(request: RequestLengths) -> FloatArray:
     """Tokens that a request has cached, evenly spaced over its output."""
     spaced: FloatArray = request.prompt + (np.arange(CONTEXTS) + 0.5) / CONTEXTS * request.output
     return spaced
@@ -97,7 +97,7 @@ def _in_groups(deployment: Deployment, requests: float | FloatArray, context: Fl
     return step_times(deployment, decoding(np.maximum(np.asarray(requests) / deployment.stages, 1.0), context))
 
 
-def batch_seconds(deployment: Deployment, requests: float, request: Request) -> float:
+def batch_seconds(deployment: Deployment, requests: float, request: RequestLengths) -> float:
     """Time of a static batch: all prompts, then all tokens; one batch after the other where the cache is too small. [s]
 
     Raises
@@ -131,12 +131,14 @@ class Steady:
     bound: str
 
 
-def steady(deployment: Deployment, requests: float, request: Request, slots: float = inf) -> Steady:
+def steady(deployment: Deployment, requests: float, request: RequestLengths, slots: float = inf) -> Steady:
     """A closed loop of so many requests; see `steady_at`."""
     return steady_at(deployment, [requests], request, slots)[0]
 
 
-def steady_at(deployment: Deployment, requests: Sequence[float], request: Request, slots: float = inf) -> list[Steady]:
+def steady_at(
+    deployment: Deployment, requests: Sequence[float], request: RequestLengths, slots: float = inf
+) -> list[Steady]:
     """Closed loops of so many requests, one answer a number, all in one evaluation.
 
     slots : requests that the engine runs at a time at most.
@@ -173,7 +175,7 @@ def _behind(loop: Steady, share: float) -> Steady:
     return replace(loop, first_s=loop.first_s + wait_s, request_s=loop.request_s + wait_s)
 
 
-def _loop(requests: float, request: Request, costs: tuple[float, float, float], bound: str) -> Steady:
+def _loop(requests: float, request: RequestLengths, costs: tuple[float, float, float], bound: str) -> Steady:
     """One loop. costs : of a decoding step, of reading a prompt [s], and in how many steps it is read."""
     step_s, own_s, pieces = costs
     if not request.prompt:
@@ -188,7 +190,7 @@ def _loop(requests: float, request: Request, costs: tuple[float, float, float], 
 
 
 def _reading_seconds(
-    deployment: Deployment, requests: FloatArray, request: Request, reads: Sequence[tuple[float, Load]]
+    deployment: Deployment, requests: FloatArray, request: RequestLengths, reads: Sequence[tuple[float, Load]]
 ) -> FloatArray:
     """Time of the steps that read a prompt, beside the requests that decode if the engine mixes them. [s]"""
     total_s = np.zeros(len(requests))

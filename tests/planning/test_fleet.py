@@ -17,7 +17,7 @@ from simulator.planning.fleet_search import KEYS, NEVER, Search
 from simulator.planning.provision import Offer, Provision, provision
 from simulator.serving.answer import Service
 from simulator.serving.certainty import serving_certainty, spans_of
-from simulator.serving.static import Request, prompt_seconds, token_seconds
+from simulator.serving.static import RequestLengths, prompt_seconds, token_seconds
 from simulator.serving.traffic import Promise, Traffic, at_rate, largest_rate, promise
 
 MODEL = load_workload("llama3_8b")
@@ -31,7 +31,7 @@ def demand(rate_per_s: float = 20.0, limits: str = LIMITS) -> Demand:
 
 
 def site(name: str = "h100", ways: int = 1, **changes: object) -> FleetSite:
-    service = Service(devices=ways, request=Request(1000, 100))
+    service = Service(devices=ways, request=RequestLengths(1000, 100))
     return replace(site_of(MODEL, load_device(name), service), **changes)
 
 
@@ -60,15 +60,15 @@ def test_what_a_replica_carries_at_best_bounds_what_its_queue_does(name: str) ->
 def test_a_request_alone_takes_its_prompt_and_its_tokens() -> None:
     one = site()
     assert one.first_s == pytest.approx(prompt_seconds(one.deployment, 1, 1000))
-    assert one.token_s == pytest.approx(token_seconds(one.deployment, 1, Request(1000, 100)), rel=0.01)
+    assert one.token_s == pytest.approx(token_seconds(one.deployment, 1, RequestLengths(1000, 100)), rel=0.01)
     # Of prompts longer than a step takes, all pieces.
-    long = site_of(MODEL, load_device("h100"), Service(request=Request(20_000, 10)))
+    long = site_of(MODEL, load_device("h100"), Service(request=RequestLengths(20_000, 10)))
     assert long.first_s == pytest.approx(prompt_seconds(long.deployment, 1, 20_000))
 
 
 def test_prompts_alone_fill_the_steps_that_read_them() -> None:
     # One token out: nothing decodes, so that a replica reads 8192 tokens a step and nothing else.
-    one = site_of(MODEL, load_device("h100"), Service(request=Request(8192, 1)))
+    one = site_of(MODEL, load_device("h100"), Service(request=RequestLengths(8192, 1)))
     assert one.full_per_s == pytest.approx(SLACK / one.first_s)
 
 

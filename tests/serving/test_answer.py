@@ -15,7 +15,7 @@ from simulator.errors import InputError, OutOfMemoryError, UnknownNameError
 from simulator.serving.answer import Service, Serving, deploy, serve
 from simulator.serving.cache import capacity, request_bytes, running
 from simulator.serving.engine import load_engine, names, profile_of
-from simulator.serving.static import Request, batch_seconds, prompt_seconds, steady, steady_at
+from simulator.serving.static import RequestLengths, batch_seconds, prompt_seconds, steady, steady_at
 from simulator.serving.step import Deployment, both, decoding, reading, step_times
 
 TOKENS = st.integers(1, 4000)
@@ -72,7 +72,7 @@ def test_the_parts_are_the_whole_and_points_do_not_mix(requests: int, context: i
 
 
 def test_a_static_batch_is_its_prompts_and_its_tokens() -> None:
-    deployment, request = deployed(), Request(512, 1)
+    deployment, request = deployed(), RequestLengths(512, 1)
     # The first token comes with the prompt, so one token of output is the prompt alone.
     assert batch_seconds(deployment, 4, request) == pytest.approx(prompt_seconds(deployment, 4, 512))
 
@@ -80,7 +80,7 @@ def test_a_static_batch_is_its_prompts_and_its_tokens() -> None:
 @pytest.mark.parametrize("engine", names())
 def test_every_engine_serves_more_requests_with_more_tokens_a_second(engine: str) -> None:
     deployment = deployed(engine=engine, precision="fp16")
-    rates = [steady(deployment, requests, Request(128, 256)).output_tokens_per_s for requests in (1, 4, 16)]
+    rates = [steady(deployment, requests, RequestLengths(128, 256)).output_tokens_per_s for requests in (1, 4, 16)]
     assert rates == sorted(rates)
 
 
@@ -103,13 +103,13 @@ def test_what_cannot_be_served_is_one_line() -> None:
     with pytest.raises(InputError, match="degrees that do"):
         serve(llama, device, Service("fp8", devices=3))
     with pytest.raises(InputError, match="context of 1024 tokens"):
-        serve(load_workload("gpt2"), device, Service(request=Request(1000, 100)))
+        serve(load_workload("gpt2"), device, Service(request=RequestLengths(1000, 100)))
     with pytest.raises(InputError, match="context of 131072 tokens"):
-        serve(load_workload("llama3_8b"), device, Service(request=Request(10**7, 1)))
+        serve(load_workload("llama3_8b"), device, Service(request=RequestLengths(10**7, 1)))
     with pytest.raises(InputError, match="ask for at most"):
-        serve(load_workload("llama3_8b"), load_device("rtx-4090"), Service("bf16", request=Request(10**5, 1)))
+        serve(load_workload("llama3_8b"), load_device("rtx-4090"), Service("bf16", request=RequestLengths(10**5, 1)))
     with pytest.raises(InputError, match="more than 16777216 together"):
-        Request(2**24, 1)
+        RequestLengths(2**24, 1)
     with pytest.raises(UnknownNameError, match="did you mean 'fp8'"):
         serve(llama, device, Service("fp9"))
     with pytest.raises(UnknownNameError, match="unknown engine"):
@@ -133,7 +133,7 @@ def test_a_warm_answer_takes_no_tenth_of_a_second(large: Serving) -> None:
 
 
 def test_loops_answered_together_are_those_answered_alone() -> None:
-    deployment, request = deployed(), Request(700, 90)
+    deployment, request = deployed(), RequestLengths(700, 90)
     together = steady_at(deployment, (1, 5, 40), request)
     for number, found in zip((1, 5, 40), together, strict=True):
         alone = steady(deployment, number, request)
@@ -144,7 +144,7 @@ def test_loops_answered_together_are_those_answered_alone() -> None:
 def test_what_the_cache_does_not_hold_runs_after_what_it_holds() -> None:
     """Llama 3 70B in fp8 on one H200: 70.6 of 0.9 x 141 GB are weights; batches beyond the cache follow each other."""
     deployment = deploy(load_workload("llama3_70b"), load_device("h200"), Service("fp8"))
-    request = Request(2048, 2048)
+    request = RequestLengths(2048, 2048)
     held = running(deployment, 10_000, request.total)
     assert 1 < held < 100
     assert held * request_bytes(deployment, request.total) <= capacity(deployment).cache_bytes
@@ -156,7 +156,7 @@ def test_what_the_cache_does_not_hold_runs_after_what_it_holds() -> None:
 def test_a_loop_beyond_the_cache_waits_and_makes_no_more() -> None:
     """As many are in the loop as come in the time that each stays: N = rate x time (Little)."""
     deployment = deploy(load_workload("llama3_70b"), load_device("h200"), Service("fp8"))
-    request = Request(2048, 2048)
+    request = RequestLengths(2048, 2048)
     held = running(deployment, 10_000, request.prompt + request.output / 2)
     full, more = steady_at(deployment, [held, 3 * held], request)
     assert more.output_tokens_per_s == pytest.approx(full.output_tokens_per_s)

@@ -24,7 +24,7 @@ from simulator.serving.costs import StepCosts, Surface, costs_of
 from simulator.serving.formats import get_format
 from simulator.serving.scheduler import Rules, run_queue
 from simulator.serving.states import reading_columns, state_bytes, stepping_columns
-from simulator.serving.static import Request
+from simulator.serving.static import RequestLengths
 from simulator.serving.step import Deployment, decoding, reading, step_times
 from simulator.serving.traffic import Traffic, at_rate, line_of
 from simulator.workload.workload import Workload
@@ -101,7 +101,9 @@ class TestStatesAlone:
         assert [int(c.engine[0]) for c in columns] == [int(kernel.engine) for kernel in kernels]
 
     def test_the_answer_says_so(self, made: dict[str, Workload]) -> None:
-        answer = serve(made["mamba2"], load_device("h100"), Service(request=Request(1000, 100), concurrency=(1, 4)))
+        answer = serve(
+            made["mamba2"], load_device("h100"), Service(request=RequestLengths(1000, 100), concurrency=(1, 4))
+        )
         memory = serving_summary(answer)["memory"]
         assert (memory["token_bytes"], memory["state_bytes"]) == (0, 2 * STATE)
         assert answer.points[1].cache_bytes == 4 * 2 * STATE
