@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import isqrt
 
 import numpy as np
 
@@ -32,6 +33,9 @@ from simulator.roofline.setting import Setting
 from simulator.units import binary_bytes
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
+
+TRIED = 10**6
+"""Divisors that are tried for the nearest micro-batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,9 +238,15 @@ def batches(workload: Workload, options: Options, plan: Plan, global_batch: int 
     batch = global_batch // plan.data if global_batch else options.batch or workload.batch
     size = plan.microbatch or (batch if plan.pipeline == 1 else 1)
     if batch % size:
-        fit = max(n for n in range(1, min(size, batch) + 1) if batch % n == 0)
+        fit = _divisor(batch, size)
         raise InputError(f"--microbatch {size} does not divide the {batch} samples of a replica; {fit} would")
     return batch, size
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor up to `most`, of those that are at most `TRIED` or whose quotient is."""
+    small = [n for n in range(1, min(isqrt(number), TRIED) + 1) if number % n == 0]
+    return max(n for one in small for n in (one, number // one) if n <= most)
 
 
 def _model_flops(workload: Workload, options: Options, batch: int) -> float:

@@ -198,6 +198,8 @@ def test_a_step_that_does_not_fit_names_what_would() -> None:
     [
         (Plan(data=8), 12, "does not divide over dp=8; 8 would"),
         (Plan(data=8, microbatch=3), 16, "--microbatch 3 does not divide the 2 samples of a replica; 2 would"),
+        (Plan(microbatch=10**18), 6 * 10**12, f"samples of a replica; {6 * 10**12} would"),
+        (Plan(microbatch=10**9 + 1), 6 * 10**12, "samples of a replica; 1000000000 would"),
         (Plan(pipeline=8, microbatch=1, virtual=9, schedule="interleaved"), 8, "too few for 72 pieces"),
     ],
 )

@@ -57,7 +57,10 @@ _WORKLOAD_OPTIONS = [
         "--apply", multiple=True, metavar="REWRITE", help="lowrank:fc6=256, channels:conv*=0.5, quantize:int8 ..."
     ),
     click.option(
-        "--max-layers", type=click.IntRange(1), metavar="N", help="Most layers of a YAML network.  [default: 10^6]"
+        "--max-layers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Most layers of a YAML network (10^6), or modules that transformers builds (10^4).",
     ),
     click.option("--allow-unknown", is_flag=True, help="Keep operations without a cost rule, listed and uncounted."),
 ]

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ TRACE_COLUMNS = ("arrival_s", "input", "output")
 
 MOST = 10**6
 """Requests of one queue: a minute's work, and 24 MB."""
+
+MOST_TOKENS = 2**24
+"""Beyond the longest contexts that models claim, ten million (Llama 4 Scout)."""
 
 PATTERNS = {"poisson": 1.0, "bursty": 2.0, "regular": 0.0}
 """Pattern of arrivals -> coefficient of variation of the gaps between them."""
@@ -54,7 +58,7 @@ def drawn(rate_per_s: float, number: int, lengths: tuple[str, str], seed: int, p
     Raises
     ------
     InputError
-        For a rate or number below the least, or a length that is not understood.
+        For a rate or number below the least, or a length that is not understood or beyond `MOST_TOKENS`.
     """
     if not 0 < rate_per_s < float("inf") or number < 1:
         raise InputError("the rate must be above zero and there must be a request")
@@ -77,12 +81,14 @@ def _lengths(text: str, number: int, chance: np.random.Generator) -> IntArray:
     rule, _, rest = text.partition(":")
     try:
         if not rest:
-            return np.full(number, _positive(int(rule)), dtype=np.int64)
+            rule, rest = "", rule
         values = RULES[rule](rest, number, chance)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         raise InputError(
             f"length {text!r}: write a number, uniform:LOW-HIGH, exponential:MEAN or lognormal:MEAN,VARIATION"
         ) from None
+    if values.max() > MOST_TOKENS:
+        raise InputError(f"length {text!r}: more than the {MOST_TOKENS:,} tokens that a request may have")
     return np.maximum(np.rint(values), 1).astype(np.int64)
 
 
@@ -114,13 +120,14 @@ def _exponential(text: str, number: int, chance: np.random.Generator) -> FloatAr
 
 def _lognormal(text: str, number: int, chance: np.random.Generator) -> FloatArray:
     mean, variation = (float(part) for part in text.split(","))
-    if mean <= 0 or variation <= 0:
+    if not (0 < mean < float("inf") and 0 < variation < float("inf")):
         raise ValueError(text)
     width = np.sqrt(np.log(1 + variation**2))
     return chance.lognormal(np.log(mean) - width**2 / 2, width, number)
 
 
 RULES: dict[str, Callable[[str, int, np.random.Generator], FloatArray]] = {
+    "": lambda text, number, _: np.full(number, float(_positive(int(text)))),
     "uniform": _uniform,
     "exponential": _exponential,
     "lognormal": _lognormal,
@@ -136,20 +143,28 @@ def recorded(path: Path) -> Requests:
         Naming the file, the line and what is wrong with it.
     """
     reader = csv.DictReader(StringIO(catalog.read_text(path, MAX_BYTES)))
-    missing = [column for column in TRACE_COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: the column {missing[0]!r} is missing; a trace has {', '.join(TRACE_COLUMNS)}")
-    rows = []
-    for row in reader:
-        try:
-            arrival, prompt, output = float(row["arrival_s"]), int(row["input"]), int(row["output"])
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: line {reader.line_num}: {error}") from None
-        if not 0 <= arrival < float("inf") or min(prompt, output) < 1:
-            raise InputError(f"{path}: line {reader.line_num}: a time of at least 0, tokens of at least 1")
-        rows.append((arrival, prompt, output))
-    if not rows:
-        raise InputError(f"{path}: no request in it")
+    try:
+        missing = [column for column in TRACE_COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path}: the column {missing[0]!r} is missing; a trace has {', '.join(TRACE_COLUMNS)}")
+        rows = [_row(row, f"{path}: line {reader.line_num}") for row in islice(reader, MOST + 1)]
+    except csv.Error as error:
+        raise InputError(f"{path}: after line {reader.line_num}: {error}") from None
+    if not 0 < len(rows) <= MOST:
+        raise InputError(f"{path}: " + (f"more than {MOST:,} requests" if rows else "no request in it"))
     rows.sort(key=lambda entry: entry[0])
     arrival_s, prompts, outputs = zip(*rows, strict=True)
     return Requests(np.array(arrival_s), np.array(prompts, dtype=np.int64), np.array(outputs, dtype=np.int64))
+
+
+def _row(row: dict[str, str], where: str) -> tuple[float, int, int]:
+    """When a request arrives, its tokens in and out."""
+    try:
+        arrival, prompt, output = float(row["arrival_s"]), int(row["input"]), int(row["output"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from None
+    if not 0 <= arrival < float("inf") or min(prompt, output) < 1:
+        raise InputError(f"{where}: a time of at least 0, tokens of at least 1")
+    if max(prompt, output) > MOST_TOKENS:
+        raise InputError(f"{where}: more than the {MOST_TOKENS:,} tokens that a request may have")
+    return arrival, prompt, output

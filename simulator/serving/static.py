@@ -10,15 +10,12 @@ import numpy as np
 
 from simulator.errors import InputError
 from simulator.op.kernels import FloatArray
+from simulator.serving.arrivals import MOST_TOKENS
 from simulator.serving.cache import running
 from simulator.serving.step import Deployment, Load, StepTimes, both, decoding, reading, step_times
 
 CONTEXTS = 9
 """Points at which a request's growing context is looked at; time between them is all but linear."""
-
-
-MOST_TOKENS = 2**24
-"""Beyond the longest contexts that models claim, ten million (Llama 4 Scout)."""
 
 
 @dataclass(frozen=True)

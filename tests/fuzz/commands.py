@@ -122,6 +122,18 @@ def dataset(chance: random.Random, folder: Path) -> None:
     invoked(["--workload", "lenet5", "--device", "v100", "--dataset", str(path), "--json", "--no-report"])
 
 
+def requests(chance: random.Random, folder: Path) -> None:
+    """A table of recorded requests with other cells or other text."""
+    lines = [[str(time), str(chance.randint(1, 200)), str(chance.randint(1, 50))] for time in range(5)]
+    for _ in range(chance.randint(1, 3)):
+        chance.choice(lines)[chance.randrange(3)] = str(chance.choice((*NUMBERS, *ODD)))
+    text = "\n".join(["arrival_s,input,output", *map(",".join, lines)])
+    path = folder / "requests.csv"
+    path.write_bytes((changed_text(text, chance) if chance.random() < 0.3 else text).encode("utf-8", "surrogatepass"))
+    words = ["serve", "--workload", "gpt2", "--device", "a100", "--requests", str(path), "--json"]
+    invoked([*words, "--out", str(folder / "out")])
+
+
 def network(chance: random.Random, folder: Path) -> None:
     """A shipped network's YAML with other values, asked another way, its whole answer read."""
     from simulator import catalog

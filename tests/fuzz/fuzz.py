@@ -50,6 +50,7 @@ KINDS: dict[str, Callable[[random.Random, Path], None]] = {
     "config": files.config,
     "table": files.table,
     "rows": commands.rows,
+    "requests": commands.requests,
     "options": commands.options,
 }
 """Kind -> one input, made and tried."""

@@ -168,6 +168,9 @@ PROFILES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("parallel", "gpt2", "--batch", "8", "--system"),
     ),
     "frameworks": (("--workload", "lenet5", "--device", "v100", "--framework"),),
+    "storage": (("--workload", "resnet18", "--device", "v100", "--storage"),),
+    "loaders": (("--workload", "resnet18", "--device", "v100", "--loader"),),
+    "prices": (("--workload", "lenet5", "--device", "v100", "--prices"),),
     "hosts": (("--workload", "lenet5", "--device", "v100", "--host"),),
     "engines": (("serve", "--workload", "gpt2", "--device", "a100", "--input", "64", "--output", "8", "--engine"),),
     "devices": (

@@ -218,6 +218,28 @@ def test_lengths_that_are_none_are_refused(text: str) -> None:
         drawn(1, 10, (text, "1"), seed=0)
 
 
+@pytest.mark.parametrize("text", [str(2**24 + 1), "9" * 20, "9" * 400, f"exponential:{10**12}", "lognormal:1e9,0.1"])
+def test_lengths_that_no_model_takes_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"more than the 16,777,216 tokens|write a number"):
+        drawn(1, 10, ("1", text), seed=0)
+
+
+@pytest.mark.parametrize("text", ["lognormal:nan,1", "lognormal:5,inf", f"exponential:{10**400}"])
+def test_lengths_of_numbers_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="write a number"):
+        drawn(1, 10, (text, "1"), seed=0)
+
+
+def test_recorded_requests_that_no_model_takes_are_refused(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text(f"arrival_s,input,output\n0,{2**63},10\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 2: more than the 16,777,216 tokens"):
+        recorded(trace)
+    trace.write_text(f'arrival_s,input,output\n0,"{"1" * 200_000}",10\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"trace\.csv: after line 1: "):
+        recorded(trace)
+
+
 def test_names_and_numbers_are_checked() -> None:
     with pytest.raises(UnknownNameError, match="pattern of arrivals 'burst'"):
         drawn(1, 10, ("1", "1"), seed=0, pattern="burst")

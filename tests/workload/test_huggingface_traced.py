@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from simulator.errors import UnsupportedError
+from simulator.errors import InputError, UnsupportedError
 from simulator.workload.importers import Request, huggingface
 from simulator.workload.importers.huggingface import traced as others
 from simulator.workload.importers.huggingface.config import read_config
@@ -71,6 +71,23 @@ def test_a_decoder_is_traced(transformers: Any, tmp_path: Path) -> None:  # noqa
     # 6 tokens by 768 + 256 + 512 + 512 weights, two products of 6 x 6 x 16; the head's 800
     assert workload.macs == 2 * (6 * 2048 + 2 * 576) + 6 * 800
     assert workload.inputs == ((6,),)
+
+
+@pytest.mark.usefixtures("unruled")
+def test_more_modules_than_are_traced_in_seconds_are_refused(transformers: Any, tmp_path: Path) -> None:  # noqa: ARG001
+    with pytest.raises(InputError, match=r"config.json: more than 20 modules to trace; --max-layers allows more$"):
+        load_workload(written(tmp_path, NEOX), request=Request(sequence=6, max_layers=20))
+    assert load_workload(written(tmp_path, NEOX), request=Request(sequence=6, max_layers=40)).parameters
+    with pytest.raises(InputError, match="more than 10,000 modules"):
+        load_workload(written(tmp_path, NEOX, num_hidden_layers=1000))
+
+
+@pytest.mark.usefixtures("unruled")
+def test_a_depth_that_no_network_has_is_refused(transformers: Any, tmp_path: Path) -> None:  # noqa: ARG001
+    with pytest.raises(InputError, match="num_hidden_layers must be a whole number 0 to 10000, found 1000000000"):
+        load_workload(written(tmp_path, NEOX, num_hidden_layers=10**9))
+    with pytest.raises(InputError, match="text_config: num_hidden_layers must be a whole number"):
+        load_workload(written(tmp_path, NEOX, text_config={"num_hidden_layers": 10**9}))
 
 
 def test_experts_route_evenly(transformers: Any, tmp_path: Path) -> None:  # noqa: ARG001

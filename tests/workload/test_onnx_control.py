@@ -226,6 +226,12 @@ def test_parts_of_unknown_sides_have_a_number_but_no_sides(tmp_path: Path) -> No
         net(tmp_path, start + "i = SequenceLength(s) z = Sub(i, i) y = SequenceAt(s, z) }")
 
 
+def test_more_parts_than_tensors_can_be_are_refused(tmp_path: Path) -> None:
+    text = "(float[N,8] x, int64[2147483648] sizes) => (int64 n) { s = SplitToSequence <axis = 1> (x, sizes) "
+    with pytest.raises(UnsupportedError, match="SplitToSequence into 2147483648 parts"):
+        net(tmp_path, text + "n = SequenceLength(s) }")
+
+
 def test_an_operator_that_takes_no_list_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Relu of a sequence"):
         net(tmp_path, "(float[N,8] x) => (float[N,8] y) { s = SequenceConstruct(x) y = Relu(s) }")

@@ -46,7 +46,7 @@ class Request:
     training : whether the network must train (True) or only infer (False); None where either will do.
     boxes : entries that a detector's selections keep at most (boxes, regions), which its values decide.
     trips : how often a loop runs that only a run ends.
-    max_layers : of a network written in YAML.
+    max_layers : of a network written in YAML, or modules that transformers builds to be traced.
     trace : "real" computes the values that a network's control flow asks for, on random numbers.
     """
 

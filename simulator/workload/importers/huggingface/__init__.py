@@ -172,6 +172,7 @@ def _traced(config: Config, kind: str, request: Request, name: str) -> Workload:
     if not others.installed():
         raise others.missing(config, ", ".join(config.names("architectures")) or kind, TRANSLATIONS)
     workload: Workload = others.trace(config, kind, request, name)
+    _held(workload.parameters, config.where)
     tokens = len(workload.inputs[0]) == 1 and workload.inputs[0][0] != others.SECOND
     dataset = _corpus(workload.inputs[0][0]) if tokens else workload.dataset
     return replace(workload, dataset=dataset, batch=BATCH)
@@ -207,7 +208,11 @@ def _fill(net: Network, tower: Tower | None, model: models.Family, where: str) -
     except SimulatorError as error:
         text = str(error)
         raise error if text.startswith(where) else InputError(f"{where}: {text}") from None
-    parameters = sum(layer.parameters for layer in net.layers)
+    _held(sum(layer.parameters for layer in net.layers), where)
+
+
+def _held(parameters: int, where: str) -> None:
+    """Refuse a network that no machine holds."""
     if parameters > MOST_PARAMETERS:
         raise InputError(f"{where}: {parameters:.3g} parameters are more than any machine holds")
 

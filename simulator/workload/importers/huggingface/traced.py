@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 from simulator.errors import InputError, UnsupportedError, suggestion
 from simulator.op.base import Shape
 from simulator.workload.importers import Given, Request
-from simulator.workload.importers.huggingface.config import Config
+from simulator.workload.importers.huggingface.config import MAX_LAYERS, Config
 
 SEQUENCE = 512
 """Positions where a configuration allows as many. [tokens]"""
@@ -16,6 +18,8 @@ IMAGE_SIZE = 224
 """Where a configuration names none. [pixels]"""
 SECOND = 16_000
 """Samples of sound, where a network takes the wave: one second at 16 kHz."""
+MOST_MODULES = 10_000
+"""That are traced unless more are asked for, which takes some seconds."""
 
 HEADS = ("CAUSAL_LM", "MASKED_LM", "IMAGE_CLASSIFICATION", "CTC", "AUDIO_CLASSIFICATION")
 """What a model type is built as where its configuration names no class, the first that it has."""
@@ -62,11 +66,13 @@ def module_of(config: Config, kind: str, request: Request) -> tuple[Any, Any]:
     settings = _settings(config, kind)
     make = _class(config, kind, two_sided=bool(settings.is_encoder_decoder))
     settings = _part_for(make, settings)
-    return _model(make, settings, request), settings
+    with _at_most(request.max_layers or MOST_MODULES, config.where):
+        return _model(make, settings, request), settings
 
 
 def _settings(config: Config, kind: str) -> Any:
     """The configuration as transformers reads it; nothing is kept for later tokens."""
+    _few_layers(config)
     mapping = import_module("transformers").CONFIG_MAPPING
     if kind not in mapping:
         raise UnsupportedError(f"{config.where}: transformers has no model_type {kind[:80]!r}")
@@ -75,6 +81,15 @@ def _settings(config: Config, kind: str) -> Any:
         if hasattr(part, "use_cache"):
             part.use_cache = False
     return settings
+
+
+def _few_layers(config: Config) -> None:
+    """Refuse a depth that no network has, in parts too, before lists of all layers are made from it."""
+    for key, value in config.values.items():
+        if isinstance(value, dict):
+            _few_layers(config.part(key))
+        elif ("layer" in key or key == "depth") and type(value) is int:
+            config.optional(key, least=min(value, 0), most=MAX_LAYERS)
 
 
 def _class(config: Config, kind: str, *, two_sided: bool) -> Any:
@@ -113,6 +128,32 @@ def _model(make: Any, settings: Any, request: Request) -> Any:
     options = {"attn_implementation": "eager"} if request.attention == "eager" else {}
     with built_without_data():
         return make._from_config(settings, **options)
+
+
+@contextmanager
+def _at_most(count: int, where: str) -> Iterator[None]:
+    """Refuse to build more modules inside.
+
+    Raises
+    ------
+    InputError
+        As soon as there are more.
+    """
+    from torch.nn.modules.module import register_module_module_registration_hook
+
+    built = 0
+
+    def another(parent: Any, name: str, module: Any) -> None:  # noqa: ARG001
+        nonlocal built
+        built += 1
+        if built > count:
+            raise InputError(f"{where}: more than {count:,} modules to trace; --max-layers allows more")
+
+    handle = register_module_module_registration_hook(another)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _inputs(model: Any, settings: Any, request: Request) -> list[Given]:

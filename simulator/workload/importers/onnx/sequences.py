@@ -110,6 +110,8 @@ def _sizes(call: NodeCall, side: int) -> tuple[int, ...] | int:
     """Lengths of the parts, or their number where only a run knows the lengths."""
     given = call.optional(1)
     if given is not None and given.value is None and len(given.shape) == 1:
+        if given.shape[0] > MAX_PARTS:
+            raise UnsupportedError(f"SplitToSequence into {given.shape[0]} parts: as many tensors have no rule")
         return given.shape[0]
     numbers = call.numbers(1) or (1,)
     if given is not None and given.shape:
