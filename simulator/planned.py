@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import isqrt
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from simulator.op.optimizer import get_optimizer
 from simulator.parallel.groups import groups_of
 from simulator.parallel.issuing import issued
 from simulator.parallel.pieces import layer_seconds, pieces_of
-from simulator.parallel.plan import Plan
+from simulator.parallel.plan import Plan, divisor
 from simulator.parallel.shard import shard_by
 from simulator.parallel.step import PARTS, PlanStep, Share, plan_step
 from simulator.parallel.zero import FULLY
@@ -33,9 +32,6 @@ from simulator.roofline.setting import Setting
 from simulator.units import binary_bytes
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
-
-TRIED = 10**6
-"""Divisors that are tried for the nearest micro-batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,15 +234,9 @@ def batches(workload: Workload, options: Options, plan: Plan, global_batch: int 
     batch = global_batch // plan.data if global_batch else options.batch or workload.batch
     size = plan.microbatch or (batch if plan.pipeline == 1 else 1)
     if batch % size:
-        fit = _divisor(batch, size)
+        fit = divisor(batch, size)
         raise InputError(f"--microbatch {size} does not divide the {batch} samples of a replica; {fit} would")
     return batch, size
-
-
-def _divisor(number: int, most: int) -> int:
-    """The largest divisor up to `most`, of those that are at most `TRIED` or whose quotient is."""
-    small = [n for n in range(1, min(isqrt(number), TRIED) + 1) if number % n == 0]
-    return max(n for one in small for n in (one, number // one) if n <= most)
 
 
 def _model_flops(workload: Workload, options: Options, batch: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from math import isqrt
 from typing import Any
 
 from simulator.errors import InputError, UnknownNameError, suggestion
@@ -13,6 +14,9 @@ DEGREES = {"dp": "data", "tp": "tensor", "pp": "pipeline", "ep": "expert", "cp":
 SCHEDULES = ("1f1b", "gpipe", "interleaved", "zero-bubble")
 RECOMPUTE = ("none", "selective", "full")
 STAGES = (0, 1, 2, 3)
+
+TRIED = 10**6
+"""Divisors that are tried for the nearest micro-batch."""
 
 
 @dataclass(frozen=True)
@@ -153,3 +157,9 @@ def plan_of(text: str, devices: int, **more: Any) -> Plan:
 def as_row(plan: Plan) -> dict[str, Any]:
     """The plan's fields by name."""
     return {field.name: getattr(plan, field.name) for field in fields(plan)}
+
+
+def divisor(number: int, most: int) -> int:
+    """The largest divisor up to `most`, of those that are at most `TRIED` or whose quotient is."""
+    small = [n for n in range(1, min(isqrt(number), TRIED) + 1) if number % n == 0]
+    return max(n for one in small for n in (one, number // one) if n <= most)
