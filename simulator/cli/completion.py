@@ -65,17 +65,26 @@ LARGEST_BATCH = "max"
 """The batch that is the largest that fits the device's memory."""
 
 
-class Batches(click.ParamType):  # type: ignore[type-arg]
-    """A batch, or several as text, which a curve over batches takes apart."""
+class Largest(click.ParamType):  # type: ignore[type-arg]
+    """A number of samples, or the most that fit."""
 
     name = "integer"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         """A number where it is one."""
         text = str(value)
-        if ":" in text or "," in text or text == LARGEST_BATCH:
+        if text == LARGEST_BATCH:
             return text
         try:
             return int(text)
         except ValueError:
             self.fail(f"{value!r} is not a valid integer, nor {LARGEST_BATCH!r}.", param, ctx)
+
+
+class Batches(Largest):
+    """A batch, or several as text, which a curve over batches takes apart."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """A number where it is one."""
+        text = str(value)
+        return text if ":" in text or "," in text else super().convert(value, param, ctx)

@@ -20,6 +20,7 @@ from simulator.cli.completion import (
     SYSTEM,
     WORKLOAD,
     Batches,
+    Largest,
 )
 from simulator.errors import InputError
 
@@ -181,7 +182,7 @@ _PLAN_OPTIONS = [
         "--parallel", "degrees", metavar="DEGREES", help="dp=16,tp=4,pp=2,ep=8,cp=2: how devices share a network."
     ),
     click.option("--global-batch", type=click.IntRange(1), help="Samples a step of all devices, instead of --batch."),
-    click.option("--microbatch", type=int, help="Samples of one forward pass."),
+    click.option("--microbatch", type=Largest(), help="Samples of one forward pass; max: as many as fit."),
     click.option("--accumulate", type=click.IntRange(1), help="Micro-batches a step, instead of --microbatch."),
     click.option("--schedule", metavar="NAME", help="1f1b, interleaved:2, gpipe or zero-bubble."),
     click.option("--zero", type=int, help="What data-parallel ranks share out: 0 to 3."),

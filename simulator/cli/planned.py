@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from simulator.cli.completion import LARGEST_BATCH
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from simulator.parallel.plan import Plan
-    from simulator.planned import Planned
+    from simulator.pipeline import Options
+    from simulator.planned import Planned, Shares
 
 
 def run_plan(options: dict[str, Any]) -> None:
@@ -54,19 +56,20 @@ def planned(options: dict[str, Any]) -> Planned:
     from simulator.device.device import load_device
     from simulator.device.link import load_link
     from simulator.device.system import cluster
-    from simulator.planned import simulate_plan
+    from simulator.planned import Shares, simulate_plan
 
     devices = options["device"] or device_of_system(options["system"])
     if len(options["workload"]) != 1 or len(devices) != 1:
         raise InputError("a plan is for one --workload on one --device, or a --system")
     device = load_device(devices[0], memory=options["memory"], overrides=options["overrides"])
     device = with_prices(device, options)
-    _numbered(options)
     joined = cluster_of(options) or cluster(1, load_link("pcie4"))
     workload = chosen_workload(options["workload"][0], options)
     plan = plan_from(options, joined.devices)
-    plan = _with_accumulation(plan, options, workload.batch)
-    answer = simulate_plan(workload, device, options_of(options), joined, plan, options["global_batch"])
+    shares = Shares(workload, device, options_of(_numbered(options)), joined)
+    plan = _with_accumulation(plan, _numbered(options), workload.batch)
+    plan, asked = _filled(plan, options, shares)
+    answer = simulate_plan(workload, device, asked, joined, plan, options["global_batch"])
     habits = habits_of(options)
     if habits is not None:
         answer = coursed_plan(answer, habits)
@@ -76,9 +79,28 @@ def planned(options: dict[str, Any]) -> Planned:
     return replace(answer, command=click.get_current_context().obj or "")
 
 
-def _numbered(options: dict[str, Any]) -> None:
-    if isinstance(options["batch"], str):
-        raise InputError(f"--batch {options['batch']} is of one device; give a plan a number")
+def _numbered(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the workload's own batch where the largest is asked for, until it is found."""
+    batch = options["batch"]
+    if isinstance(batch, str) and batch != LARGEST_BATCH:
+        raise InputError(
+            f"--batch {batch} is a curve of inference on one device; give a plan a number, or {LARGEST_BATCH}"
+        )
+    return options | {"batch": None if batch == LARGEST_BATCH else batch}
+
+
+def _filled(plan: Plan, options: dict[str, Any], shares: Shares) -> tuple[Plan, Options]:
+    """The plan and its options with as many samples as fit, where that is asked for."""
+    from simulator.planning.largest import largest_microbatch, largest_plan_batch
+
+    asked = shares.options
+    if options["batch"] == options["microbatch"] == LARGEST_BATCH:
+        raise InputError("--batch max and --microbatch max: give one of them a number")
+    if options["batch"] == LARGEST_BATCH and options["global_batch"] is None:
+        asked = replace(asked, batch=largest_plan_batch(shares, plan))
+    if options["microbatch"] == LARGEST_BATCH:
+        plan = replace(plan, microbatch=largest_microbatch(shares, plan, options["global_batch"]))
+    return plan, asked
 
 
 def plan_from(options: dict[str, Any], devices: int) -> Plan:
@@ -92,7 +114,7 @@ def plan_from(options: dict[str, Any], devices: int) -> Plan:
         options["degrees"] or "",
         devices,
         zero=3 if options["fsdp"] else options["zero"] or 0,
-        microbatch=options["microbatch"],
+        microbatch=None if options["microbatch"] == LARGEST_BATCH else options["microbatch"],
         schedule=schedule,
         virtual=pieces,
         recompute=options["recompute"] or "none",
@@ -107,7 +129,7 @@ def _with_accumulation(plan: Plan, options: dict[str, Any], usual: int) -> Plan:
     steps = options["accumulate"]
     if steps is None:
         return plan
-    if plan.microbatch is not None:
+    if options["microbatch"] is not None:
         raise InputError("--accumulate and --microbatch say the same; give one of them")
     batch = (options["global_batch"] or (options["batch"] or usual) * plan.data) // plan.data
     if batch % steps:

@@ -167,10 +167,28 @@ def test_the_largest_batch_fills_the_memory(simulate: Simulate) -> None:
     assert largest == answer["memory"]["largest_batch"] > 16
     assert simulate(*words, "--batch", str(largest + 1)).code == 2
     plan = ("--devices", "2", "--link", "pcie3", "--parallel", "dp=2")
-    assert "number" in simulate(*words, "--batch", "max", *plan).stderr
+    shared = simulate(*words, "--batch", "max", *plan, "--json").json()
+    assert shared["options"]["global_batch"] == pytest.approx(2 * largest, rel=0.1)
+    assert simulate(*words, "--batch", str(shared["options"]["microbatch"] + 1), *plan).code == 2
+    assert "of inference" in simulate(*words, "--batch", "1:64:x2", *plan).stderr
     both = simulate(*words, "--device", "a100-pcie-40gb", "--batch", "max", "--json").json()
     assert both["others"][0]["step"]["batch"] > both["step"]["batch"] == largest
     assert "'max'" in simulate(*words, "--batch", "most").stderr
+
+
+def test_the_largest_micro_batch_fills_the_fullest_stage(simulate: Simulate) -> None:
+    words = ("--workload", "llama2_7b", "--attention", "fused", "--device", "a100-sxm4-80gb", "--devices", "4")
+    words += ("--link", "nvlink3", "--parallel", "tp=2,pp=2", "--precision", "bf16", "--optimizer", "adam")
+    words += ("--no-report", "--batch", "96")
+    largest = simulate(*words, "--microbatch", "max", "--json").json()["options"]["microbatch"]
+    assert 1 < largest < 96
+    assert 96 % largest == 0
+    following = min(size for size in range(largest + 1, 97) if 96 % size == 0)
+    assert simulate(*words, "--microbatch", str(following)).code == 2
+    assert "give one of them" in simulate(*words[:-2], "--batch", "max", "--microbatch", "max").stderr
+    assert "--microbatch max" in simulate(*words[:-2], "--batch", "max").stderr
+    both = simulate(*words, "--microbatch", "max", "--accumulate", "2")
+    assert "say the same" in both.stderr
 
 
 def test_more_operations_than_the_peak_does_are_called_what_they_are(simulate: Simulate) -> None:
