@@ -214,6 +214,22 @@ def gated_norm_back(positions: Number, features: int, weights: int, rows: int) -
     )
 
 
+GATED_FLOPS, GATED_BACK_FLOPS = 6, 13
+"""Of each element of a gate alone, SiLU and product; back, SiLU again, its gradient 9, three products."""
+
+
+def gated(positions: Number, features: int) -> MixerKernel:
+    """A value times SiLU of its gate, in one kernel."""
+    size = positions * features
+    return MixerKernel(GATED_FLOPS * size, {A: 2 * size}, {A: size})
+
+
+def gated_back(positions: Number, features: int) -> MixerKernel:
+    """The gradients of value and gate, in one kernel."""
+    size = positions * features
+    return MixerKernel(GATED_BACK_FLOPS * size, {A: 2 * size, G: size}, {G: 2 * size})
+
+
 def check_projection(kind: str, shape: Shape, features: int) -> int:
     """Positions of an input of so many features, or an `InputError`."""
     if len(shape) != 2 or shape[1] != features:

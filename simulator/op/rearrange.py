@@ -104,6 +104,21 @@ class Part(View, frozen=True):
         return self.shape
 
 
+@operation("feature_slice")
+class FeatureSlice(View, frozen=True):
+    """Features `start` up to `stop`, on the last side, a view; `split` as of `channel_slice`."""
+
+    start: int
+    stop: int
+    split: bool = False
+
+    def output_shape(self, inputs: Shapes) -> Shape:
+        """The features of the slice, all other sides as they are."""
+        if not 0 <= self.start < self.stop <= inputs[0][-1]:
+            raise InputError(f"feature_slice: no features {self.start} to {self.stop} in {list(inputs[0])}")
+        return (*inputs[0][:-1], self.stop - self.start)
+
+
 @operation("to_positions")
 class ToPositions(View, frozen=True):
     """(channels, height, width) seen as (height * width, channels): a view, the channels being stored last."""

@@ -21,6 +21,8 @@ from simulator.op.mixer import (
     convolution_back,
     convolution_step,
     divided,
+    gated,
+    gated_back,
     gated_norm,
     gated_norm_back,
 )
@@ -39,8 +41,8 @@ class StateSpace(Mixer, frozen=True):
 
     The input holds, side by side, the gate and the values (heads * size each), B and C (groups * state each) and a time
     step for each head. Values, B and C pass a causal convolution of `conv` positions and SiLU; then, with the state H
-    (size x state) of each head, H = exp(dt a) H + dt x B', y = H C + D x; y gets the gate and is normalised over the
-    heads of a group.
+    (size x state) of each head, H = exp(dt a) H + dt x B', y = H C + D x; y gets the gate and, with `norm`, is
+    normalised over the heads of a group.
 
     A sequence is computed in chunks of Q positions, five kernels: time steps and their running sums; each chunk's
     state; states passed from chunk to chunk, element by element; C B' within chunks; the outputs. MACs of a head: Q Q
@@ -55,6 +57,7 @@ class StateSpace(Mixer, frozen=True):
     groups: int = 1
     conv_bias: bool = True
     chunk: int = 256
+    norm: bool = True
 
     def output_shape(self, inputs: Shapes) -> Shape:
         """(positions, heads * size)."""
@@ -86,9 +89,10 @@ class StateSpace(Mixer, frozen=True):
         return msgspec.structs.replace(self, heads=self.heads // ways, groups=max(self.groups // ways, 1))
 
     def parameter_sizes(self, inputs: Shapes) -> tuple[int, ...]:  # noqa: ARG002
-        """Convolution and its bias; steps' bias, rate and skip of each head; scale."""
+        """Convolution and its bias; steps' bias, rate and skip of each head; the normalisation's scale."""
         bias = (self.convolved,) if self.conv_bias else ()
-        return (self.convolved * self.conv, *bias, self.heads, self.heads, self.heads, self.inner)
+        scale = (self.inner,) if self.norm else ()
+        return (self.convolved * self.conv, *bias, self.heads, self.heads, self.heads, *scale)
 
     def pieces(self, run: Extent, *, training: bool) -> list[MixerKernel]:
         """Convolution, five kernels of the scan, normalisation."""
@@ -97,8 +101,12 @@ class StateSpace(Mixer, frozen=True):
             convolution(run.positions, self.convolved, self.conv, bias=self.conv_bias),
             *self._states(run),
             self._outputs(run),
-            gated_norm(run.positions, self.inner, self.inner, rows),
+            self._gated(run.positions, rows),
         ]
+
+    def _gated(self, positions: Number, rows: int = 0) -> MixerKernel:
+        """The gate, with the normalisation if there is one."""
+        return gated_norm(positions, self.inner, self.inner, rows) if self.norm else gated(positions, self.inner)
 
     def _times(self, run: Extent) -> Number:
         return run.positions * self.heads
@@ -157,7 +165,7 @@ class StateSpace(Mixer, frozen=True):
 
     def kept(self, run: Extent) -> dict[Role, Number]:
         """The scan's output, and the normalisation's number a group."""
-        return {A: run.positions * self.inner, WIDE: run.positions * self.groups}
+        return {A: run.positions * self.inner, **({WIDE: run.positions * self.groups} if self.norm else {})}
 
     def pieces_back(self, run: Extent) -> list[MixerKernel]:
         """Convolution and states again; normalisation, scan and convolution backwards."""
@@ -165,7 +173,9 @@ class StateSpace(Mixer, frozen=True):
         return [
             convolution(*conv, bias=self.conv_bias),
             *self._states(run),
-            gated_norm_back(run.positions, self.inner, self.inner, self.groups),
+            gated_norm_back(run.positions, self.inner, self.inner, self.groups)
+            if self.norm
+            else gated_back(run.positions, self.inner),
             *self._states_back(run),
             *self._pairs_back(run),
             convolution_back(*conv, bias=self.conv_bias),
@@ -225,5 +235,5 @@ class StateSpace(Mixer, frozen=True):
         return [
             convolution_step(self.convolved, self.conv, bias=self.conv_bias),
             update,
-            gated_norm(1, self.inner, self.inner),
+            self._gated(1),
         ]

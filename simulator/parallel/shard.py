@@ -127,7 +127,8 @@ class _Sharding:
         state = self._state(layer.op, given, columns=columns is not None, head=position == self.head)
         if self._joins_stream(layer):
             state = State.WHOLE
-        needs_all = columns is not None or (isinstance(layer.op, Experts) and self.expert == 1)
+        cut = isinstance(layer.op, Mixer) and state is State.SPLIT  # what it reads whole has a gradient of each part
+        needs_all = columns is not None or cut or (isinstance(layer.op, Experts) and self.expert == 1)
         sources = [self._source(layer, place, state, needs_all=needs_all) for place in range(len(layer.sources))]
         if state is State.WHOLE and not needs_all:
             sources = self._alike(sources)

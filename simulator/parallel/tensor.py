@@ -65,13 +65,16 @@ def cut(layers: Sequence[Layer], inputs: Shapes, ways: int) -> Sharding:
     _check_heads(layers, ways)
     readers, head = readers_of(layers), last_product(layers)
     states: list[State] = []
-    net, reductions = Network(inputs), 0
+    net, reductions, reduced = Network(inputs), 0, set[int]()
     for position, layer in enumerate(layers):
         given = [State.WHOLE if source < 0 else states[source] for source in layer.sources]
         feeds = fed(layers, readers, position) if isinstance(layer.op, Linear) else ()
         state = state_of(layer.op, given, columns=bool(feeds))
         states.append(State.WHOLE if position == head else state)
-        reductions += State.PARTIAL in given and states[-1] is not State.PARTIAL
+        if states[-1] is not State.PARTIAL:
+            summed = {source for source, has in zip(layer.sources, given, strict=True) if has is State.PARTIAL}
+            reductions += bool(summed - reduced)
+            reduced |= summed
         net.add(share(layer, net, ways, columns_of(feeds, position == head, given)), *layer.sources, name=layer.name)
     return Sharding(tuple(net.layers), reductions)
 

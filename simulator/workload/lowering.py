@@ -129,7 +129,7 @@ def _lower_backward(
     quantize: bool,
 ) -> None:
     """Gradients, last layer first; where an output has several readers, their gradients are added before it is used,
-    and those of the parts of a split are put side by side.
+    and those of the parts of a split are put side by side, unless their kernels place them there.
 
     The engine that walks the gradients adds them by itself, beside its calls.
     """
@@ -151,8 +151,12 @@ def _lower_backward(
         if not trained[position]:
             continue
         role, size = Role.WIDE if wide and wide[position] else Role.GRADIENT, elements(layers[position].output)
-        parts = [reader for reader in readers[position] if getattr(layers[reader].op, "split", False)]
-        if parts:
+        split, placed = (
+            [reader for reader in readers[position] if getattr(layers[reader].op, what, False)]
+            for what in ("split", "places")
+        )
+        parts = split + placed
+        if split:
             launches.emit(position, (_join_kernel(size, role),))
         for _ in range(len(readers[position]) - max(len(parts), 1)):
             launches.emit(position, (_sum_kernel(size, role),), call=False)

@@ -17,7 +17,7 @@ from simulator.op.kernel import Affine, Gemm, Kernel, OpClass, Phase, Role, Wind
 from simulator.op.normalization import ChannelAffine
 from simulator.op.pooling import AdaptiveAveragePool
 from simulator.op.prelu import Prelu
-from simulator.op.rearrange import ChannelShuffle, ChannelSlice, ToImage, ToPositions, ZeroPad
+from simulator.op.rearrange import ChannelShuffle, ChannelSlice, FeatureSlice, ToImage, ToPositions, ZeroPad
 from simulator.op.resample import TransposedConvolution, Upsample
 from simulator.op.stochastic_depth import DropPath
 
@@ -177,6 +177,7 @@ def test_zero_pad() -> None:
 def test_views_move_nothing() -> None:
     cases: tuple[tuple[Op, Shape, Shape], ...] = (
         (ChannelSlice(start=2, stop=5), (6, 3, 3), (3, 3, 3)),
+        (FeatureSlice(start=2, stop=5), (7, 6), (7, 3)),
         (ToPositions(), (6, 3, 4), (12, 6)),
         (ToImage(size=(3, 4)), (12, 6), (6, 3, 4)),
     )
@@ -250,6 +251,8 @@ def test_transposed_convolution_geometry(fields: dict[str, Any], output: Shape) 
         (ChannelShuffle(groups=3), (4, 3, 3), "do not divide"),
         (ChannelSlice(start=2, stop=2), (4, 3, 3), "no channels 2 to 2"),
         (ChannelSlice(start=0, stop=5), (4, 3, 3), "no channels 0 to 5"),
+        (FeatureSlice(start=1, stop=5), (9, 4), "no features 1 to 5"),
+        (FeatureSlice(start=2, stop=2), (9, 4), "no features 2 to 2"),
         (ToImage(size=3), (10, 2), "not a sequence of 3 x 3"),
         (Upsample(), (4, 3), "channels, height, width"),
         (ZeroPad(padding=-1), (4, 3, 3), "at least 0"),

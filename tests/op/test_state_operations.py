@@ -11,7 +11,8 @@ from simulator.errors import InputError
 from simulator.op.base import Op, Site, elements
 from simulator.op.gated_delta import GatedDelta
 from simulator.op.kernel import Engine, Kernel, Phase, Role
-from simulator.op.mixer import Mixer, convolution, convolution_back, convolution_step, extent, gated_norm
+from simulator.op.mixer import Mixer, convolution, convolution_back, convolution_step, extent, gated, gated_norm
+from simulator.op.selective_scan import CausalConvolution, SelectiveScan
 from simulator.op.state_space import StateSpace
 
 A, G, W, WG, WIDE = Role.ACTIVATION, Role.GRADIENT, Role.WEIGHT, Role.WEIGHT_GRADIENT, Role.WIDE
@@ -20,6 +21,9 @@ SPACE = StateSpace(heads=4, size=3, state=5, groups=2, conv=4, chunk=4)
 """Inner features 4 x 3 = 12, convolved 12 + 2 x 2 x 5 = 32, projected 12 + 32 + 4 = 48."""
 DELTA = GatedDelta(heads=4, key_heads=2, key_size=3, size=5, conv=4, chunk=4)
 """Values 4 x 5 = 20, keys 2 x 3 = 6, convolved 6 + 6 + 20 = 32, projected 32 + 20 = 52, steps 8."""
+
+CONVOLUTION = CausalConvolution(heads=6, conv=3)
+SCAN = SelectiveScan(heads=6, state=5, chunk=4)
 
 
 def site(op: Op, *inputs: tuple[int, ...], training: bool = True, input_gradient: bool = True) -> Site:
@@ -78,6 +82,10 @@ class TestParts:
         piece = gated_norm(5, 6, 6, 2)
         assert (piece.all_flops, piece.read, piece.write) == (300, {A: 60}, {A: 30, WIDE: 10})
 
+    def test_gate_alone(self) -> None:
+        # 5 positions of 6: value and gate read, SiLU 5 and a product each.
+        assert (gated(5, 6).all_flops, gated(5, 6).read, gated(5, 6).write) == (30 * 6, {A: 60}, {A: 30})
+
 
 class TestStateSpace:
     def test_shapes_and_parameters(self) -> None:
@@ -127,6 +135,17 @@ class TestStateSpace:
         # The scan's output and a number for each position and group; the input stands apart.
         kept = dict(SPACE.saved(site(SPACE, (10, 48))))
         assert {role: count.per_sample for role, count in kept.items()} == {A: 120, WIDE: 20}
+
+    def test_without_normalisation_the_gate_stands_alone(self) -> None:
+        bare = StateSpace(heads=4, size=3, state=5, groups=2, chunk=4, norm=False)
+        place = site(bare, (10, 48))
+        assert bare.parameter_sizes(place.inputs) == (128, 32, 4, 4, 4)
+        assert {role: count.per_sample for role, count in bare.saved(place)} == {A: 120}
+        *_, gate = bare.forward(place)
+        assert (gate.flops.per_sample, moved(gate, A), moved(gate, W)) == (6 * 120, 240, 0)
+        back = next(kernel for kernel in bare.backward(place) if kernel.flops.per_sample == 13 * 120)
+        assert (moved(back, A), moved(back, G), moved(back, G, written=True)) == (240, 120, 240)
+        assert bare.step()[-1] == gated(1, 12)
 
     def test_step(self) -> None:
         # State 12 x 5, window 3 x 32. The update reads state, values, B and C (32) and 4 steps.
@@ -218,7 +237,65 @@ class TestGatedDelta:
         assert [half.columns(place) for place in (0, 1)] == [26, 4]
 
 
-@pytest.mark.parametrize("op", [SPACE, DELTA])
+class TestSelectiveScan:
+    def test_shapes_and_parameters(self) -> None:
+        assert CONVOLUTION.output_shape(((10, 12),)) == (10, 6)
+        assert CONVOLUTION.parameter_sizes(((10, 12),)) == (18, 6)
+        assert CausalConvolution(heads=6, bias=False).parameter_sizes(((10, 12),)) == (24,)
+        assert [SCAN.columns(place) for place in range(5)] == [6, 6, 5, 5, 12]
+        assert SCAN.output_shape(inputs_of(SCAN, 10)) == (10, 6)
+        # Rates of 6 x 5, skip and bias of 6 each.
+        assert SCAN.parameter_sizes(inputs_of(SCAN, 10)) == (30, 6, 6)
+        with pytest.raises(InputError, match=r"needs an input of \(positions, 12\), found \[10, 6\]"):
+            CONVOLUTION.output_shape(((10, 6),))
+        with pytest.raises(InputError, match=r"inputs of \[9, 10\] positions do not match"):
+            SCAN.output_shape(((10, 6), (9, 6), (10, 5), (10, 5), (10, 12)))
+
+    def test_convolution(self) -> None:
+        # Of 10 x 12 in, half is read; 3 MACs an element.
+        (kernel,) = CONVOLUTION.forward(site(CONVOLUTION, (10, 12)))
+        assert (moved(kernel, A), moved(kernel, A, written=True), moved(kernel, W)) == (60, 60, 24)
+        assert CONVOLUTION.counts(site(CONVOLUTION, (10, 12))).macs == 180
+        (back,) = CONVOLUTION.backward(site(CONVOLUTION, (10, 12)))
+        assert (moved(back, A), moved(back, G), moved(back, G, written=True)) == (60, 60, 60)
+        assert moved(back, WG, written=True) == 24
+        assert CONVOLUTION.saved(site(CONVOLUTION, (10, 12))) == ()
+
+    def test_forward(self) -> None:
+        # 60 elements of each of values, steps and gate, 50 of B and C; 7 FLOP a number of the state, 13 a channel.
+        (kernel,) = SCAN.forward(site(SCAN, *inputs_of(SCAN, 10), training=False))
+        assert kernel.flops.per_sample == 60 * (5 * 7 + 13)
+        assert (moved(kernel, A), moved(kernel, A, written=True)) == (3 * 60 + 2 * 50, 60)
+        assert (moved(kernel, W), moved(kernel, WIDE, written=True)) == (42, 0)
+        assert kernel.engine is Engine.VECTOR
+
+    def test_training_keeps_the_output_before_its_gate_and_states_of_chunks(self) -> None:
+        # 3 chunks of 4, 4 and 2 positions: a decay and a state of 6 x 5 for each.
+        place = site(SCAN, *inputs_of(SCAN, 10))
+        assert {role: count.per_sample for role, count in SCAN.saved(place)} == {A: 60, WIDE: 2 * 3 * 30}
+        (kernel,) = SCAN.forward(place)
+        assert (moved(kernel, A, written=True), moved(kernel, WIDE, written=True)) == (120, 180)
+
+    def test_backward(self) -> None:
+        (kernel,) = SCAN.backward(site(SCAN, *inputs_of(SCAN, 10)))
+        assert kernel.flops.per_sample == 60 * (5 * 20 + 30)
+        # What was kept and the gradient in, a gradient of each input out.
+        assert (moved(kernel, A), moved(kernel, WIDE), moved(kernel, G)) == (3 * 60 + 2 * 50 + 60, 180, 60)
+        assert (moved(kernel, G, written=True), moved(kernel, WG, written=True)) == (3 * 60 + 2 * 50, 42)
+
+    def test_step(self) -> None:
+        # State 6 x 5 in and out, three values of each channel, B and C of 5.
+        assert (SCAN.state_values, CONVOLUTION.state_values) == (30, 12)
+        (update,) = SCAN.step()
+        assert (update.read, update.write, update.flops) == ({A: 30 + 18 + 10}, {A: 36}, 6 * 48)
+        assert CONVOLUTION.step() == [convolution_step(6, 3, bias=True)]
+
+    def test_a_share(self) -> None:
+        assert SCAN.shared_out(2) == SelectiveScan(heads=3, state=5, chunk=4)
+        assert CONVOLUTION.shared_out(3) == CausalConvolution(heads=2, conv=3)
+
+
+@pytest.mark.parametrize("op", [SPACE, DELTA, CONVOLUTION, SCAN])
 @given(positions=st.integers(1, 40))
 def test_rules_of_all(op: Mixer, positions: int) -> None:
     place = site(op, *inputs_of(op, positions))
@@ -233,10 +310,11 @@ def test_rules_of_all(op: Mixer, positions: int) -> None:
     assert counts.flops >= 2 * counts.macs
     alone = op.backward(place._replace(input_gradient=False))
     assert {kernel.phase for kernel in alone} == {Phase.WEIGHT_GRADIENT}
-    assert moved(op.forward(place)[-1], A, written=True) == elements(place.output)
+    inferred = op.forward(place._replace(training=False))
+    assert moved(inferred[-1], A, written=True) == elements(place.output)
 
 
-@pytest.mark.parametrize("op", [SPACE, DELTA])
+@pytest.mark.parametrize("op", [SPACE, DELTA, CONVOLUTION, SCAN])
 @given(chunks=st.integers(1, 30))
 def test_work_grows_with_whole_chunks_alone(op: Mixer, chunks: int) -> None:
     """No pair of positions in different chunks is computed: n chunks cost n times one."""

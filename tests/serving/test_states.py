@@ -14,6 +14,7 @@ from simulator import load_device, load_workload
 from simulator.errors import InputError, OutOfMemoryError, UnsupportedError
 from simulator.op.base import Site
 from simulator.op.kernel import Role
+from simulator.op.selective_scan import SelectiveScan
 from simulator.op.state_space import StateSpace
 from simulator.parallel.shard import shard
 from simulator.report.serving import serving_summary
@@ -22,6 +23,7 @@ from simulator.serving.arrivals import Requests
 from simulator.serving.cache import capacity, request_bytes, token_bytes
 from simulator.serving.costs import StepCosts, Surface, costs_of
 from simulator.serving.formats import get_format
+from simulator.serving.network import Generator
 from simulator.serving.scheduler import Rules, run_queue
 from simulator.serving.states import reading_columns, state_bytes, stepping_columns
 from simulator.serving.static import RequestLengths
@@ -35,6 +37,11 @@ NEXT = {"model_type": "qwen3_next", "hidden_size": 2048, "num_hidden_layers": 48
 BAMBA = {"model_type": "bamba", "hidden_size": 4096, "num_hidden_layers": 32, "vocab_size": 128256,
          "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "mamba_n_heads": 128,
          "mamba_d_state": 128, "attn_layer_indices": [9, 18, 27]}  # fmt: skip
+SELECTIVE = {"model_type": "mamba", "hidden_size": 2560, "num_hidden_layers": 64, "vocab_size": 50280}
+JAMBA = {"model_type": "jamba"}
+H1 = {"model_type": "falcon_h1", "hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 36,
+      "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "mamba_d_ssm": 1536, "mamba_n_heads": 24,
+      "mamba_d_head": 64, "mamba_n_groups": 1, "mamba_d_state": 128, "vocab_size": 32784}  # fmt: skip
 STATE = 64 * (5120 * 128 + 3 * 5376)
 """Numbers of a request's state in Mamba 2 of 2.7 B: heads' states, and three inputs of each convolution's channel."""
 
@@ -42,7 +49,7 @@ STATE = 64 * (5120 * 128 + 3 * 5376)
 @pytest.fixture(scope="module", name="made")
 def made_of_configurations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workload]:
     result = {}
-    for values in (MAMBA, NEXT, BAMBA):
+    for values in (MAMBA, NEXT, BAMBA, SELECTIVE, JAMBA, H1):
         folder = tmp_path_factory.mktemp(str(values["model_type"]))
         (folder / "config.json").write_text(json.dumps(values))
         result[str(values["model_type"])] = load_workload(f"hf:{folder}")
@@ -127,18 +134,29 @@ class TestHybrids:
             ("qwen3_next", 12, 2 * 2 * 256, 36 * (4096 * 128 + 3 * 8192)),
             # 3 of 8 heads of 128; 29 of 128 heads of 64 by 128, and of 8192 + 2 x 128 channels.
             ("bamba", 3, 2 * 8 * 128, 29 * (8192 * 128 + 3 * 8448)),
+            # 4 of 8 heads of 128; 28 of 8192 channels with 16 numbers and three inputs each.
+            ("jamba", 4, 2 * 8 * 128, 28 * 8192 * (16 + 3)),
+            # All 36 have 2 heads of 64 beside 24 of 64 by 128, and 1536 + 2 x 128 channels.
+            ("falcon_h1", 36, 2 * 2 * 64, 36 * (1536 * 128 + 3 * 1792)),
         ],
     )
     def test_the_cache_is_the_sum(
         self, made: dict[str, Workload], kind: str, layers: int, token: int, state: int
     ) -> None:
-        stages = 4 if kind == "qwen3_next" else 1
+        stages = 4 if kind in ("qwen3_next", "jamba") else 1
         deployment = deployed(made[kind], stages, stages=stages)
         assert token_bytes(deployment) == 2 * layers * token / deployment.stages
         assert state_bytes(deployment.generator, deployment.form) == 2 * state
         for length in (1, 1000, 50_000):
             whole = request_bytes(deployment, length)
             assert whole == pytest.approx(2 * (layers * token * length + state) / deployment.stages)
+
+    def test_a_selection_is_summed_once(self, made: dict[str, Workload]) -> None:
+        """A scan's steps, B and C are sums over the channels of all devices, taken once; then the layer's output."""
+        one, two = (deployed(made["mamba"], ways).generator for ways in (1, 2))
+        assert (one.reductions, two.reductions) == (0, 2 * 64)
+        assert {mixer.heads for mixer in two.mixing} == {2560}
+        assert 0.5 < weights_of(two) / weights_of(one) < 0.53
 
     def test_attention_alone_grows_with_context(self, made: dict[str, Workload]) -> None:
         deployment = deployed(made["bamba"])
@@ -153,6 +171,10 @@ class TestHybrids:
         assert two.work.weight_bytes < 0.55 * one.work.weight_bytes
         with pytest.raises(InputError, match="16 heads do not divide over 3 devices"):
             _ = deployed(made["qwen3_next"], 3).generator
+
+
+def weights_of(generator: Generator) -> int:
+    return sum(layer.parameters for layer in generator.layers)
 
 
 def constant(value: float) -> Surface:
@@ -216,6 +238,15 @@ class TestTraining:
         # Each scan's sum, of the layer's output, and the embedding's.
         sums = [layer for layer in half.layers if getattr(layer.op, "sent", "") and layer.name.endswith("reduce")]
         assert len(sums) == 65
+
+    def test_ranks_share_channels(self, made: dict[str, Workload]) -> None:
+        half = shard(made["mamba"], 2, 1, 1, sequence=False)
+        scans = [layer for layer in half.layers if isinstance(layer.op, SelectiveScan)]
+        assert {scan.inputs for scan in scans} == {((512, 2560), (512, 2560), (512, 16), (512, 16), (512, 5120))}
+        sent = [layer for layer in half.layers if getattr(layer.op, "sent", "")]
+        assert len(sent) == 64 * 2 + 1  # the selection's sum, the output's, and the embedding's
+        # Back: the gradients of what enters each layer, of the steps' features, of B and of C, and of the head's input.
+        assert sum(bool(getattr(layer.op, "returned", "")) for layer in half.layers) == 64 * 4 + 1
 
     def test_positions_are_not_shared_out(self, made: dict[str, Workload]) -> None:
         with pytest.raises(UnsupportedError, match="carries states along its positions; cp has no rule"):

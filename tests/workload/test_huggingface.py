@@ -17,6 +17,7 @@ from simulator.op.attention import Attention
 from simulator.workload.importers import Request, load
 from simulator.workload.importers.huggingface import TRANSLATIONS, traced
 from simulator.workload.importers.huggingface.hybrids import TRANSLATIONS as HYBRIDS
+from simulator.workload.importers.huggingface.selective import TRANSLATIONS as SELECTIVE
 from simulator.workload.importers.huggingface.two_sided import TRANSLATIONS as TWO_SIDED_RULES
 from simulator.workload.importers.huggingface.variants import VARIANTS
 from simulator.workload.lowering import lower
@@ -203,7 +204,7 @@ def test_architectures(tmp_path: Path, kind: str, config: dict[str, Any], parame
 def test_every_architecture_is_tested() -> None:
     tested = {kind for kind, _, _ in ARCHITECTURES} | {"deepseek (own)", "gemma4_text", "llama4_text"}
     elsewhere = {*VARIANTS, *TWO_SIDED_RULES, "clip", "glm4_moe"}  # in test_huggingface_traced
-    assert tested == set(TRANSLATIONS) - elsewhere - set(HYBRIDS)  # in test_huggingface_hybrids
+    assert tested == set(TRANSLATIONS) - elsewhere - {*HYBRIDS, *SELECTIVE}  # in test_huggingface_hybrids
 
 
 def test_deepseeks_own_keys(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ import pytest
 from simulator.errors import InputError, UnsupportedError
 from simulator.op.gated_delta import GatedDelta
 from simulator.op.mixer import Mixer
+from simulator.op.selective_scan import CausalConvolution, SelectiveScan
 from simulator.op.state_space import StateSpace
 from simulator.workload.importers import Request, huggingface
 from simulator.workload.importers.huggingface.hybrids import TRANSLATIONS
+from simulator.workload.importers.huggingface.selective import TRANSLATIONS as SELECTIVE
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
 from simulator.workload.workload import Workload
@@ -32,6 +34,9 @@ NEMOTRON = {**{key: value for key, value in SMALL.items() if key != "num_hidden_
             "intermediate_size": 96, "mamba_num_heads": 6, "mamba_head_dim": 16, "ssm_state_size": 16,
             "n_groups": 2}  # fmt: skip
 
+JAMBA = {**SMALL, **HEADS, "intermediate_size": 96, "mamba_d_state": 8}
+H1 = {**SMALL, **HEADS, "intermediate_size": 96, "mamba_n_heads": 8, "mamba_d_state": 16}
+
 OWN: list[tuple[str, dict[str, Any], int, int]] = [
     ("mamba2", MAMBA2, 126320, 2916352),
     ("mamba2", {**MAMBA2, "use_bias": True, "use_conv_bias": False, "tie_word_embeddings": True}, 93952, 2916352),
@@ -47,6 +52,17 @@ OWN: list[tuple[str, dict[str, Any], int, int]] = [
     ("nemotron_h", {**NEMOTRON, "layers_block_type": ["mamba", "moe", "attention", "moe"], "n_routed_experts": 8,
                     "moe_intermediate_size": 32, "moe_shared_expert_intermediate_size": 48, "mamba_num_heads": 8},
      187288, 3457024),
+    ("mamba", {**SMALL, "state_size": 8}, 92096, 2818048),
+    ("mamba", {**SMALL, "use_bias": True, "use_conv_bias": False, "tie_word_embeddings": False, "time_step_rank": 6,
+               "expand": 3, "conv_kernel": 3}, 165312, 3948544),
+    ("falcon_mamba", {**SMALL, "expand": 3, "intermediate_size": 128}, 98240, 2949120),
+    ("jamba", {**JAMBA, "num_hidden_layers": 4, "attn_layer_period": 4, "attn_layer_offset": 2, "num_experts": 4},
+     351996, 7782400),
+    ("jamba", {**JAMBA, "num_experts": 1, "attn_layer_period": 2, "attn_layer_offset": 1, "mamba_proj_bias": True,
+               "mamba_dt_rank": 8, "mamba_d_state": 16}, 149032, 3735552),
+    ("falcon_h1", {**H1, "mamba_d_ssm": 64}, 158000, 4227072),
+    ("falcon_h1", {**H1, "mamba_d_ssm": None, "mamba_n_groups": 2, "mamba_rms_norm": True, "projectors_bias": True,
+                   "attention_bias": True, "mlp_bias": True}, 188912, 5144576),
 ]  # fmt: skip
 """Type, configuration, what the modules of transformers 5.24 hold, and MACs at 32 tokens outside the scans."""
 
@@ -73,7 +89,7 @@ def test_own_rules_are_what_transformers_builds(
 
 
 def test_every_type_is_tested() -> None:
-    assert {kind for kind, *_ in OWN} == set(TRANSLATIONS)
+    assert {kind for kind, *_ in OWN} == {*TRANSLATIONS, *SELECTIVE}
 
 
 def chunk_products(op: Mixer, positions: int) -> int:
@@ -81,11 +97,15 @@ def chunk_products(op: Mixer, positions: int) -> int:
 
     Mamba 2: Q Q (state + size) and 2 size * state a position; states are passed on as a product of (chunks + 1)^2.
     Gated delta rule: two squares by keys, one by values, three products with the state; the triangle is solved apart.
-    The convolution slides over `conv` - 1 positions more.
+    The convolution slides over `conv` - 1 positions more. Selective scan: the state times C, position by position.
     """
+    if isinstance(op, SelectiveScan):
+        return positions * op.heads * op.state
     chunks = -(-positions // op.chunk)
     square = chunks * op.chunk**2
     slid = (positions + op.conv - 1) * op.convolved * op.conv
+    if isinstance(op, CausalConvolution):
+        return slid
     if isinstance(op, StateSpace):
         whole = op.heads * (square * (op.state + op.size) + 2 * chunks * op.chunk * op.state * op.size)
         return slid + whole + op.heads * (chunks + 1) ** 2 * op.state * op.size
@@ -121,6 +141,20 @@ def test_mamba2_is_as_published(tmp_path: Path) -> None:
     assert workload.inputs == ((512,),)
 
 
+PUBLISHED = [
+    ({"model_type": "mamba", "hidden_size": 2560, "num_hidden_layers": 64, "vocab_size": 50280}, 2_768_345_600),
+    ({"model_type": "falcon_mamba", "hidden_size": 4096, "intermediate_size": 8192, "expand": 16, "vocab_size": 65024,
+      "time_step_rank": 256, "num_hidden_layers": 64, "tie_word_embeddings": False}, 7_272_665_088),
+    ({"model_type": "jamba"}, 51_570_323_328),
+]  # fmt: skip
+"""Configurations of mamba-2.8b, falcon-mamba-7b and Jamba-v0.1, and the numbers in their published weights."""
+
+
+@pytest.mark.parametrize(("config", "parameters"), PUBLISHED)
+def test_selective_scans_are_as_published(config: dict[str, Any], parameters: int, tmp_path: Path) -> None:
+    assert load_workload(written(tmp_path, config)).parameters == parameters
+
+
 def test_qwen3_next_is_as_published(tmp_path: Path) -> None:
     """80 B with 3 B active, by the name of Qwen3-Next-80B-A3B; sizes are the library's defaults."""
     config = {"model_type": "qwen3_next", "hidden_size": 2048, "num_hidden_layers": 48, "vocab_size": 151936}
@@ -148,6 +182,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         load_workload(written(tmp_path, nemotron, hybrid_override_pattern="MX"))
     with pytest.raises(UnsupportedError, match="no rule for moe_latent_size"):
         load_workload(written(tmp_path, nemotron, moe_latent_size=8))
+    with pytest.raises(InputError, match="attn_layer_offset 8 must be below attn_layer_period 8"):
+        load_workload(written(tmp_path, {"model_type": "jamba", **JAMBA}, attn_layer_offset=8))
+    with pytest.raises(UnsupportedError, match="hidden_act silu alone"):
+        load_workload(written(tmp_path, {"model_type": "mamba", **SMALL}, hidden_act="gelu"))
     with pytest.raises(InputError, match="attn_layer_indices must be a list"):
         load_workload(written(tmp_path, {"model_type": "bamba", **AMONG}, attn_layer_indices=3))
 

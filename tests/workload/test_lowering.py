@@ -101,6 +101,40 @@ def test_gradients_of_a_split_are_put_side_by_side(split: bool) -> None:
     assert kernels.dispatch[of_a].tolist() == [split]
 
 
+def test_gradients_of_a_scan_are_placed_beside_each_other() -> None:
+    """The projection that convolution and scan read needs no sum; the values that four layers read need three."""
+    workload = read_workload(
+        {
+            "name": "n",
+            "input": [10],
+            "layers": [
+                {"embedding": {"vocabulary": 9, "features": 4}},
+                {"linear": {"name": "wide", "out": 12}},
+                {"causal_convolution": {"name": "values", "heads": 6}},
+                {"linear": {"name": "steps", "out": 6, "from": "values"}},
+                {"linear": {"name": "b", "out": 5, "from": "values"}},
+                {"linear": {"name": "c", "out": 5, "from": "values"}},
+                {
+                    "selective_scan": {
+                        "name": "scan",
+                        "heads": 6,
+                        "state": 5,
+                        "from": ["values", "steps", "b", "c", "wide"],
+                    }
+                },
+                {"linear": {"out": 9}},
+                "loss",
+            ],
+        },
+        "n.yaml",
+    )
+    kernels = lower(workload, optimizer=SGD)
+    sums = ~kernels.dispatch & (kernels.phase == Phase.INPUT_GRADIENT) & (op_class(kernels) == OpClass.ELEMENTWISE)
+    names = [workload.layers[place].name for place in kernels.layer[sums]]
+    assert names == ["values"] * 3
+    assert kernels.flops[1, sums].tolist() == [60] * 3
+
+
 def test_an_input_with_two_readers_needs_no_sum() -> None:
     workload = net(conv("a"), conv("b", **{"from": "input"}), {"add": {"from": ["a", "b"]}})
     kernels = lower(workload)

@@ -18,6 +18,7 @@ from simulator.workload.importers import Request
 from simulator.workload.importers.huggingface import experts as experts
 from simulator.workload.importers.huggingface import hybrids as hybrids
 from simulator.workload.importers.huggingface import models as models
+from simulator.workload.importers.huggingface import selective as selective
 from simulator.workload.importers.huggingface import traced as others
 from simulator.workload.importers.huggingface import two_sided as two_sided
 from simulator.workload.importers.huggingface import variants as variants
@@ -39,6 +40,7 @@ TRANSLATIONS: dict[str, models.Translate] = {
     **variants.TRANSLATIONS,
     **two_sided.TRANSLATIONS,
     **hybrids.TRANSLATIONS,
+    **selective.TRANSLATIONS,
     "bert": models.bert,
     "clip": vision.clip,
     "deepseek (own)": experts.deepseek_own,

@@ -149,6 +149,33 @@ def bamba(config: Config) -> Family:
     return "hybrid", arguments
 
 
+FALCON_H1 = {
+    **{"vocab_size": 128000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32},
+    **{"num_attention_heads": 32, "num_key_value_heads": 8, "mamba_n_heads": 128, "mamba_d_ssm": 1024},
+}
+"""Defaults of Falcon-H1; a null `mamba_d_ssm` is `mamba_expand` times the hidden size."""
+
+
+def falcon_h1(config: Config) -> Family:
+    """Falcon-H1: each layer has attention and a state-space layer side by side, then a gated network.
+
+    Its constants are counted but for those of keys and gates, as if they were in the weights.
+    """
+    full = Config(FALCON_H1 | config.values, config.where)
+    arguments = base(full)
+    inner = full.optional("mamba_d_ssm") or full.integer("mamba_expand", default=2) * arguments["hidden"]
+    values = {name: full.values[key] for key, name in MAMBA_KEYS.items() if key in full.values} | {"expand": 1}
+    space = _space(Config(values, config.where), AMONG_OTHERS, inner)
+    arguments |= {
+        "pattern": [["both", "mlp"]],
+        "heads": all_heads(full, bias=config.flag("attention_bias")),
+        "space": space | {"norm": config.flag("mamba_rms_norm"), "out_bias": config.flag("projectors_bias")},
+        "mlp": gated_mlp(full, bias=config.flag("mlp_bias")),
+        "factors": True,
+    }
+    return "hybrid", arguments
+
+
 def granite_hybrid(config: Config) -> Family:
     """Granite 4: state-space layers, a few of attention; a gated network, beside experts where there are any."""
     arguments = base(config)
@@ -239,6 +266,7 @@ def _branches(config: Config) -> list[str]:
 
 TRANSLATIONS: dict[str, Translate] = {
     "bamba": bamba,
+    "falcon_h1": falcon_h1,
     "granitemoehybrid": granite_hybrid,
     "mamba2": mamba2,
     "nemotron_h": nemotron_h,
