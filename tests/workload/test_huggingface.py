@@ -393,7 +393,7 @@ def test_hostile_values_are_one_line(tmp_path: Path, config: object, message: st
     ("config", "message"),
     [
         ({"model_type": "lama", **BASE}, "no rule for the architecture 'lama'; did you mean 'llama'"),
-        ({"model_type": "mamba", **BASE}, "no rule for the architecture 'mamba'"),
+        ({"model_type": "rwkv", **BASE}, "no rule for the architecture 'rwkv'"),
         ({**LLAMA_CONFIG, "hidden_act": "gelu_nwe"}, "did you mean 'gelu_new'"),
         ({"model_type": "opt", **BERT, "ffn_dim": 16, "word_embed_proj_dim": 4}, "opt-350m"),
         ({"model_type": "t5", **T5, "feed_forward_proj": "gated-sine"}, "gated-sine"),

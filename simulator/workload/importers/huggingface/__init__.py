@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from simulator.errors import InputError, SimulatorError
-from simulator.op.base import Shape
 from simulator.workload import families
 from simulator.workload.dataset import NO_DATASET, Dataset, load_dataset
 from simulator.workload.families.vision_tower import SeeingNetwork, Tower
@@ -24,15 +23,9 @@ from simulator.workload.importers.huggingface import two_sided as two_sided
 from simulator.workload.importers.huggingface import variants as variants
 from simulator.workload.importers.huggingface import vision as vision
 from simulator.workload.importers.huggingface.config import FILE, Config, read_config
+from simulator.workload.importers.huggingface.inputs import OF_TYPE, inputs_of
 from simulator.workload.workload import Network, Workload, check_inputs
 
-SEQUENCE = 512
-"""Positions where a configuration names none. [tokens]"""
-LONGEST_DEFAULT = 2048
-"""Positions unless asked for, where a configuration allows more. [tokens]"""
-IMAGE_SIZE = 224
-TWO_SIDED = ("t5", two_sided.FAMILY)
-"""Families of an encoder, whose input is the first, and a decoder."""
 MOST_PARAMETERS = 10**15
 BATCH = 8
 
@@ -100,13 +93,13 @@ def load(location: str, request: Request) -> Workload:
     kind = architecture(config)
     if _is_others(config, kind):
         return _traced(config, kind, request, _name(Path(location), config))
-    text = config.part("text_config") if kind != "clip" else Config({}, config.where)
+    text = config.part("text_config") if kind not in OF_TYPE else Config({}, config.where)
     part = Config(config.values | text.values, config.where) if text.values else config
     family, arguments = TRANSLATIONS[kind](part)
     arguments["attention"] = request.attention or ("eager" if family == "t5" else "fused")
     tower = _tower(kind, config, request, arguments) if text.values else None
     asked = replace(request, image_size=None) if tower else request
-    inputs = check_inputs([*_inputs(family, part, asked), *([tower.image] if tower else [])], config.where)
+    inputs = check_inputs([*inputs_of(kind, family, part, asked), *([tower.image] if tower else [])], config.where)
     net = SeeingNetwork(inputs) if tower else Network(inputs)
     _fill(net, tower, (family, arguments), config.where)
     return Workload(
@@ -178,26 +171,6 @@ def _traced(config: Config, kind: str, request: Request, name: str) -> Workload:
     tokens = len(workload.inputs[0]) == 1 and workload.inputs[0][0] != others.SECOND
     dataset = _corpus(workload.inputs[0][0]) if tokens else workload.dataset
     return replace(workload, dataset=dataset, batch=BATCH)
-
-
-def _inputs(family: str, config: Config, request: Request) -> list[Shape]:
-    """An image, a sequence, or two: as asked, else as the configuration allows."""
-    if request.input_shape is not None:
-        return [request.input_shape, *([request.input_shape] if family in TWO_SIDED else [])]
-    if family == "clip":
-        return vision.clip_inputs(config, request.sequence, request.image_size)
-    if family == "vit":
-        side = request.image_size or config.integer("image_size", default=IMAGE_SIZE)
-        return [(config.integer("num_channels", default=3), side, side)]
-    if request.image_size is not None:
-        raise InputError(f"{config.where}: image size {request.image_size} does not fit a model of tokens")
-    longest = config.integer("max_position_embeddings", "max_target_positions", "n_positions", default=SEQUENCE)
-    length = min(longest, LONGEST_DEFAULT) if request.sequence is None else request.sequence
-    if config.text("model_type") == "whisper":
-        return [two_sided.spectrum(config), (length,)]
-    if family in TWO_SIDED:
-        return [(length,), (length if request.sequence else max(1, length // 4),)]
-    return [(length,)]
 
 
 def _fill(net: Network, tower: Tower | None, model: models.Family, where: str) -> None:
