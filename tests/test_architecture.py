@@ -292,3 +292,58 @@ def test_a_long_function_is_found() -> None:
     assert long_functions("def f():\n" + docstring + "    x = 1\n" * (MAX_BODY_LINES + 1)) == [
         f"f: {MAX_BODY_LINES + 1} lines"
     ]
+
+
+# ---- facts come from below
+
+RATES = {"utilisation", "bandwidth_byte_per_s", "launch_s"}
+RATES_BY_NAME = {"peak", "sustained"}
+"""What a device does in a second: a report that reads one works out a time or a rate by itself."""
+
+RATE_FUNCTIONS = {"peak_name", "setting_of"}
+WORK = {"flops", "traffic_bytes", "macs"}
+"""Dividing one of these is a rate, an intensity or a count a sample, which the rooms below give by name."""
+
+LISTS_PROFILES = {"simulator/report/listing.py"}
+"""Shows what profiles say, rates among it."""
+
+
+def physics(source: str) -> list[str]:
+    """Where a report reads a device's rate, multiplies into FLOP, or divides work."""
+    return [f"line {node.lineno}: {why}" for node in ast.walk(ast.parse(source)) for why in _physics_of(node)]  # type: ignore[attr-defined]
+
+
+def _physics_of(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Attribute(attr=name) if name in RATES:
+            yield f"a device's {name}"
+        case ast.Subscript(value=ast.Attribute(attr=name)) if name in RATES_BY_NAME:
+            yield f"a device's {name}"
+        case ast.ImportFrom(names=aliases):
+            yield from (f"imports {alias.name}" for alias in aliases if alias.name in RATE_FUNCTIONS)
+        case ast.BinOp(op=ast.Mult(), left=ast.Name(id="FLOPS_PER_MAC")):
+            yield "counts FLOP"
+        case ast.BinOp(op=ast.Div(), left=ast.Attribute(attr=name) | ast.Subscript(value=ast.Attribute(attr=name))):
+            yield from [f"divides {name}"] if name in WORK else []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / PACKAGE / "report").glob("*.py")), ids=lambda path: path.name)
+def test_a_report_works_out_no_physics(path: Path) -> None:
+    if path.relative_to(ROOT).as_posix() not in LISTS_PROFILES:
+        assert physics(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "peak = device.peak['fp32']",
+        "b = device.memory.bandwidth_byte_per_s * 0.9",
+        "from simulator.roofline.rates import Fidelity, peak_name",
+        "forward = FLOPS_PER_MAC * workload.macs",
+        "x = step.flops / step.time_s",
+        "x = times.flops[known] / times.traffic_bytes[known]",
+    ],
+)
+def test_physics_in_a_report_is_found(source: str) -> None:
+    assert len(physics(source)) == 1
+    assert physics("share = step.forward_s / step.time_s\nx = step.intensity_flop_per_byte") == []

@@ -96,6 +96,11 @@ class Input:
     slowest: str
 
     @property
+    def of_device(self) -> float:
+        """Time of the slowest stage over the device's."""
+        return self.time_s / self.device_s
+
+    @property
     def exposed_s(self) -> float:
         """What the device waits in each step."""
         return max(self.time_s - self.device_s, 0.0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from simulator.op.kernel import Engine, Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels
+from simulator.roofline.roofs import quotient
 from simulator.roofline.times import Bound, Times
 
 
@@ -46,6 +47,21 @@ class Step:
         """Throughput of all devices. [1/s]"""
         return self.batch * self.devices / self.time_s
 
+    @property
+    def flop_per_s(self) -> float:
+        """What one device does, all its time counted. [FLOP/s]"""
+        return self.flops / self.time_s
+
+    @property
+    def intensity_flop_per_byte(self) -> float:
+        """Work for each byte of main memory traffic. [FLOP/byte]"""
+        return self.flops / self.traffic_bytes
+
+    @property
+    def kept_share(self) -> float:
+        """Speed of each device, of one that exchanges nothing."""
+        return (self.time_s - self.communication_s) / self.time_s
+
 
 FORWARD, BACKWARD, UPDATE = range(3)
 """The passes of a step; the backward pass holds both gradients."""
@@ -72,6 +88,16 @@ class LayerTimes(msgspec.Struct, frozen=True):
         """Forward pass, backward pass (both gradients) and update, shape (3, layers). [s]"""
         backward = self.by_phase[Phase.INPUT_GRADIENT] + self.by_phase[Phase.WEIGHT_GRADIENT]
         return np.array([self.by_phase[Phase.FORWARD], backward, self.by_phase[Phase.UPDATE]])
+
+    @property
+    def intensity_flop_per_byte(self) -> FloatArray:
+        """Work for each byte of main memory traffic, shape (layers,); NaN where nothing moves. [FLOP/byte]"""
+        return quotient(self.flops, self.traffic_bytes)
+
+    @property
+    def flop_per_s(self) -> FloatArray:
+        """What is done in the layer's time, shape (layers,); NaN where it takes none. [FLOP/s]"""
+        return quotient(self.flops, self.time_s)
 
 
 def step_of(kernels: Kernels, times: Times, batch: int, matrix_peak_flop_per_s: float) -> Step:

@@ -28,6 +28,13 @@ class SideLayer:
     flops: float
     traffic_bytes: float
 
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """(intensity, performance) in a roofline; None where one of them is not. [FLOP/byte], [FLOP/s]"""
+        if not (self.flops and self.traffic_bytes and self.time_s):
+            return None
+        return self.flops / self.traffic_bytes, self.flops / self.time_s
+
 
 @dataclass(frozen=True)
 class Side:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,29 @@ from simulator.report.tables import markdown_table
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_REASONS = 12
+"""Reasons that a table shows by themselves."""
+
 Tables = Mapping[str, Sequence[Row]]
 """Title -> rows."""
+
+
+def reason_rows(reasons: Iterable[str | None], most: int | None = None) -> list[Row]:
+    """Why cases have no prediction, a row a reason: the most frequent first, then by the alphabet.
+
+    most : reasons that have a row by themselves; one more row counts the others. All if None.
+    """
+    counts = Counter(reason for reason in reasons if reason)
+    found = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rest = found[most:] if most is not None else []
+    shown = found[: len(found) - len(rest)]
+    others = [(f"{len(rest)} other reasons", sum(count for _, count in rest))] if rest else []
+    return [{"rows": count, "not predicted because": reason} for reason, count in [*shown, *others]]
+
+
+def reason_table(reasons: Iterable[str | None]) -> dict[str, list[Row]]:
+    """The table of them that ends every list of tables."""
+    return {"rows without a prediction": reason_rows(reasons, MOST_REASONS)}
 
 
 def print_tables(tables: Tables, out: Path | None) -> None:

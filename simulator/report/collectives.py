@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from simulator.calibration.collectives import LARGEST, SMALLEST, MeasuredCollective
+from simulator.report.cases import reason_table
 from simulator.report.listing import Row, print_table
 
 
@@ -18,8 +18,8 @@ def print_collectives(rows: Sequence[MeasuredCollective]) -> None:
     print_table(f"{len(rows)} measured collectives, 1 KiB to 8 GiB", [_statistics("all", judged)] if judged else [])
     for title, key in _KEYS.items():
         print_table(f"by {title}", grouped_rows(judged, key))
-    reasons = Counter(row.reason for row in rows if row.reason is not None)
-    print_table("rows without a prediction", [{"rows": count, "reason": why} for why, count in reasons.most_common()])
+    for title, why in reason_table(row.reason for row in rows).items():
+        print_table(title, why)
 
 
 _KEYS: dict[str, Callable[[MeasuredCollective], str]] = {

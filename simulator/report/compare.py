@@ -152,8 +152,8 @@ def arrows_figure(found: Difference) -> Figure:
         axes = figure.add_axes((0.09, 0.14, 0.62, 0.7))
         axes.set(xscale="log", yscale="log", xlabel="operational intensity [FLOP/byte]", ylabel="performance [FLOP/s]")
         decades(axes, "x", "y")
-        shown = _apart([one for one in found.moved if _place(one.before) and _place(one.after)])[:ARROWS]
-        marks = [place for one, _ in shown for place in (_place(one.before), _place(one.after)) if place]
+        shown = _apart([one for one in found.moved if one.before.place and one.after.place])[:ARROWS]
+        marks = [place for one, _ in shown for place in (one.before.place, one.after.place) if place]
         _limits(axes, marks, found)
         for side, colour in ((found.first, BLUE), (found.other, ORANGE)):
             if side.simulation is not None:
@@ -174,16 +174,10 @@ def _apart(moved: Sequence[Moved]) -> list[tuple[Moved, int]]:
     """Layers that stand at places of their own, each with how many others stand there too."""
     found: dict[tuple[Any, ...], list[Moved]] = {}
     for one in moved:
-        before, after = _place(one.before), _place(one.after)
+        before, after = one.before.place, one.after.place
         key = tuple(f"{value:.3g}" for value in (*(before or ()), *(after or ())))
         found.setdefault(key, []).append(one)
     return [(alike[0], len(alike) - 1) for alike in found.values()]
-
-
-def _place(layer: Any) -> tuple[float, float] | None:
-    if not layer.flops or not layer.traffic_bytes or not layer.time_s:
-        return None
-    return layer.flops / layer.traffic_bytes, layer.flops / layer.time_s
 
 
 def _limits(axes: Axes, marks: Sequence[tuple[float, float]], found: Difference) -> None:
@@ -193,7 +187,7 @@ def _limits(axes: Axes, marks: Sequence[tuple[float, float]], found: Difference)
         if side.simulation is not None:
             roofs = roofs_of(side.simulation)
             x += [ridge for ridge, _ in roofs.ridges]
-            y += [rate.datasheet for rate in roofs.compute]
+            y += [flat for _, flat in roofs.ridges]
     axes.set_xlim(min(x) / 3, max(x) * 3)
     axes.set_ylim(min(y) / 3, max(y) * 2)
 
@@ -203,13 +197,13 @@ def _roof(axes: Axes, side: Side, colour: str) -> None:
     assert side.simulation is not None  # noqa: S101 - the caller looked
     roofs = roofs_of(side.simulation)
     left, right = axes.get_xlim()
-    peak, bandwidth = roofs.compute[0].datasheet, roofs.memory.datasheet
-    axes.plot([left, peak / bandwidth, right], [left * bandwidth, peak, peak], color=colour, linewidth=1.6)
+    ridge, peak = roofs.ridges[0]
+    axes.plot([left, ridge, right], [roofs.attainable(left), peak, peak], color=colour, linewidth=1.6)
     axes.text(right, peak, f"{si(peak, 'FLOP/s')} ", ha="right", va="bottom", color=colour, fontsize=SMALL)
 
 
 def _arrow(axes: Axes, one: Moved, number: int) -> None:
-    before, after = _place(one.before), _place(one.after)
+    before, after = one.before.place, one.after.place
     if before is None or after is None:
         return
     axes.plot(*before, marker="o", color=BLUE, markersize=7)

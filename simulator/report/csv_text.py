@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,14 @@ def literal(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
-def write_frame(frame: pd.DataFrame, path: Path, **options: Any) -> None:
+def frame_text(frame: pd.DataFrame) -> str:
+    """A frame as the text of a CSV file."""
+    written = StringIO()
+    write_frame(frame, written)
+    return written.getvalue()
+
+
+def write_frame(frame: pd.DataFrame, path: Path | StringIO, **options: Any) -> None:
     """A frame as CSV without its index; `options` are those of pandas."""
     import pandas as pd
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.pipeline import Simulation
 from simulator.report.groups import AlikeLayers, layer_groups
-from simulator.report.roofs import Roofs
+from simulator.roofline.roofs import Roofs
 from simulator.roofline.times import Bound
 
 UNIMPORTANT = 0.003
@@ -39,8 +39,8 @@ def discs_of(groups: Sequence[AlikeLayers], step_s: float) -> list[Disc]:
     return [
         Disc(
             group.label,
-            group.flops / group.traffic_bytes,
-            group.flops / group.time_s,
+            group.intensity_flop_per_byte,
+            group.flop_per_s,
             group.time_s / step_s,
             Bound(group.bound),
             len(group.layers),
@@ -64,7 +64,7 @@ def visible(points: Sequence[Disc]) -> tuple[list[Disc], list[Disc]]:
 def step_disc(simulation: Simulation) -> Disc:
     step = simulation.step
     layers = len(simulation.workload.layers)
-    return Disc("whole step", step.flops / step.traffic_bytes, step.flops / step.time_s, 1.0, step.bound, layers)
+    return Disc("whole step", step.intensity_flop_per_byte, step.flop_per_s, 1.0, step.bound, layers)
 
 
 def limits(roofs: Roofs, points: Sequence[Disc]) -> tuple[float, float, float, float]:

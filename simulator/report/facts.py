@@ -1,10 +1,8 @@
-"""Facts of an answer that several reports tell, each in its own words."""
+"""Facts of an answer's layers, found once: terminal, page, CSV, JSON and figures each put them in their own words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
 
 from simulator.pipeline import Simulation
 from simulator.roofline.times import Bound
@@ -13,36 +11,100 @@ from simulator.workload.workload import Layer
 SLOWEST = 10
 """Layers that a report names."""
 
+PASSES = ("forward", "backward", "update")
+"""In the order of `LayerTimes.by_pass`."""
+
 
 @dataclass(frozen=True, slots=True)
-class LayerFact:
-    """A layer's part of a step. [FLOP], [byte], [s]"""
+class PassFact:
+    """One pass of a layer: its time, and what most of it waits for. [s]"""
 
-    layer: Layer
-    flops: float
-    traffic_bytes: float
     time_s: float
-    share: float
     bound: Bound
 
     @property
+    def bound_name(self) -> str:
+        """In a word; empty where it takes no time."""
+        return self.bound.name.lower() if self.time_s else ""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFact:
+    """A layer's part of a step. [FLOP], [byte], [FLOP/byte], [s]
+
+    Attributes
+    ----------
+    macs : of the forward pass of one sample, counted as was asked. [MAC]
+    intensity_flop_per_byte : None where nothing moves.
+    share : of the step's time.
+    bound : what most of the time waits for.
+    passes : in the order of `PASSES`.
+    """
+
+    layer: Layer
+    macs: float
+    flops: float
+    traffic_bytes: float
+    intensity_flop_per_byte: float | None
+    compute_s: float
+    memory_s: float
+    overhead_s: float
+    time_s: float
+    share: float
+    bound: Bound
+    passes: tuple[PassFact, ...]
+
+    @property
+    def bound_name(self) -> str:
+        """In a word; empty where it takes no time."""
+        return self.bound.name.lower() if self.time_s else ""
+
+    @property
     def intensity(self) -> str:
-        """FLOP for each byte, to three digits; empty without traffic."""
-        return f"{self.flops / self.traffic_bytes:.3g}" if self.traffic_bytes else ""
+        """FLOP for each byte, to three digits; empty where nothing moves."""
+        return "" if self.intensity_flop_per_byte is None else f"{self.intensity_flop_per_byte:.3g}"
+
+
+def layer_facts(simulation: Simulation) -> list[LayerFact]:
+    """Every layer, in the network's order."""
+    times, workload, step_s = simulation.layers, simulation.workload, simulation.step.time_s
+    counts = workload.counts if simulation.options.count == "exact" else workload.article_counts
+    columns = (times.flops, times.traffic_bytes, times.compute_s, times.memory_s, times.overhead_s, times.time_s)
+    numbers = zip(*(column.tolist() for column in columns), strict=True)
+    ratios, bounds = times.intensity_flop_per_byte.tolist(), times.bound.tolist()
+    passes = _passes(simulation)
+    return [
+        LayerFact(
+            layer=layer,
+            macs=count.macs,
+            flops=flops,
+            traffic_bytes=traffic,
+            intensity_flop_per_byte=ratio if traffic else None,
+            compute_s=compute_s,
+            memory_s=memory_s,
+            overhead_s=overhead_s,
+            time_s=time_s,
+            share=time_s / step_s,
+            bound=Bound(bound),
+            passes=each,
+        )
+        for layer, count, (flops, traffic, compute_s, memory_s, overhead_s, time_s), ratio, bound, each in zip(
+            workload.layers, counts, numbers, ratios, bounds, passes, strict=True
+        )
+    ]
+
+
+def _passes(simulation: Simulation) -> list[tuple[PassFact, ...]]:
+    """The passes of each layer."""
+    times = simulation.layers
+    seconds, bounds = times.by_pass.T.tolist(), times.bound_by_pass.T.tolist()
+    return [
+        tuple(PassFact(time_s, Bound(bound)) for time_s, bound in zip(*layer, strict=True))
+        for layer in zip(seconds, bounds, strict=True)
+    ]
 
 
 def slowest(simulation: Simulation, count: int = SLOWEST) -> list[LayerFact]:
     """The layers that take longest, in the network's order where they take as long; none that takes no time."""
-    times = simulation.layers
-    order = [place for place in np.argsort(-times.time_s, kind="stable")[:count].tolist() if times.time_s[place] > 0]
-    return [
-        LayerFact(
-            simulation.workload.layers[place],
-            float(times.flops[place]),
-            float(times.traffic_bytes[place]),
-            float(times.time_s[place]),
-            float(times.time_s[place] / simulation.step.time_s),
-            Bound(int(times.bound[place])),
-        )
-        for place in order
-    ]
+    ordered = sorted(layer_facts(simulation), key=lambda fact: -fact.time_s)
+    return [fact for fact in ordered[:count] if fact.time_s > 0]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from simulator.pipeline import Simulation
 from simulator.planning.explain import dominant_causes
 from simulator.report.groups import layer_groups
-from simulator.report.roofs import Roofs
 from simulator.report.style import NORMAL, SMALL, fitted, percent
+from simulator.roofline.roofs import Roofs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,6 +11,7 @@ import numpy as np
 
 from simulator.op.kernels import FloatArray, IntArray
 from simulator.pipeline import Simulation
+from simulator.roofline.roofs import quotient
 
 _TOKEN = re.compile(r"([./_])")
 
@@ -35,6 +36,16 @@ class AlikeLayers:
     traffic_bytes: float
     by_phase: FloatArray
     bound: int
+
+    @property
+    def intensity_flop_per_byte(self) -> float:
+        """Work for each byte of main memory traffic. [FLOP/byte]"""
+        return float(quotient(self.flops, self.traffic_bytes))
+
+    @property
+    def flop_per_s(self) -> float:
+        """What is done in their time. [FLOP/s]"""
+        return float(quotient(self.flops, self.time_s))
 
 
 def layer_groups(simulation: Simulation) -> list[AlikeLayers]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.calibration.llm_ops import OpCase
-from simulator.report.cases import print_tables, write_cases
+from simulator.report.cases import print_tables, reason_rows, reason_table, write_cases
 from simulator.report.listing import Row
 
 if TYPE_CHECKING:
@@ -55,12 +55,7 @@ def _tables(cases: Sequence[OpCase]) -> dict[str, list[Row]]:
     predicted = sum(not math.isnan(case.predicted_s) for case in cases)
     tables = {f"{predicted} of {len(cases)} kernels predicted": error_rows(cases, _all)}
     tables |= {f"by {title}": error_rows(cases, key) for title, key in _KEYS.items()}
-    return tables | {"rows without a prediction": _reasons(cases)}
-
-
-def _reasons(cases: Sequence[OpCase]) -> list[Row]:
-    reasons = [case.reason for case in cases if case.reason]
-    return [{"rows": reasons.count(why), "not predicted because": why} for why in sorted(set(reasons))]
+    return tables | reason_table(case.reason for case in cases)
 
 
 def print_ops(cases: Sequence[OpCase], out: Path | None) -> None:
@@ -102,6 +97,6 @@ def ops_summary(cases: Sequence[OpCase]) -> dict[str, Any]:
         "rows": len(cases),
         "not_predicted": sum(math.isnan(case.predicted_s) for case in cases),
         "by": {title: error_rows(cases, key) for title, key in _KEYS.items()},
-        "reasons": _reasons(cases),
+        "reasons": reason_rows(case.reason for case in cases),
         "cases": _entries(cases),
     }

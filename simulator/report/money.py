@@ -92,7 +92,7 @@ def money_figure(title: str, notes: list[str], parts: Sequence[Slice], bill: Bil
         return figure
 
 
-def bill_figure(simulation: Simulation) -> Figure:
+def bill_figure(simulation: Simulation, others: Sequence[object] = ()) -> Figure:  # noqa: ARG001
     """Of a step on like devices."""
     bill, course = simulation.bill, simulation.course
     if bill is None:

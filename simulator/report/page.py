@@ -109,15 +109,15 @@ def _why(simulation: Simulation) -> str:
     step, roofs = simulation.step, roofs_of(simulation)
     shares = ", ".join(f"{percent(step.bound_shares[b])} for {BOUNDS[b][0]}" for b in binding(step))
     ridge, peak = roofs.ridges[0]
-    intensity = step.flops / step.traffic_bytes
-    side = "above" if intensity > ridge else "below"
+    intensity = step.intensity_flop_per_byte
+    side = "above" if roofs.is_above_ridge(intensity) else "below"
     forward, moved = si(simulation.workload.macs, "MAC"), si(step.traffic_bytes, "B")
     work = f"{si(step.flops, 'FLOP')} ({forward} forward a sample; a MAC is {FLOPS_PER_MAC} FLOP)"
     return (
         f"The step is bound by **{BOUNDS[step.bound][0]}**: its kernels wait {shares}. It does {work} "
         f"and moves {moved}: {intensity:.3g} FLOP/byte, {side} the ridge of {ridge:.3g} FLOP/byte "
         f"where {si(roofs.memory.datasheet, 'B/s')} feed {si(peak, 'FLOP/s')}. It reaches "
-        f"{si(step.flops / step.time_s, 'FLOP/s')}; {utilisation_words(step.mfu, 'peak of products of matrices')}."
+        f"{si(step.flop_per_s, 'FLOP/s')}; {utilisation_words(step.mfu, 'peak of products of matrices')}."
     )
 
 

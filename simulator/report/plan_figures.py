@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.execution.bill import Bill
 from simulator.parallel.schedule import TaskKind
 from simulator.parallel.step import PARTS
 from simulator.planned import Planned
@@ -72,8 +71,10 @@ def parts_figure(answer: Planned) -> Figure:
         return figure
 
 
-def bill_figure(answer: Planned, bill: Bill) -> Figure:
-    """Where the run's money and energy go."""
+def bill_figure(answer: Planned) -> Figure:
+    """Where the run's money and energy go; of a plan with a bill."""
+    bill = answer.bill
+    assert bill is not None  # noqa: S101 - the registry of outputs asks for it
     steps = [Slice(f"steps: {WORDS[n]}", COLOURS[n], answer.step.parts[n]) for n in PARTS]
     run_s = answer.run.total_s if answer.run else bill.time_s
     return money_figure(_title(answer), _basis(answer), time_parts(steps, run_s, answer.course, bill), bill)

@@ -37,9 +37,14 @@ STREAMS = {COMPUTE: "compute", NETWORK: "exchange"}
 def write_trace(answer: Planned, path: Path) -> None:
     """The trace as a file, or an `InputError` where it cannot be written."""
     try:
-        path.write_text(json.dumps(trace(answer)), encoding="utf-8")
+        path.write_text(trace_text(answer), encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot write the timeline to {path}: {error.strerror or error}") from error
+
+
+def trace_text(answer: Planned) -> str:
+    """The trace as the text of a file."""
+    return json.dumps(trace(answer))
 
 
 def trace(answer: Planned) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class Plots:
         """Each layer between the roofs: intensity [FLOP/byte] and performance [FLOP/s], coloured by what binds it."""
         axes, times = _axes(ax), self._simulation.layers
         known = (times.flops > 0) & (times.traffic_bytes > 0) & (times.time_s > 0)
-        x, y = times.flops[known] / times.traffic_bytes[known], times.flops[known] / times.time_s[known]
+        x, y = times.intensity_flop_per_byte[known], times.flop_per_s[known]
         roofs = roofs_of(self._simulation)
         ridges = [ridge for ridge, _ in roofs.ridges]
         axes.set(xscale="log", yscale="log", xlabel="operational intensity [FLOP/byte]", ylabel="performance [FLOP/s]")
@@ -70,12 +70,22 @@ def _axes(ax: Axes | None) -> Axes:
 
 def html(simulation: Simulation) -> str:
     """The answer in a notebook: its first lines, and the slowest layers."""
+    import pandas as pd
+
     from simulator.report.scorecard import bound_line, headline, steps_line
 
     lines = [f"<strong>{escape(headline(simulation))}</strong>", escape(steps_line(simulation))]
     lines.append(escape(bound_line(simulation)))
-    slowest = simulation.to_frame().nlargest(SHOWN, "time_s")[["op", "time_s", "bound", "flops", "traffic_bytes"]]
-    return "<br>".join(lines) + str(slowest.to_html(float_format=lambda value: f"{value:.3g}"))
+    facts = slowest(simulation, SHOWN)
+    columns = {
+        "op": [fact.layer.op.kind for fact in facts],
+        "time_s": [fact.time_s for fact in facts],
+        "bound": [fact.bound_name for fact in facts],
+        "flops": [fact.flops for fact in facts],
+        "traffic_bytes": [fact.traffic_bytes for fact in facts],
+    }
+    frame = pd.DataFrame(columns, index=pd.Index([fact.layer.name for fact in facts], name="layer"))
+    return "<br>".join(lines) + str(frame.to_html(float_format=lambda value: f"{value:.3g}"))
 
 
 def attach() -> None:

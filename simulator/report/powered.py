@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.calibration.powered import PoweredCase
-from simulator.report.cases import print_tables, write_cases
+from simulator.report.cases import print_tables, reason_rows, reason_table, write_cases
 from simulator.report.listing import Row
 from simulator.report.llm_ops import statistics
 
@@ -36,12 +36,6 @@ def error_rows(cases: Sequence[PoweredCase], key: Callable[[PoweredCase], str]) 
     return [statistics(name, np.array(errors)) for name, errors in sorted(groups.items())]
 
 
-def _reasons(cases: Sequence[PoweredCase]) -> list[Row]:
-    reasons = [case.reason for case in cases if case.reason]
-    counts = {why: reasons.count(why) for why in sorted(set(reasons))}
-    return [{"rows": counts[why], "not predicted because": why} for why in sorted(counts, key=lambda why: -counts[why])]
-
-
 def _within(cases: Sequence[PoweredCase]) -> float | None:
     """Share of the measured figures that lie in their intervals; None where nothing is predicted."""
     found = [case.low_w <= case.row.value <= case.high_w for case in _predicted(cases)]
@@ -53,7 +47,7 @@ def _tables(cases: Sequence[PoweredCase]) -> dict[str, list[Row]]:
     share = "" if within is None else f"; {within:.0%} of the figures lie in their intervals"
     tables = {f"power: {number} of {len(cases)} rows predicted{share}": error_rows(cases, lambda _: "all")}
     tables |= {f"by {title}": error_rows(cases, key) for title, key in _KEYS.items()}
-    return tables | {"rows without a prediction": _reasons(cases)}
+    return tables | reason_table(case.reason for case in cases)
 
 
 def print_powered(cases: Sequence[PoweredCase], out: Path | None) -> None:
@@ -98,6 +92,6 @@ def powered_summary(cases: Sequence[PoweredCase]) -> dict[str, Any]:
         "not_predicted": len(cases) - len(_predicted(cases)),
         "within_interval": _within(cases),
         "by": {title: error_rows(cases, key) for title, key in _KEYS.items()},
-        "reasons": _reasons(cases),
+        "reasons": reason_rows(case.reason for case in cases),
         "cases": _entries(cases),
     }

@@ -17,7 +17,7 @@ from simulator.report.discs import Disc, discs_of, limits, step_disc, visible
 from simulator.report.far_below import draw_far_below, far_below
 from simulator.report.groups import AlikeLayers, layer_groups
 from simulator.report.placement import Box, Canvas, FloatArray, Label, anchor
-from simulator.report.roofs import Roofs, draw_roofs, roofs_of, write_on_roofs
+from simulator.report.roofs import draw_roofs, roofs_of, write_on_roofs
 from simulator.report.style import (
     BOUNDS,
     DPI,
@@ -36,6 +36,7 @@ from simulator.report.style import (
     text_size,
 )
 from simulator.roofline.rates import Fidelity
+from simulator.roofline.roofs import Roofs
 from simulator.roofline.times import Bound
 from simulator.units import duration, si
 

@@ -1,8 +1,7 @@
-"""The roofs of a roofline figure: the memory slope and one flat for each engine, with the numbers written on them."""
+"""The roofs of a roofline figure, drawn: the memory slope and one flat for each engine, with their numbers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 from math import degrees
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 from simulator.pipeline import Simulation
 from simulator.report.placement import Box, Canvas, along
 from simulator.report.style import INK, NORMAL, SMALL, percent, text_size
+from simulator.roofline.roofs import Rate, Roofs, device_roofs
 from simulator.units import si
 
 if TYPE_CHECKING:
@@ -19,51 +19,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A peak or a bandwidth: the datasheet's, and what good kernels sustain of it, if that is asked for. [1/s]"""
-
-    name: str
-    datasheet: float
-    sustained: float | None
-
-    def text(self, unit: str) -> str:
-        """The number as it is written on its roof."""
-        sustained = f" ({percent(self.sustained / self.datasheet)})" if self.sustained else ""
-        return f"{si(self.datasheet, unit)} {self.name}{sustained}"
-
-
-@dataclass(frozen=True, slots=True)
-class Roofs:
-    """Memory bandwidth and the compute peaks that the kernels run at, the highest first. [byte/s], [FLOP/s]"""
-
-    memory: Rate
-    compute: tuple[Rate, ...]
-
-    def attainable(self, intensity: float) -> float:
-        """The datasheet's roof above an intensity [FLOP/byte]. [FLOP/s]"""
-        return min(intensity * self.memory.datasheet, self.compute[0].datasheet)
-
-    @property
-    def ridges(self) -> list[tuple[float, float]]:
-        """(intensity, performance) where the slope meets each flat. [FLOP/byte], [FLOP/s]"""
-        return [(rate.datasheet / self.memory.datasheet, rate.datasheet) for rate in self.compute]
-
-
 def roofs_of(simulation: Simulation) -> Roofs:
-    """The roofs of a simulation's device and precision; sustained ones at the calibrated fidelity only."""
-    device, calibrated = simulation.device, simulation.calibrated
+    """The roofs of a simulation's device, precision and fidelity."""
+    return device_roofs(simulation.setting)
 
-    def rate(name: str, datasheet: float, fraction: str) -> Rate:
-        return Rate(name, datasheet, datasheet * device.sustained[fraction] if calibrated else None)
 
-    names = {simulation.setting.matrix_peak, simulation.setting.vector_peak}
-    compute = [
-        rate(name.replace("_", " "), device.peak[name], "matrix" if name.endswith("_tensor") else "vector")
-        for name in sorted(names)
-    ]
-    memory = rate(device.memory.technology.upper(), device.memory.bandwidth_byte_per_s, "bandwidth")
-    return Roofs(memory, tuple(sorted(compute, key=lambda found: -found.datasheet)))
+def rate_text(rate: Rate, unit: str) -> str:
+    """The number as it is written on its roof, with the share of it that is sustained."""
+    sustained = f" ({percent(rate.sustained / rate.datasheet)})" if rate.sustained else ""
+    return f"{si(rate.datasheet, unit)} {rate.name}{sustained}"
 
 
 def draw_roofs(axes: Axes, roofs: Roofs) -> None:
@@ -97,9 +61,9 @@ def write_on_roofs(figure: Figure, axes: Axes, roofs: Roofs, canvas: Canvas) -> 
     bandwidth = roofs.memory.datasheet
     start = max(left, bottom / bandwidth)
     lowest_ridge = roofs.ridges[-1][0]
-    lines = [((start, start * bandwidth), (lowest_ridge, lowest_ridge * bandwidth), roofs.memory.text("B/s"))]
+    lines = [((start, start * bandwidth), (lowest_ridge, lowest_ridge * bandwidth), rate_text(roofs.memory, "B/s"))]
     for rate, (x, y) in zip(roofs.compute, roofs.ridges, strict=True):
-        lines.append(((x, y), (right, y), rate.text("FLOP/s")))
+        lines.append(((x, y), (right, y), rate_text(rate, "FLOP/s")))
     return [text for first, last, text in lines if not _write_along(figure, axes, (first, last), text, canvas)]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from simulator.pipeline import Simulation, operations_per_sample
+from simulator.pipeline import Simulation
+from simulator.planning.division import division_of
 from simulator.planning.hints import precision_hint
+from simulator.planning.puzzles import puzzles_of, work_of
 from simulator.report.asked import asked_line, no_interval, utilisation_words
 from simulator.report.bill import bill_lines, course_lines
 from simulator.report.comparison import (
@@ -21,10 +23,7 @@ from simulator.report.facts import slowest
 from simulator.report.layer_listing import shape_text
 from simulator.report.listing import Row, print_table
 from simulator.report.style import binding, machine
-from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, duration_range, si
-
-LOW_MFU = 0.3
-"""Use of the peak below which convolutions in groups are named as a cause."""
+from simulator.units import binary_bytes, duration, duration_range, si
 
 DROPPED = ("op", "output", "FLOP/byte", "FLOP", "traffic")
 """Columns of the slowest layers that give way on a narrow terminal."""
@@ -133,30 +132,27 @@ def hint_lines(simulation: Simulation) -> Iterator[str]:
 
 def puzzle_lines(simulation: Simulation) -> Iterator[str]:
     """In a line each, why numbers are not what a reader expects."""
-    workload, step = simulation.workload, simulation.step
-    forward = FLOPS_PER_MAC * workload.macs * step.batch
-    passes = 3 if step.backward_s else 1
-    if any(getattr(layer.op, "causal", False) for layer in workload.layers) and step.flops < 0.97 * passes * forward:
+    found = puzzles_of(simulation)
+    if found.halved_attention:
         yield "causal attention computes half of its scores; MACs count the whole square, as other counters do"
-    if 0 < step.backward_s < step.forward_s and simulation.calibrated:
+    if found.short_backward:
         yield (
             "the backward pass is shorter than the forward pass: layers without weights before the first that has any "
             "have no gradient, and what only looks values up has little"
         )
-    grouped = [layer for layer in workload.layers if getattr(layer.op, "groups", 1) != 1]
-    if grouped and step.mfu < LOW_MFU and simulation.calibrated:
-        yield f"{len(grouped)} convolutions in groups compute far below the peak: narrow groups leave tiles idle"
+    if found.idle_groups:
+        yield f"{found.idle_groups} convolutions in groups compute far below the peak: narrow groups leave tiles idle"
 
 
 def exchange_lines(simulation: Simulation) -> Iterator[str]:
     """What several devices exchange, and what of it hides behind nothing."""
     exchange, step = simulation.exchange, simulation.step
     if exchange is not None:
-        alone, size = step.time_s - step.communication_s, si(exchange.message_bytes.sum(), "B")
+        size = si(exchange.message_bytes.sum(), "B")
         yield (
             f"exchange: {size} of gradients in {len(exchange.message_bytes)} buckets, {duration(exchange.busy_s)} on "
             f"the link; with waiting for the slowest device {duration(step.communication_s)} are exposed: "
-            f"{alone / step.time_s:.0%} of the speed of {step.devices} devices that exchange nothing"
+            f"{step.kept_share:.0%} of the speed of {step.devices} devices that exchange nothing"
         )
 
 
@@ -169,10 +165,10 @@ def input_lines(simulation: Simulation) -> Iterator[str]:
     workers = f", {found.workers} workers a device" if found.workers and found.prepare_s else ""
     parts = {"reading": found.read_s, "preparing": found.prepare_s, "copying": found.copy_s}
     stages = ", ".join(f"{stage} {duration(time_s)}" for stage, time_s in parts.items() if time_s)
-    ratio, device = found.time_s / found.device_s, f"{duration(found.device_s)} of the device"
-    verdict = f"it keeps up with {device}, {found.slowest} at {ratio:.1%}"
+    device = f"{duration(found.device_s)} of the device"
+    verdict = f"it keeps up with {device}, {found.slowest} at {found.of_device:.1%}"
     if found.exposed_s:
-        verdict = f"{found.slowest} binds, {ratio:.2f} times {device}"
+        verdict = f"{found.slowest} binds, {found.of_device:.2f} times {device}"
         if found.slowest == "preparing":
             verdict += f"; {found.enough_workers:,} workers would keep up"
     yield f"input by {found.loader}{workers}, from {source}: {stages or 'nothing'} a step: {verdict}"
@@ -201,28 +197,23 @@ def memory_line(simulation: Simulation) -> str:
 
 def work_line(simulation: Simulation) -> str:
     """MAC against FLOP, forward against a step."""
-    workload, step = simulation.workload, simulation.step
-    per_sample = step.flops / step.batch
-    forward = FLOPS_PER_MAC * workload.macs
-    times = f", {per_sample / forward:.2f} times the forward pass" if forward else ""
+    work = work_of(simulation)
+    times = f", {work.passes:.2f} times the forward pass" if work.passes is not None else ""
     return (
-        f"work: {si(workload.macs, 'MAC')} forward a sample = {si(forward, 'FLOP')} (a MAC is 2 FLOP); "
-        f"a whole step is {si(per_sample, 'FLOP')} a sample{times}"
+        f"work: {si(work.macs, 'MAC')} forward a sample = {si(work.forward_flops, 'FLOP')} (a MAC is 2 FLOP); "
+        f"a whole step is {si(work.step_flops, 'FLOP')} a sample{times}"
     )
 
 
 def napkin_line(simulation: Simulation) -> str:
     """The founding articles' division, and what it leaves out."""
-    device, run = simulation.device, simulation.run
-    operations = operations_per_sample(simulation.workload, simulation.options.count)
-    peak = simulation.setting.matrix_flop_per_s
-    if not operations:
+    found = division_of(simulation)
+    if found is None:
         return "napkin: no layer has MACs, so the articles' division says nothing"
-    total = operations * run.samples * run.epochs / (peak * device.utilisation)
     return (
-        f"napkin: {si(operations, 'MAC')} x {run.samples:,} x {run.epochs} / ({device.utilisation:.0%} of "
-        f"{si(peak, 'FLOP/s')}) = {duration(total)}; it takes a MAC for one FLOP and leaves out what is not forward: "
-        f"with both, {simulation.left_out:.2f} times that, {duration(total * simulation.left_out)}"
+        f"napkin: {si(found.operations, 'MAC')} x {found.samples:,} x {found.epochs} / ({found.assumed_share:.0%} of "
+        f"{si(found.peak_flop_per_s, 'FLOP/s')}) = {duration(found.time_s)}; it takes a MAC for one FLOP and "
+        f"leaves out what is not forward: with both, {found.left_out:.2f} times that, {duration(found.complete_s)}"
     )
 
 
@@ -247,7 +238,7 @@ def slowest_rows(simulation: Simulation) -> list[Row]:
             "FLOP": si(fact.flops, ""),
             "traffic": si(fact.traffic_bytes, "B"),
             "FLOP/byte": fact.intensity,
-            "bound": fact.bound.name.lower(),
+            "bound": fact.bound_name,
         }
         for fact in slowest(simulation)
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.calibration.doubt import doubt_of
 from simulator.calibration.served import ServedCase
-from simulator.report.cases import print_tables, write_cases
+from simulator.report.cases import print_tables, reason_rows, reason_table, write_cases
 from simulator.report.listing import Row
 
 if TYPE_CHECKING:
@@ -51,12 +51,6 @@ def error_rows(frame: pd.DataFrame, keys: Sequence[str]) -> list[Row]:
     return rows
 
 
-def reason_rows(frame: pd.DataFrame) -> list[Row]:
-    """Why rows have no prediction, most frequent first."""
-    counts = frame.loc[frame["predicted"].isna(), "reason"].value_counts()
-    return [{"rows": int(count), "not predicted because": str(reason)} for reason, count in counts.head(12).items()]
-
-
 def doubt_rows(frame: pd.DataFrame) -> list[Row]:
     """Measured figures that cannot be, which count in no error, and how far off the predictions are of them."""
     doubted = frame[frame["doubt"] != ""]
@@ -75,7 +69,7 @@ def _tables(frame: pd.DataFrame) -> dict[str, list[Row]]:
     tables = {f"{number} of {len(frame)} figures predicted": error_rows(frame, ["kind", "engine"])}
     tables |= {f"by {key}": error_rows(frame, [key]) for key in GROUPS}
     tables |= {"rows in doubt, in no error above": doubt_rows(frame)}
-    return tables | {"rows without a prediction": reason_rows(frame)}
+    return tables | reason_table(frame["reason"])
 
 
 def print_served(cases: Sequence[ServedCase], out: Path | None) -> None:
@@ -96,7 +90,7 @@ def served_summary(cases: Sequence[ServedCase]) -> dict[str, Any]:
         "rows": len(cases),
         "not_predicted": sum(math.isnan(case.predicted) for case in cases),
         "by": {key: error_rows(frame, [key]) for key in GROUPS},
-        "reasons": reason_rows(frame),
+        "reasons": reason_rows(case.reason for case in cases),
         "doubts": doubt_rows(frame),
         "cases": [
             {"id": case.row.id, "kind": case.kind, "metric": case.row.metric, "measured": case.row.value}

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.precision import Engine
 from simulator.report.style import BLUE, GREY, INK, ORANGE, new_figure, styled
-from simulator.roofline.rates import peak_name
+from simulator.roofline.rates import Fidelity
+from simulator.roofline.roofs import device_roofs
+from simulator.roofline.setting import Setting
 from simulator.serving.answer import Point, Serving
 from simulator.serving.cache import request_bytes
 from simulator.serving.step import StepTimes, decoding, reading, step_times
-from simulator.serving.traffic import LATENCIES, Promise, QueueAnswer
+from simulator.serving.traffic import LATENCIES, QueueAnswer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,10 +43,11 @@ def _breaks(point: Point, limits: Mapping[str, float]) -> bool:
     return any(found[name] > limit for name, limit in limits.items())
 
 
-def throughput_figure(answer: Serving, kept: Promise | None = None) -> Figure:
+def throughput_figure(answer: Serving, queue: QueueAnswer | None = None) -> Figure:
     """Tokens a second of all requests against those of one, a mark a concurrency; what keeps a limit is shaded."""
     from matplotlib.ticker import LogLocator
 
+    kept = queue.promise if queue else None
     with styled():
         figure, axes = _new(answer, "tokens a second", [MARKS + ("; hollow where a limit is broken" if kept else "")])
         fitting = [point for point in answer.points if point.fits]
@@ -78,17 +80,18 @@ def throughput_figure(answer: Serving, kept: Promise | None = None) -> Figure:
     return figure
 
 
-def roofline_figure(answer: Serving) -> Figure:
+def roofline_figure(answer: Serving, queue: QueueAnswer | None = None) -> Figure:  # noqa: ARG001
     """Where steps lie under the device's roofs: reading a prompt, and decoding more and more requests together."""
-    device, form = answer.deployment.device, answer.deployment.form
-    peak = device.peak[peak_name(device, form.precision, Engine.MATRIX)]
-    bandwidth = device.memory.bandwidth_byte_per_s
+    deployment = answer.deployment
+    roofs = device_roofs(Setting(deployment.device, deployment.form.precision, fidelity=Fidelity.ROOFLINE))
+    ridge, peak = roofs.ridges[0]
+    bandwidth = roofs.memory.datasheet
     with styled():
         notes = [f"roofs: {peak / 1e12:,.0f} TFLOP/s and {bandwidth / 1e12:,.2f} TB/s of the datasheet, of one device"]
         figure, axes = _new(answer, "from memory to compute", notes)
         intensity = np.logspace(-1, 4, 200)
-        axes.plot(intensity, np.minimum(peak, bandwidth * intensity) / 1e12, color=INK)
-        axes.axvline(peak / bandwidth, color=GREY, linewidth=0.8, linestyle=":")
+        axes.plot(intensity, [roofs.attainable(x) / 1e12 for x in intensity.tolist()], color=INK)
+        axes.axvline(ridge, color=GREY, linewidth=0.8, linestyle=":")
         context = answer.service.request.prompt + answer.service.request.output / 2
         steps = [(f"decoding {n}", decoding(n, context), BLUE, "o") for n in BATCHES]
         steps.append(
@@ -104,13 +107,12 @@ def roofline_figure(answer: Serving) -> Figure:
 
 
 def _mark(axes: Axes, times: StepTimes, word: str, look: tuple[str, str]) -> None:
-    flops, traffic, seconds = (float(values[0]) for values in (times.flops, times.traffic_bytes, times.time_s))
-    place = (flops / traffic, flops / seconds / 1e12)
+    place = (float(times.intensity_flop_per_byte[0]), float(times.flop_per_s[0]) / 1e12)
     axes.plot([place[0]], [place[1]], color=look[0], marker=look[1], linestyle="")
     axes.annotate(word, place, xytext=(8, -12), textcoords="offset points", color=look[0])
 
 
-def memory_figure(answer: Serving) -> Figure:
+def memory_figure(answer: Serving, queue: QueueAnswer | None = None) -> Figure:  # noqa: ARG001
     """What a device holds at each concurrency, part by part, under its capacity."""
     room, deployment = answer.capacity, answer.deployment
     length = answer.service.request.total

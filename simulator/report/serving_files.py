@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from simulator.errors import InputError
-from simulator.report.csv_text import write_frame
+from simulator.report.csv_text import frame_text
+from simulator.report.outputs import SERVING, write_outputs
 from simulator.report.serving import serving_summary
+from simulator.report.summary import json_text
 from simulator.serving.answer import Serving
 from simulator.serving.traffic import QueueAnswer
 
@@ -30,45 +32,43 @@ def write_serving(answer: Serving, queue: QueueAnswer | None, out: Path) -> Path
     folder = out / f"serve-{answer.deployment.workload.name}-{answer.deployment.device.name}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(answer, queue, folder)
+        write_outputs(SERVING, folder, answer, queue)
     except OSError as error:
         raise InputError(f"cannot write the report to {folder}: {error.strerror or error}") from error
     return folder
 
 
-def _write(answer: Serving, queue: QueueAnswer | None, folder: Path) -> None:
+def concurrency_text(answer: Serving, queue: QueueAnswer | None) -> str:  # noqa: ARG001
+    """A row a number of requests at a time, as CSV."""
     import pandas as pd
 
-    from simulator.report import serving_figures as figures
-    from simulator.report.style import save
-    from simulator.report.summary import json_text
-
-    save(figures.throughput_figure(answer, queue.promise if queue else None), folder, "throughput")
-    save(figures.roofline_figure(answer), folder, "roofline")
-    save(figures.memory_figure(answer), folder, "memory")
-    write_frame(pd.DataFrame([asdict(point) for point in answer.points]), folder / "concurrency.csv")
-    (folder / "summary.json").write_text(json_text(serving_summary(answer, queue)) + "\n", encoding="utf-8")
-    if queue is not None:
-        save(figures.latency_figure(answer, queue), folder, "latency")
-        save(figures.queue_figure(answer, queue), folder, "queue")
-        write_frame(_requests(queue), folder / "requests.csv")
-        (folder / "trace.json").write_text(json.dumps(trace(queue)), encoding="utf-8")
+    return frame_text(pd.DataFrame([asdict(point) for point in answer.points]))
 
 
-def _requests(queue: QueueAnswer) -> Any:
+def summary_text(answer: Serving, queue: QueueAnswer | None) -> str:
+    """Everything as JSON."""
+    return json_text(serving_summary(answer, queue)) + "\n"
+
+
+def requests_text(answer: Serving, queue: QueueAnswer) -> str:  # noqa: ARG001
+    """A row a request of the queue, as CSV. [s]"""
     import pandas as pd
 
     served = queue.served
-    return pd.DataFrame(
-        {
-            "arrival_s": served.requests.arrival_s,
-            "input": served.requests.prompt,
-            "output": served.requests.output,
-            "first_token_s": served.first_token_s,
-            "token_s": served.token_s,
-            "request_s": served.request_s,
-        }
-    )
+    columns = {
+        "arrival_s": served.requests.arrival_s,
+        "input": served.requests.prompt,
+        "output": served.requests.output,
+        "first_token_s": served.first_token_s,
+        "token_s": served.token_s,
+        "request_s": served.request_s,
+    }
+    return frame_text(pd.DataFrame(columns))
+
+
+def trace_text(answer: Serving, queue: QueueAnswer) -> str:  # noqa: ARG001
+    """The queue's trace as the text of a file."""
+    return json.dumps(trace(queue))
 
 
 def trace(queue: QueueAnswer) -> dict[str, Any]:

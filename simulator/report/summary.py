@@ -11,7 +11,7 @@ import msgspec
 from simulator.pipeline import Simulation
 from simulator.planning.hints import busy_batch
 from simulator.report.asked import asked
-from simulator.roofline.times import Bound
+from simulator.report.facts import PASSES, LayerFact, layer_facts
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 CHANGES = ("dataset", "samples", "image_size", "sequence", "input", "classes", "attention")
 """Options that change a workload; null where they were not asked."""
-
-BOUND_NAMES = [bound.name.lower() for bound in Bound]
 
 
 def summary(simulation: Simulation, others: Sequence[Other] = ()) -> dict[str, Any]:
@@ -48,6 +46,11 @@ def summary(simulation: Simulation, others: Sequence[Other] = ()) -> dict[str, A
         "unknown": list(simulation.workload.unknown),
         "others": [_other(other) for other in others],
     }
+
+
+def summary_text(simulation: Simulation, others: Sequence[Other] = ()) -> str:
+    """The same as the text of a file."""
+    return json_text(summary(simulation, others)) + "\n"
 
 
 def known(part: Bill | Course | Input | None) -> dict[str, Any] | None:
@@ -200,52 +203,33 @@ def _interval(simulation: Simulation) -> dict[str, Any] | None:
 
 
 def _layers(simulation: Simulation) -> list[dict[str, Any]]:
-    times, workload = simulation.layers, simulation.workload
-    counts = workload.counts if simulation.options.count == "exact" else workload.article_counts
-    columns = zip(
-        times.flops.tolist(),
-        times.traffic_bytes.tolist(),
-        times.compute_s.tolist(),
-        times.memory_s.tolist(),
-        times.time_s.tolist(),
-        times.bound.tolist(),
-        _passes(simulation),
-        strict=True,
-    )
     return [
         {
-            "name": layer.name,
-            "op": layer.op.kind,
-            "output_shape": list(layer.output),
-            "parameters": layer.parameters,
-            "macs": count.macs,
-            "flops": round(flops),
-            "traffic_bytes": round(traffic),
-            "intensity_flop_per_byte": flops / traffic if traffic else None,
-            "compute_s": compute_s,
-            "memory_s": memory_s,
-            "time_s": time_s,
-            "bound": BOUND_NAMES[bound] if time_s else None,
-            "passes": passes,
+            "name": fact.layer.name,
+            "op": fact.layer.op.kind,
+            "output_shape": list(fact.layer.output),
+            "parameters": fact.layer.parameters,
+            "macs": fact.macs,
+            "flops": round(fact.flops),
+            "traffic_bytes": round(fact.traffic_bytes),
+            "intensity_flop_per_byte": fact.intensity_flop_per_byte,
+            "compute_s": fact.compute_s,
+            "memory_s": fact.memory_s,
+            "time_s": fact.time_s,
+            "bound": fact.bound_name or None,
+            "passes": _passes(fact),
         }
-        for layer, count, (flops, traffic, compute_s, memory_s, time_s, bound, passes) in zip(
-            workload.layers, counts, columns, strict=True
-        )
+        for fact in layer_facts(simulation)
     ]
 
 
-def _passes(simulation: Simulation) -> list[dict[str, dict[str, Any]]]:
-    """Time and bound of each layer's forward pass, backward pass and update; those that take time."""
-    times = simulation.layers
-    seconds, bounds = times.by_pass.tolist(), times.bound_by_pass.tolist()
-    return [
-        {
-            name: {"time_s": seconds[number][layer], "bound": BOUND_NAMES[bounds[number][layer]]}
-            for number, name in enumerate(("forward", "backward", "update"))
-            if seconds[number][layer]
-        }
-        for layer in range(len(simulation.workload.layers))
-    ]
+def _passes(fact: LayerFact) -> dict[str, dict[str, Any]]:
+    """Time and bound of the forward pass, the backward pass and the update; those that take time."""
+    return {
+        name: {"time_s": one.time_s, "bound": one.bound_name}
+        for name, one in zip(PASSES, fact.passes, strict=True)
+        if one.time_s
+    }
 
 
 def _other(other: Other) -> dict[str, Any]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from pathlib import Path
+from io import StringIO
 from typing import Any
 
-from simulator.op.kernels import FloatArray
 from simulator.pipeline import Simulation
 from simulator.report.csv_text import literal
-from simulator.roofline.times import Bound
+from simulator.report.facts import layer_facts
 
 COLUMNS = (
     "name",
@@ -37,29 +36,24 @@ COLUMNS = (
 """Of layers.csv. macs: forward pass of one sample; the rest: the whole step."""
 
 
-def write_layers(simulation: Simulation, path: Path) -> None:
-    """Write one row a layer, in the network's order. [FLOP], [byte], [s]"""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([literal(value) for value in row] for row in layer_rows(simulation))
+def layers_text(simulation: Simulation, others: Sequence[object] = ()) -> str:  # noqa: ARG001
+    """One row a layer as CSV, in the network's order. [FLOP], [byte], [s]"""
+    written = StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([literal(value) for value in row] for row in layer_rows(simulation))
+    return written.getvalue()
 
 
 def layer_rows(simulation: Simulation) -> Iterator[tuple[Any, ...]]:
     """Rows in the order of `COLUMNS`; no intensity without traffic, no bound without time."""
-    times, workload = simulation.layers, simulation.workload
-    counts = workload.counts if simulation.options.count == "exact" else workload.article_counts
-    columns = [times.flops, times.traffic_bytes, _ratio(times.flops, times.traffic_bytes)]
-    columns += [times.compute_s, times.memory_s, times.overhead_s, times.time_s, *times.by_pass]
-    work = zip(*(column.tolist() for column in columns), strict=True)
-    bounds = zip(times.bound.tolist(), *times.bound_by_pass.tolist(), strict=True)
-    for layer, count, (flops, traffic, intensity, *seconds), bound in zip(
-        workload.layers, counts, work, bounds, strict=True
-    ):
-        shape = "x".join(map(str, layer.output))
-        known = [flops, traffic, intensity if traffic else "", *seconds]
-        words = [Bound(b).name.lower() if s else "" for b, s in zip(bound, seconds[3:], strict=True)]
-        yield layer.name, layer.op.kind, shape, layer.parameters, count.macs, *map(_number, known), *words
+    for fact in layer_facts(simulation):
+        shape = "x".join(map(str, fact.layer.output))
+        intensity = "" if fact.intensity_flop_per_byte is None else fact.intensity_flop_per_byte
+        seconds = [fact.compute_s, fact.memory_s, fact.overhead_s, fact.time_s, *(one.time_s for one in fact.passes)]
+        known = [fact.flops, fact.traffic_bytes, intensity, *seconds]
+        words = [fact.bound_name, *(one.bound_name for one in fact.passes)]
+        yield fact.layer.name, fact.layer.op.kind, shape, fact.layer.parameters, fact.macs, *map(_number, known), *words
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: int | None = None) -> str:
@@ -77,10 +71,3 @@ def cell(value: object) -> str:
 def _number(value: float | str) -> float | int | str:
     """Whole numbers without a fraction; all digits otherwise, so that totals can be checked."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _ratio(flops: FloatArray, traffic: FloatArray) -> FloatArray:
-    import numpy as np
-
-    ratio: FloatArray = flops / np.where(traffic > 0, traffic, 1.0)
-    return ratio

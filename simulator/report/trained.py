@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.calibration.trained import TrainedCase, framework_of
-from simulator.report.cases import print_tables, write_tables
+from simulator.report.cases import print_tables, reason_rows, reason_table, write_tables
 from simulator.report.csv_text import write_frame
 from simulator.report.listing import Row
 
@@ -66,18 +66,12 @@ def error_rows(frame: pd.DataFrame, key: str) -> list[Row]:
     return rows
 
 
-def reason_rows(frame: pd.DataFrame) -> list[Row]:
-    """Why rows have no prediction, the most frequent first."""
-    counts = frame.loc[frame["predicted"].isna(), "reason"].value_counts()
-    return [{"rows": int(count), "not predicted because": str(reason)} for reason, count in counts.items()]
-
-
 def _tables(frame: pd.DataFrame) -> dict[str, list[Row]]:
     times = frame[frame["kind"] == "step"]
     number = int(frame["predicted"].notna().sum())
     tables = {f"{number} of {len(frame)} figures predicted": error_rows(frame, "kind")}
     tables |= {f"time, by {key}": error_rows(times, key) for key in GROUPS if key != "kind"}
-    return tables | {"rows without a prediction": reason_rows(frame)}
+    return tables | reason_table(frame["reason"])
 
 
 def print_trained(cases: Sequence[TrainedCase], out: Path | None) -> None:
@@ -101,7 +95,7 @@ def trained_summary(cases: Sequence[TrainedCase]) -> dict[str, Any]:
         "rows": len(cases),
         "not_predicted": int(frame["predicted"].isna().sum()),
         "by": {key: error_rows(times if key != "kind" else frame, key) for key in GROUPS},
-        "reasons": reason_rows(frame),
+        "reasons": reason_rows(case.reason for case in cases),
         "cases": [_case(case) for case in cases],
     }
 

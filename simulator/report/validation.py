@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from simulator.calibration.changes import Comparison
 from simulator.calibration.validation import Case, Errors, by_batch, column_of, errors, grouped
+from simulator.report.cases import reason_table
 from simulator.report.csv_text import literal
 from simulator.report.listing import Row, print_table
 from simulator.report.moved import comparison_summary, comparison_tables
@@ -125,12 +125,6 @@ def overall_rows(cases: Sequence[Case]) -> list[Row]:
     return [{"all": name.replace("_", " "), **_cells(found)} for name, found in _splits(cases).items() if found]
 
 
-def reason_rows(cases: Sequence[Case]) -> list[Row]:
-    """Why rows have no prediction, most frequent first."""
-    reasons = Counter(case.reason for case in cases if case.reason)
-    return [{"rows": count, "not predicted because": reason} for reason, count in reasons.most_common(8)]
-
-
 def worst_rows(cases: Sequence[Case]) -> list[Row]:
     """The cases with the largest errors."""
     predicted = sorted((c for c in cases if c.predicted_s is not None), key=lambda case: -abs(case.error))
@@ -162,7 +156,7 @@ def tables_of(found: Validation) -> Iterator[tuple[str, list[Row]]]:
     for key in found.by:
         yield f"by {key}", statistics_rows(found.cases, key)
     yield "worst cases", worst_rows(found.cases)
-    yield "rows without a prediction", reason_rows(found.cases)
+    yield from reason_table(case.reason for case in found.cases).items()
 
 
 def print_validation(found: Validation, out: Path | None) -> None:

@@ -15,6 +15,7 @@ from types import FrameType
 from simulator.errors import InputError
 from simulator.pipeline import Simulation
 from simulator.report.comparison import Other
+from simulator.report.outputs import REPORT, write_outputs
 from simulator.report.style import machine
 
 _ATTEMPTS = 5
@@ -39,7 +40,7 @@ def write_report(simulation: Simulation, others: Sequence[Other], out: Path) -> 
         with _terminated_as_exception():
             try:
                 fresh.mkdir(parents=True)
-                _write_files(simulation, others, fresh)
+                write_outputs(REPORT, fresh, simulation, others)
                 _swap(fresh, target)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
@@ -74,32 +75,6 @@ def _lives(process: int) -> bool:
     except OSError:  # it is another user's
         return True
     return True
-
-
-def _write_files(simulation: Simulation, others: Sequence[Other], folder: Path) -> None:
-    from simulator.report.epochs import epochs_figure
-    from simulator.report.layers import layers_figure
-    from simulator.report.money import bill_figure
-    from simulator.report.page import report_page
-    from simulator.report.roofline import roofline_figure
-    from simulator.report.rooflines import rooflines_figure
-    from simulator.report.style import save
-    from simulator.report.summary import json_text, summary
-    from simulator.report.tables import write_layers
-
-    for stem, draw in (("roofline", roofline_figure), ("layers", layers_figure), ("epochs", epochs_figure)):
-        save(draw(simulation, others), folder, stem)
-    if simulation.bill is not None:
-        save(bill_figure(simulation), folder, "money")
-    if any(not isinstance(other, tuple) for other in others):
-        save(rooflines_figure(simulation, others), folder, "rooflines")
-    write_layers(simulation, folder / "layers.csv")
-    _write_text(folder / "summary.json", json_text(summary(simulation, others)) + "\n")
-    _write_text(folder / "report.md", report_page(simulation, others))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _swap(fresh: Path, target: Path) -> None:

@@ -93,7 +93,7 @@ def copy_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) 
     activations = at_batch(_bytes(columns, precision, _OUTPUTS, read_too=True), batch)
     weights = at_batch(_bytes(columns, precision, _WEIGHTS, read_too=True), batch)
     copied = weights + (0.0 if weights_only else activations)
-    bandwidth = device.memory.bandwidth_byte_per_s * device.sustained["bandwidth"]
+    bandwidth = setting.bandwidth_byte_per_s
     seconds: FloatArray = copies * uncached_bytes(2 * copied, device) / bandwidth
     packing = _packing(columns, setting, batch)
     seconds = seconds + packing * uncached_bytes(2 * (activations + weights), device) / bandwidth

@@ -97,6 +97,16 @@ class StepTimes:
         """The whole step."""
         return self.compute_s + self.memory_s + self.gap_s + self.exchange_s + self.host_s
 
+    @property
+    def intensity_flop_per_byte(self) -> FloatArray:
+        """Work for each byte of main memory traffic. [FLOP/byte]"""
+        return self.flops / self.traffic_bytes
+
+    @property
+    def flop_per_s(self) -> FloatArray:
+        """What one device does, all its time counted. [FLOP/s]"""
+        return self.flops / self.time_s
+
     def bound(self, point: int = 0) -> str:
         """What most of a point's time waits for."""
         parts = {

@@ -4,35 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
 
-from simulator.pipeline import Simulation
+from simulator.execution.step import LayerTimes, Step
+from simulator.pipeline import Options, Simulation
 from simulator.report.discs import Disc, discs_of, limits, step_disc, visible, visible_discs
 from simulator.report.facts import slowest
 from simulator.report.groups import layer_groups
-from simulator.report.roofs import Rate, Roofs
+from simulator.roofline.roofs import Rate, Roofs
 from simulator.roofline.times import Bound
 
 Numbers = tuple[str, str, float, float, float]
 """A layer's name, operation, FLOPs, traffic and time."""
 
 
-def answer(layers: Sequence[Numbers], **more: Any) -> Simulation:
+def answer(layers: Sequence[Numbers]) -> Simulation:
+    """Half of each layer's time is its forward pass; the other half is its gradients' and its update's."""
     names, kinds, flops, traffic, time_s = zip(*layers, strict=True)
-    back = np.array(time_s) / 2
-    times = SimpleNamespace(
+    none, bound = np.zeros(len(layers)), np.arange(len(layers)) % 2
+    quarter = np.array(time_s) / 4
+    times = LayerTimes(
         flops=np.array(flops),
         traffic_bytes=np.array(traffic),
+        compute_s=none,
+        memory_s=none,
+        overhead_s=none,
         time_s=np.array(time_s),
-        by_pass=np.array([back, back / 2, back / 2]),
-        bound=np.arange(len(layers)) % 2,
+        by_phase=np.array([2 * quarter, quarter / 2, quarter / 2, quarter]),
+        bound=bound,
+        bound_by_pass=np.array([bound] * 3),
     )
     ops = [SimpleNamespace(name=name, op=SimpleNamespace(kind=kind)) for name, kind in zip(names, kinds, strict=True)]
-    step = SimpleNamespace(time_s=sum(time_s))
-    made = SimpleNamespace(layers=times, workload=SimpleNamespace(layers=ops), step=step, **more)
+    workload = SimpleNamespace(layers=ops, counts=[SimpleNamespace(macs=0)] * len(ops))
+    step = Step(1, sum(time_s), 0.0, 0.0, 0.0, Bound.MEMORY, (0.0, 1.0), 0.0, sum(flops), sum(traffic))
+    made = SimpleNamespace(layers=times, workload=workload, step=step, options=Options())
     return cast(Simulation, made)
 
 
@@ -88,7 +96,6 @@ def test_a_disc_stands_at_its_groups_intensity_and_rate() -> None:
 
 def test_the_step_is_a_disc_of_its_own_sums() -> None:
     made = answer([("a", "conv", 12.0, 4.0, 2.0), ("b", "copy", 0.5, 0.25, 1.0)])
-    made.step.flops, made.step.traffic_bytes, made.step.bound = 12.5, 4.25, Bound.MEMORY  # type: ignore[misc]
     whole = Disc("whole step", 12.5 / 4.25, 12.5 / 3.0, 1.0, Bound.MEMORY, 2)
     assert step_disc(made) == whole
     discs, star = visible_discs(made)  # half a FLOP has its place too

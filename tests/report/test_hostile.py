@@ -77,7 +77,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("simulator.report.write._write_text", full)
+    monkeypatch.setattr("simulator.report.outputs._write", full)
     with pytest.raises(InputError, match="No space left on device"):
         write_report(simulate(load_workload("lenet5"), load_device("v100")), [], tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -83,7 +83,7 @@ def test_the_figure_of_a_plan() -> None:
     plain = simulate_plan(workload, A100, Options(precision="bf16", batch=8), joined, Plan(data=4, pipeline=2))
     found = billed_plan(plain, FAILING)
     assert found.bill is not None
-    shown = texts(plan_figures.bill_figure(found, found.bill))
+    shown = texts(plan_figures.bill_figure(found))
     assert "steps: waiting for other stages" in shown or "steps:" in shown
     assert "USD by cause" in shown
 

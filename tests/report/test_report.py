@@ -120,22 +120,22 @@ def test_equal_runs_give_equal_bytes(report: Path, tmp_path: Path) -> None:
 # ---- whole or not at all
 
 
-def broken(_simulation: Simulation, _others: object, folder: Path) -> None:
+def broken(_outputs: object, folder: Path, *_answer: object) -> None:
     folder.joinpath("report.md").write_text("half", encoding="utf-8")
     raise KeyboardInterrupt
 
 
 def test_an_interrupted_report_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "_write_files", quickly)
+    monkeypatch.setattr(write, "write_outputs", quickly)
     folder = write_report(simulation(), [], tmp_path)
-    monkeypatch.setattr(write, "_write_files", broken)
+    monkeypatch.setattr(write, "write_outputs", broken)
     with pytest.raises(KeyboardInterrupt):
         write_report(simulation(), [], tmp_path)
     assert [path.read_text(encoding="utf-8") for path in folder.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [folder]
 
 
-@pytest.mark.parametrize("step", ["epochs.epochs_figure", "tables.write_layers", "page.report_page"])
+@pytest.mark.parametrize("step", ["epochs.epochs_figure", "tables.layers_text", "page.report_page"])
 def test_a_failure_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -147,12 +147,12 @@ def test_a_failure_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
-def quickly(_simulation: Simulation, _others: object, folder: Path) -> None:
+def quickly(_outputs: object, folder: Path, *_answer: object) -> None:
     folder.joinpath("report.md").write_text("new", encoding="utf-8")
 
 
 def test_a_failed_swap_puts_the_old_report_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "_write_files", quickly)
+    monkeypatch.setattr(write, "write_outputs", quickly)
     folder = write_report(simulation(), [], tmp_path)
     folder.joinpath("report.md").write_text("old", encoding="utf-8")
     rename = Path.rename
@@ -170,7 +170,7 @@ def test_a_failed_swap_puts_the_old_report_back(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_signal_during_the_swap_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "_write_files", quickly)
+    monkeypatch.setattr(write, "write_outputs", quickly)
     folder = write_report(simulation(), [], tmp_path)
     rename = Path.rename
 
@@ -197,7 +197,7 @@ def stopped(*_):
     os.kill(os.getpid(), signal.SIGTERM)
     print("went on")
 
-write._write_files = stopped
+write.write_outputs = stopped
 write.write_report(simulate(load_workload("lenet5"), load_device("v100")), [], Path(sys.argv[1]))
 """
 
@@ -212,7 +212,7 @@ def test_sigterm_leaves_no_litter(tmp_path: Path) -> None:
 
 
 def test_a_file_of_the_user_in_the_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "_write_files", quickly)
+    monkeypatch.setattr(write, "write_outputs", quickly)
     folder = write_report(simulation(), [], tmp_path)
     folder.joinpath("notes.txt").write_text("mine", encoding="utf-8")
     folder.joinpath("report.md").write_text("stale", encoding="utf-8")
