@@ -20,6 +20,8 @@ from simulator.execution.run import Run, run_of
 from simulator.op.kernel import Engine
 from simulator.op.kernels import at_batch
 from simulator.op.optimizer import get_optimizer
+from simulator.parallel.adding import adding_seconds
+from simulator.parallel.data import taken_units
 from simulator.parallel.groups import groups_of
 from simulator.parallel.issuing import issued
 from simulator.parallel.pieces import layer_seconds, pieces_of
@@ -184,7 +186,10 @@ class Shares:
         exchange = groups_of(plan, self.cluster), self.cluster
         samples = self.setting.precision, size
         seconds = layer_seconds(rank, kernels, times, exchange, samples, pipelined=plan.pipelined)
-        return Share(rank, kernels, times, issued(seconds, rank, self.setting.framework.expert_s))
+        software = self.setting.framework
+        adding_s = adding_seconds(rank, self.setting, fused=software.accumulation == "fused")
+        taken = taken_units(self.device, self.cluster.link)
+        return Share(rank, kernels, times, issued(seconds, rank, software.expert_s), adding_s, taken)
 
     def footprints(self, plan: Plan, global_batch: int | None = None) -> tuple[Footprint, ...]:
         """Memory of a device of each stage, without playing the step."""
@@ -192,9 +197,9 @@ class Shares:
         share = self.of(plan, size)
         optimizer = get_optimizer(self.options.optimizer)
         reserve = reserve_of(self.device, self.options)
-        precision = self.setting.precision
-        fused = self.setting.framework.path(precision).fuses
-        holding = Holding(precision, optimizer, self.device.memory.capacity_bytes, reserve, fused)
+        precision, software = self.setting.precision, self.setting.framework
+        fused, copied = software.path(precision).fuses, software.accumulation == "copied"
+        holding = Holding(precision, optimizer, self.device.memory.capacity_bytes, reserve, fused=fused, copied=copied)
         pieces = pieces_of(share.workload, share.seconds, plan)
         return stage_footprints(share.workload, pieces, plan, (size, batch // size), holding)
 

@@ -26,6 +26,7 @@ PRECISIONS = {
 }  # fmt: skip
 
 FRAMEWORKS = (
+    (r"Megatron-DeepSpeed", "megatron-deepspeed"),
     (r"NeMo/Megatron-Bridge 2(5|6\.0[24])|Megatron-LM.* TE ", "megatron-2025"),
     (r"NeMo|Megatron|Primus", "megatron"),
     (r"MaxText", "jax"),

@@ -34,7 +34,8 @@ class Device:
     ----------
     peak : peak name ("fp32", "fp16_tensor") -> dense rate. [FLOP/s]
     cache_bytes : capacity of the last-level cache, zero where unknown. [byte]
-    sustained : fractions of peak and bandwidth that good kernels reach: "matrix", "vector", "bandwidth".
+    sustained : fractions of peak and bandwidth that good kernels reach: "matrix", "vector", "bandwidth"; "steady", what
+        16-bit products keep of their rate where they run for long.
     kernel : how kernels fall short of the sustained rates, by coefficient name.
     launch_s : from one kernel's end to the next one's start. [s]
     start_s : processors: starting and joining the thread of one core. [s]
@@ -184,7 +185,8 @@ def resolve(profile: DeviceProfile, where: str, changed: Sequence[str] = ()) -> 
         for rate in (name, *OF_MATRIX.get(name, ())):
             key = f"sustained.{rate}"
             if key not in found.own and key in found.values:
-                held[rate] = limit.share
+                # What products keep for long is beside what the limit leaves of their bursts.
+                held[rate] = min(limit.share / held.get("matrix", 1.0), 1.0) if rate == "steady" else limit.share
                 provenance[key] = Provenance("family default", f"{limit.why}; {provenance[key].source}")
     for path in changed:
         provenance = {key: found for key, found in provenance.items() if not below(key, path)}

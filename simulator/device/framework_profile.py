@@ -72,6 +72,13 @@ class GradientSection(Strict, frozen=True, kw_only=True):
     bucket: Annotated[
         str, Meta(description="gradients summed together, such as '25 MiB'; 'all' waits for the last")
     ] = "25 MiB"
+    accumulation: Annotated[
+        Literal["fused", "added", "copied"],
+        Meta(
+            description="over micro-batches: fused into the product, added by a kernel, or kept apart until the "
+            "backward pass has ended, and then added"
+        ),
+    ] = "added"
 
 
 class ExpertSection(Strict, frozen=True, kw_only=True):

@@ -11,6 +11,13 @@ Worked: a T4 of 40 units, 70 W and 8.1 TFLOP/s at 1590 MHz. Static 15 + 40 x 0.3
 a byte 4.8 W; left 36.2 W. At the rated clock its lanes take 8.1e12 x 11.4 pJ x 1590/1545 = 95 W, so that the clock is
 held to the root of 36.2/95, 0.62: 980 MHz. In DeepBench's fp32 GEMMs it keeps 0.57 of its peak, its family 0.92.
 
+Products are timed in bursts of some milliseconds, which end before the limiter has seen them; in a step one follows the
+other, and the clock comes down to what the limit allows. The energy of an operation is then that of all that keeps the
+units busy: operands, registers, instructions. An A100 of 400 W makes 251 to 257 TFLOP/s of products of 8,192 and more
+after 10,000 others, on random numbers, where bursts reach 277 to 285; an H100 and an H200 make 706 to 747 in products
+of more than 3 ms, where shorter ones reach 770 to 855. Rates of convolutions are those of whole steps, which have been
+held already, as are rates in 8 bits and those of Blackwell's long products.
+
 Error correction of GDDR memory has no chips of its own: its codes lie in the same memory and take part of its
 bandwidth.
 
@@ -61,6 +68,8 @@ def limits(
 ) -> Iterator[tuple[str, Limit]]:
     """Name of a sustained rate ("vector", "matrix", "bandwidth") and what a device has of its family's, where less.
 
+    "steady" is the share of the rated clock that products keep which follow each other for long.
+
     Parameters
     ----------
     family : with the energy of an operation; no clock is limited without it.
@@ -76,6 +85,7 @@ def limits(
     for name, peak, energy in (
         ("vector", peaks.get("fp32"), family.energy.vector),
         ("matrix", peaks.get("fp16_tensor"), family.energy.matrix),
+        ("steady", peaks.get("fp16_tensor"), family.energy.steady),
     ):
         if peak is None or energy is None:
             continue

@@ -103,6 +103,17 @@ class Sustained(Strict, frozen=True, kw_only=True):
     matrix_fp4: Annotated[float, Meta(gt=0, description="of the fp4 tensor peak, where it is another")] | None = None
     vector: Annotated[float, Meta(gt=0, description="of a vector peak, large GEMM")] | None = None
     bandwidth: Annotated[float, Meta(gt=0, le=1, description="of the memory bandwidth, streaming")] | None = None
+    steady: (
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                le=1,
+                description="of the rate of 16-bit products, where one follows the other for longer than a burst",
+            ),
+        ]
+        | None
+    ) = None
 
 
 if TYPE_CHECKING:
@@ -199,6 +210,10 @@ class Energy(Strict, frozen=True, kw_only=True):
     clock: Annotated[str, Meta(description="of the processor, such as '1545 MHz'")]
     vector: Annotated[str, Meta(description="fp32 in lanes, such as '11 pJ'")]
     matrix: Annotated[str, Meta(description="16 bits on tensor cores")] | None = None
+    steady: (
+        Annotated[str, Meta(description="the same with what instructions and caches take, product after product")]
+        | None
+    ) = None
 
 
 class FamilyProfile(Coefficients, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ class Holding:
     """What a stage's memory depends on beside the network: number format, optimizer, device, framework.
 
     fused : whether the framework fuses element-wise operations.
+    copied : whether it keeps a micro-batch's gradients beside their sums.
     """
 
     precision: Precision
@@ -36,6 +37,7 @@ class Holding:
     capacity_bytes: float
     reserve: Reserve
     fused: bool = False
+    copied: bool = False
 
 
 def stage_footprints(
@@ -77,12 +79,13 @@ def _footprint(
     gradient = widths[Role.STATE] if holding.precision.master_weights else widths[Role.WEIGHT_GRADIENT]
     kept_values = optimizer_values(workload, holding.optimizer) / max(workload.parameters, 1)
     optimizer = master + kept_values * widths[Role.STATE]
+    copies = (dense + experts) * widths[Role.WEIGHT] if holding.copied else 0.0
     weights = _shared(dense, experts, plan, FULLY) * widths[Role.WEIGHT]
     weights += _gathered(workload, here, plan) * widths[Role.WEIGHT]
     master_bytes = _shared(dense, experts, plan, 1) * master
     return Footprint(
         parameters_bytes=weights + master_bytes,
-        gradients_bytes=_shared(dense, experts, plan, 2) * gradient,
+        gradients_bytes=_shared(dense, experts, plan, 2) * gradient + copies,
         optimizer_bytes=_shared(dense, experts, plan, 1) * (optimizer - master),
         activations_bytes=(saved + passing) * microbatch,
         activations_per_sample_bytes=saved + passing,

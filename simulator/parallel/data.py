@@ -13,10 +13,13 @@ from math import log, sqrt
 
 import numpy as np
 
+from simulator.device.device import Device
+from simulator.device.link import Link
 from simulator.device.system import Cluster
 from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels
 from simulator.roofline.collectives import Collective, Group, collective_seconds
+from simulator.roofline.products import GRAPHICS
 from simulator.roofline.times import Times
 
 SPREAD = 0.015
@@ -35,6 +38,27 @@ def late_seconds(devices: int, seconds: FloatArray) -> FloatArray:
     return late
 
 
+MOST_UNITS, UNIT_BYTE_PER_S = 20, 22e9
+"""Units of a graphics processor that an exchange keeps busy at most, and what each moves over the link: 20 of an H800's
+132 drive 200 GB/s of NVLink and an InfiniBand card together. Source: DeepSeek-AI, "DeepSeek-V3 Technical Report", 2024,
+arXiv 2412.19437, section 3.2.2; NCCL has a channel for about 22 GB/s. Other devices have engines for it."""
+
+
+def taken_units(device: Device, link: Link) -> FloatArray:
+    """Share of a device's units that an exchange takes from the kernels beside it."""
+    units = min(link.bandwidth_byte_per_s / UNIT_BYTE_PER_S, MOST_UNITS) if device.kind == GRAPHICS else 0.0
+    return np.minimum(units / np.asarray(device.unit_count, dtype=float), 0.5)
+
+
+def slowed_seconds(exchange_s: FloatArray | float, exposed_s: FloatArray | float, taken: FloatArray) -> FloatArray:
+    """What kernels lose to an exchange beside them that takes a share of the units: that share of the time. [s]
+
+    Worked example: 10 ms of exchange, 2 of them exposed, on 20 of 132 units: 8 x 20 / 132 = 1.2 ms.
+    """
+    result: FloatArray = taken * np.maximum(np.asarray(exchange_s) - exposed_s, 0.0)
+    return result
+
+
 @dataclass(frozen=True)
 class Exchange:
     """What a step's devices exchange.
@@ -43,7 +67,8 @@ class Exchange:
     ----------
     message_bytes, ready_s, start_s, end_s : of each bucket, shape (buckets,): size, when its last gradient is ready,
         and when it is on the link, from the start of the step. [byte], [s]
-    exposed_s : from the end of the backward pass to the end of the last bucket, which waits for the slowest device. [s]
+    exposed_s : from the end of the backward pass to the end of the last bucket, which waits for the slowest device, and
+        what kernels beside the exchange lose to it. [s]
     """
 
     message_bytes: FloatArray
@@ -59,7 +84,12 @@ class Exchange:
 
 
 def exchange_gradients(
-    kernels: Kernels, times: Times, gradient_bytes: FloatArray, cluster: Cluster, bucket_bytes: float
+    kernels: Kernels,
+    times: Times,
+    gradient_bytes: FloatArray,
+    cluster: Cluster,
+    bucket_bytes: float,
+    taken: FloatArray,
 ) -> Exchange:
     """The sums of a step's gradients, played out over its backward pass.
 
@@ -67,9 +97,10 @@ def exchange_gradients(
     ----------
     gradient_bytes : of each layer, shape (layers,). [byte]
     bucket_bytes : gradients that are summed together; infinite where all of them wait for the end. [byte]
+    taken : share of the units that the exchange takes (`taken_units`).
     """
     size, last, seconds = buckets_on(kernels, gradient_bytes, cluster, bucket_bytes)
-    when, end, exposed = _played(kernels, times.time_s, (seconds, last), cluster)
+    when, end, exposed = _played(kernels, times.time_s, (seconds, last), cluster, taken)
     return Exchange(size, when, end - seconds, end, float(exposed))
 
 
@@ -83,24 +114,38 @@ def buckets_on(
 
 
 def exposed_seconds(
-    kernels: Kernels, time_s: FloatArray, buckets: tuple[FloatArray, IntArray, FloatArray], cluster: Cluster
+    kernels: Kernels,
+    time_s: FloatArray,
+    buckets: tuple[FloatArray, IntArray, FloatArray],
+    cluster: Cluster,
+    taken: FloatArray,
 ) -> FloatArray:
-    """What of the same exchange hides behind nothing, for many steps at once: (..., launches) -> (...,). [s]"""
+    """What of the same exchange adds to many steps at once: (..., launches) -> (...,). [s]
+
+    taken : share of the units that it takes, (...,) or one for all.
+    """
     _, last, seconds = buckets
-    return _played(kernels, time_s, (seconds, last), cluster)[2]
+    return _played(kernels, time_s, (seconds, last), cluster, taken)[2]
 
 
 def _played(
-    kernels: Kernels, time_s: FloatArray, buckets: tuple[FloatArray, IntArray], cluster: Cluster
+    kernels: Kernels,
+    time_s: FloatArray,
+    buckets: tuple[FloatArray, IntArray],
+    cluster: Cluster,
+    taken: FloatArray,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """When buckets are ready and summed, and what of it is exposed, (..., buckets) twice and (...,). [s]"""
+    """When buckets are ready and summed, and what it adds to the step, (..., buckets) twice and (...,). [s]"""
     seconds, last = buckets
     ends = np.cumsum(time_s, axis=-1)
     backward_end = ends[..., backward_launches(kernels)[-1]]
     when = ends[..., last]
     end = one_after_another(when, seconds)
     late = late_seconds(cluster.devices, backward_end)
-    return when, end, late + (np.maximum(end[..., -1] - backward_end, 0.0) if len(last) else 0.0)
+    if not len(last):
+        return when, end, late
+    exposed = np.maximum(end[..., -1] - backward_end, 0.0)
+    return when, end, late + exposed + slowed_seconds(float(seconds.sum()), exposed, taken)
 
 
 def backward_launches(kernels: Kernels) -> IntArray:

@@ -190,13 +190,28 @@ def expert_replicas(plan: Plan) -> int:
 
 
 def hop_seconds(
-    workload: Workload, pieces: tuple[Piece, ...], exchange: tuple[Groups, Cluster], samples: tuple[Precision, int]
+    workload: Workload,
+    pieces: tuple[Piece, ...],
+    exchange: tuple[Groups, Cluster],
+    samples: tuple[Precision, int],
+    *,
+    sequence: bool,
 ) -> float:
-    """What the widest tensor between two pieces takes to the next stage. [s]"""
+    """What the widest tensor between two pieces takes to the next stage. [s]
+
+    Tensor ranks that all have the whole tensor send a share each and gather it at the other end.
+
+    sequence : whether they share out its positions already.
+
+    Source: Narayanan et al., SC 2021, arXiv 2104.04473, section 4.1 (scatter/gather); DeepSpeed, `PartitionedTensor`.
+    """
     (groups, cluster), (precision, batch) = exchange, samples
     if len(pieces) == 1:
         return 0.0
     crossing = crossing_elements(workload)
     widest = max(crossing[piece.layers.stop - 1][0] for piece in pieces[:-1])
     message = widest * precision.widths[Role.ACTIVATION] * batch
-    return float(collective_seconds(Collective.POINT_TO_POINT, message, groups.hop, cluster))
+    ranks = 1 if sequence else groups.tensor.size
+    sent_s = collective_seconds(Collective.POINT_TO_POINT, message / ranks, groups.hop, cluster)
+    gathered_s = 0.0 if sequence else collective_seconds(Collective.ALL_GATHER, message, groups.tensor, cluster)
+    return float(sent_s + gathered_s)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from numpy import asarray
 
 from simulator.device.system import Cluster
-from simulator.op.kernels import Kernels
-from simulator.parallel.data import late_seconds
+from simulator.op.kernels import FloatArray, Kernels
+from simulator.parallel.adding import with_adding
+from simulator.parallel.data import late_seconds, slowed_seconds
 from simulator.parallel.groups import groups_of
 from simulator.parallel.pieces import LayerSeconds, Piece, hop_seconds, pieces_of
 from simulator.parallel.plan import Plan
@@ -27,12 +28,18 @@ PARTS = ("compute", "recompute", "exchange", "gathers", "bubble", "gradients", "
 
 @dataclass(frozen=True, eq=False)
 class Share:
-    """One rank's share of a network, lowered and timed for one micro-batch."""
+    """One rank's share of a network, lowered and timed for one micro-batch.
+
+    adding_s : what adding up a micro-batch's gradients takes in each layer, shape (layers,). [s]
+    taken : share of the device's units that an exchange takes from the kernels beside it.
+    """
 
     workload: Workload
     kernels: Kernels
     times: Times
     seconds: LayerSeconds
+    adding_s: FloatArray
+    taken: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +91,11 @@ def plan_step(
     precision, size, microbatches = samples
     groups = groups_of(plan, cluster)
     exchange = groups, cluster
-    pieces = pieces_of(share.workload, share.seconds, plan)
-    sharing = Sharing(plan, groups, cluster, precision, bucket_bytes)
+    pieces = with_adding(pieces_of(share.workload, share.seconds, plan), share.adding_s, plan, microbatches)
+    sharing = Sharing(plan, groups, cluster, precision, bucket_bytes, share.taken)
     waits = gathered(share.workload, pieces, share.seconds, sharing)
-    hop_s = hop_seconds(share.workload, pieces, exchange, (precision, size))
-    timeline, played_s = played_seconds(plan, _durations(pieces, waits, hop_s), microbatches)
+    hop_s = hop_seconds(share.workload, pieces, exchange, (precision, size), sequence=plan.sequence)
+    timeline, played_s = played_seconds(plan, _durations(pieces, waits, hop_s, overlap=plan.overlap), microbatches)
     ends = _stage_ends(timeline, played_s - timeline.end_s)
     late_s = float(late_seconds(plan.devices, asarray(played_s)))
     buckets = tuple(_buckets(share, pieces[stage :: plan.pipeline], sharing) for stage in range(plan.pipeline))
@@ -101,12 +108,19 @@ def plan_step(
     return PlanStep(plan, microbatches, time_s, {name: parts[name] for name in PARTS}, pieces, timeline, hop_s, buckets)
 
 
-def _durations(pieces: Sequence[Piece], waits: tuple[list[float], list[float]], hop_s: float) -> Durations:
+def _durations(
+    pieces: Sequence[Piece], waits: tuple[list[float], list[float]], hop_s: float, *, overlap: bool
+) -> Durations:
+    """Times of the pieces; without overlap a stage computes nothing while it sends to the next one or receives."""
+    last = len(pieces) - 1
+    held_s = [0.0 if overlap else hop_s * ((place > 0) + (place < last)) for place in range(len(pieces))]
+    ahead = zip(pieces, waits[0], held_s, strict=True)
+    back = zip(pieces, waits[1], held_s, strict=True)
     return Durations(
-        [piece.forward_s + piece.sent_s + wait for piece, wait in zip(pieces, waits[0], strict=True)],
-        [p.again_s + p.backward_s + p.returned_s + wait for p, wait in zip(pieces, waits[1], strict=True)],
+        [piece.forward_s + piece.sent_s + wait + held for piece, wait, held in ahead],
+        [p.again_s + p.backward_s + p.returned_s + wait + held for p, wait, held in back],
         [piece.weights_s for piece in pieces],
-        hop_s,
+        hop_s if overlap else 0.0,
     )
 
 
@@ -125,6 +139,9 @@ def _buckets(share: Share, here: Sequence[Piece], sharing: Sharing) -> tuple[Buc
 def _tail(share: Share, here: Sequence[Piece], sharing: Sharing, sent: Sequence[Bucket]) -> tuple[float, float]:
     """What a stage does after its last backward pass: exchange that nothing hides, and the update. [s]"""
     exposed = max(sent[-1].end_s, 0.0) if sent else 0.0
+    if sharing.plan.overlap:
+        busy = sum(bucket.end_s - bucket.start_s for bucket in sent)
+        exposed += float(slowed_seconds(busy, exposed, sharing.taken))
     return exposed + weights_exposed(here, share.workload, sharing), sum(piece.update_s for piece in here)
 
 

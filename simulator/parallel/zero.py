@@ -19,7 +19,7 @@ import numpy as np
 from simulator.device.system import Cluster
 from simulator.op.experts import Experts
 from simulator.op.kernels import FloatArray
-from simulator.parallel.data import one_after_another
+from simulator.parallel.data import one_after_another, slowed_seconds
 from simulator.parallel.groups import Groups
 from simulator.parallel.pieces import LayerSeconds, Piece
 from simulator.parallel.plan import Plan
@@ -63,13 +63,17 @@ def gradient_width(precision: Precision) -> float:
 
 @dataclass(frozen=True)
 class Sharing:
-    """What a plan's exchange of gradients and weights needs to know."""
+    """What a plan's exchange of gradients and weights needs to know.
+
+    taken : share of a device's units that an exchange takes from the kernels beside it.
+    """
 
     plan: Plan
     groups: Groups
     cluster: Cluster
     precision: Precision
     bucket_bytes: float
+    taken: FloatArray
 
     def seconds(self, kind: Collective, dense: FloatArray, experts: FloatArray) -> FloatArray:
         """Time of a collective over both kinds of weights, of messages in bytes. [s]"""
@@ -175,9 +179,11 @@ def _exposed(workload: Workload, piece: Piece, seconds: LayerSeconds, sharing: S
     if not sharing.plan.overlap:
         return float(gather.sum()), float((gather + scatter).sum())
     none = np.zeros(len(parts))
+    ahead_s = prefetched(forward, gather, none) - float(forward.sum())
+    back_s = prefetched(backward[::-1], gather[::-1], scatter[::-1]) - float(backward.sum())
     return (
-        prefetched(forward, gather, none) - float(forward.sum()),
-        prefetched(backward[::-1], gather[::-1], scatter[::-1]) - float(backward.sum()),
+        ahead_s + float(slowed_seconds(float(gather.sum()), ahead_s, sharing.taken)),
+        back_s + float(slowed_seconds(float((gather + scatter).sum()), back_s, sharing.taken)),
     )
 
 

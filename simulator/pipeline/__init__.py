@@ -85,7 +85,7 @@ def simulate(
     times = timed(batch)
     if not times.time_s.any():
         raise InputError(f"{workload.name}: nothing in it takes time, task {chosen.task}, fidelity {chosen.fidelity}")
-    exchange = _exchange(workload, kernels, times, chosen, cluster)
+    exchange = _exchange(workload, kernels, times, (device, chosen), cluster)
     devices = cluster.devices if cluster else 1
     step = step_of(kernels, times, batch, peak_flop_per_s)
     step = with_communication(step, exchange.exposed_s, devices) if exchange else replace(step, devices=devices)
@@ -161,12 +161,14 @@ def _saved(step: Step, timed: Callable[[int], Times], batch: int) -> float:
 
 
 def _exchange(
-    workload: Workload, kernels: Kernels, times: Times, options: Options, cluster: Cluster | None
+    workload: Workload, kernels: Kernels, times: Times, asked: tuple[Device, Options], cluster: Cluster | None
 ) -> Exchange | None:
     """The sums of gradients over several devices; None on one, and at inference."""
+    device, options = asked
     if cluster is None or cluster.devices == 1 or not options.training:
         return None
-    from simulator.parallel.data import exchange_gradients
+    from simulator.parallel.data import exchange_gradients, taken_units
 
     bucket_bytes = load_framework(options.framework).bucket_bytes
-    return exchange_gradients(kernels, times, gradient_bytes_of(workload, options), cluster, bucket_bytes)
+    gradients, taken = gradient_bytes_of(workload, options), taken_units(device, cluster.link)
+    return exchange_gradients(kernels, times, gradients, cluster, bucket_bytes, taken)

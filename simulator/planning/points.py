@@ -14,7 +14,7 @@ from simulator.device.system import Cluster
 from simulator.execution.certainty import SMALL_BATCH
 from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels, at_batch
-from simulator.parallel.data import buckets_on, exposed_seconds
+from simulator.parallel.data import buckets_on, exposed_seconds, taken_units
 from simulator.pipeline import Options, gradient_bytes_of, interval_factors, kernels_of, times_of
 from simulator.precision import Engine, Precision
 from simulator.roofline.rates import Fidelity
@@ -174,7 +174,8 @@ def _by_bound(
     parts[:, Bound.MEMORY] = np.maximum(time_s.sum(axis=-1) - computing_s - waiting_s, 0.0)[:, None]
     for place, (cluster, buckets) in enumerate(zip(points.clusters, points.buckets, strict=True)):
         if cluster is not None and buckets is not None:
-            parts[:, Bound.COMMUNICATION, place] = exposed_seconds(kernels, time_s, buckets, cluster)
+            taken = np.ravel(taken_units(points.devices.at(variants), cluster.link))
+            parts[:, Bound.COMMUNICATION, place] = exposed_seconds(kernels, time_s, buckets, cluster, taken)
     return parts
 
 

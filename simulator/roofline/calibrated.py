@@ -13,7 +13,7 @@ from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, at_batch
 from simulator.op.views import KEPT, activations, matrix_part
 from simulator.precision import Engine, Role
-from simulator.roofline.products import off_tensor_cores_seconds, poor_groups_seconds, product_seconds
+from simulator.roofline.products import GRAPHICS, off_tensor_cores_seconds, poor_groups_seconds, product_seconds
 from simulator.roofline.setting import Setting
 from simulator.roofline.winograd import winograd_seconds
 
@@ -50,7 +50,7 @@ def _product_seconds(
     """
     path, convolution = setting.path, part.op_class == OpClass.CONVOLUTION
     rate = np.where(convolution, path.convolution, 1.0)
-    rate = np.where(part.op_class == OpClass.ATTENTION, attention_rate(setting), rate)
+    rate = np.where(part.op_class == OpClass.ATTENTION, attention_rate(setting) * _backward(part, setting.device), rate)
     if setting.on_tensor_cores and not convolution.any():
         # Convolutions alone have an algorithm or a library that leaves the tensor cores.
         return product_seconds(part, setting, batch, tensor=True) / rate, moving_s
@@ -73,6 +73,19 @@ def _product_seconds(
 AMPERES_ON_HOPPER = 0.62
 """Rate of Hopper's matrix units under Ampere's instructions (mma) over that under its own (wgmma). Source: Luo et al.,
 "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture", 2024, arXiv 2402.13499, table 8."""
+
+
+ATTENTION_BACKWARD = 0.85
+"""Rate of fused attention's backward kernel over that of its products at the forward kernel's: five products share the
+registers, and queries' gradients are added up in memory. Flash attention 2 reaches 0.73 of an A100's peak forward and
+0.63 backward (Dao, 2023, arXiv 2307.08691, section 4.1), 3 reaches 0.75 and 0.56 of an H100's (Shah et al., 2024, arXiv
+2407.08608, section 4.1); forward kernels here are a tenth slower than those."""
+
+
+def _backward(columns: Columns, device: Device) -> FloatArray:
+    held = (columns.phase == Phase.INPUT_GRADIENT) & (device.kind == GRAPHICS)
+    result: FloatArray = np.where(held, ATTENTION_BACKWARD, 1.0)
+    return result
 
 
 def attention_rate(setting: Setting) -> float:

@@ -115,9 +115,10 @@ def collective_seconds(
         within = collective_seconds(Collective.REDUCE_SCATTER, message, Group(inner, inner), cluster)
         gathered = collective_seconds(Collective.ALL_GATHER, message, Group(inner, inner), cluster)
         return within + _flat(kind, message / inner, nodes, across) + gathered
-    leaving = message / inner if kind in {Collective.ALL_GATHER, Collective.REDUCE_SCATTER} else message
+    ring = kind in RINGS
+    leaving = message / inner if ring else message
     inside = _flat(kind, message, inner, cost_of(cluster.link, kind)) if inner > 1 else np.zeros_like(message)
-    return np.maximum(inside, _flat(kind, leaving, nodes, across))
+    return np.maximum(inside, _flat(kind, leaving, nodes, across, ring=ring))
 
 
 def dispatch_seconds(message_bytes: FloatArray | float, active: int, group: Group, cluster: Cluster) -> FloatArray:
@@ -175,8 +176,13 @@ def _network_cost(cluster: Cluster, kind: Collective) -> Cost:
     return Cost(cost.start_s, cost.hop_s, cost.rate_byte_per_s * cluster.ports / cluster.per_node)
 
 
-def _flat(kind: Collective, message: FloatArray, devices: int, cost: Cost) -> FloatArray:
+RINGS = {Collective.ALL_GATHER, Collective.REDUCE_SCATTER}
+"""What passes from machine to machine around a ring, so that its latency grows with their number; sums over all go up
+and down a tree. Source: NCCL, `src/graph/tuning.cc`, which has trees for all-reduces alone."""
+
+
+def _flat(kind: Collective, message: FloatArray, devices: int, cost: Cost, *, ring: bool = False) -> FloatArray:
     """Over one kind of link."""
-    hops, sent = log2(devices), VOLUME[kind](devices) * message
+    hops, sent = devices - 1 if ring else log2(devices), VOLUME[kind](devices) * message
     result: FloatArray = cost.start_s + (np.sqrt(cost.hop_s * hops) + np.sqrt(sent / cost.rate_byte_per_s)) ** 2
     return result

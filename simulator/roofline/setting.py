@@ -17,6 +17,9 @@ from simulator.roofline.traffic import TrafficModel
 PROCESSOR = "cpu"
 """The kind of device that is its own host, and whose libraries are others than those that execution paths describe."""
 
+BURSTS = ("fp16_tensor", "bf16_tensor", "tf32_tensor")
+"""Peaks whose sustained share is that of products timed in bursts; in 8 and 4 bits it is that of long ones."""
+
 
 class Setting(msgspec.Struct, frozen=True, eq=False, dict=True):
     """A device and how it is used. Two are equal if they are the same object.
@@ -95,6 +98,12 @@ class Setting(msgspec.Struct, frozen=True, eq=False, dict=True):
     def matrix_flop_per_s(self) -> float:
         """Peak of products, wherever they run. [FLOP/s]"""
         return self.device.peak[self.matrix_peak]
+
+    @property
+    def held_in_steps(self) -> bool:
+        """Whether the power limit holds products of a step below the rate that bursts of them were timed at."""
+        bursts = self.matrix_peak in BURSTS and self.framework is not NEVER_LATE
+        return bursts and "steady" in self.device.sustained
 
     @property
     def lanes_flop_per_s(self) -> float:

@@ -103,7 +103,8 @@ def busy_times(kernels: Kernels, setting: Setting, batch: FloatArray | float) ->
     flops = at_batch(columns.flops, batch)
     moved = traffic_bytes(columns, setting, batch)
     if setting.calibrated:
-        return Busy(flops, moved, *_calibrated(columns, with_layout(setting, kernels), batch, moved))
+        parts = _calibrated(columns, with_layout(setting, kernels), batch, moved)
+        return Busy(flops, moved, *_steady(columns, parts, setting))
     vector, matrix = setting.vector_flop_per_s, setting.matrix_flop_per_s
     of_products = np.where(columns.op_class == OpClass.ATTENTION, setting.of_attention.matrix_flop_per_s, matrix)
     compute_s = flops / np.where(columns.engine == Engine.MATRIX, of_products, vector)
@@ -136,6 +137,18 @@ def _calibrated(
     compute_s = processor.arithmetic_seconds(columns, setting.device, compute_s)
     copies_s = processor.copy_seconds(columns, setting, batch)
     return compute_s, memory_s + copies_s, np.maximum(compute_s, memory_s) + copies_s
+
+
+def _steady(
+    columns: Columns, parts: tuple[FloatArray, FloatArray, FloatArray], setting: Setting
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The same where a framework issues kernels for long: products at the clock that the power limit then allows."""
+    if not setting.held_in_steps:
+        return parts
+    compute_s, memory_s, _ = parts
+    steady = setting.device.sustained["steady"]
+    compute_s = compute_s / np.where(columns.op_class == OpClass.GEMM, steady, 1.0)
+    return compute_s, memory_s, np.maximum(compute_s, memory_s)
 
 
 def overhead_seconds(kernels: Kernels, setting: Setting, batch: FloatArray | float, busy_s: FloatArray) -> FloatArray:

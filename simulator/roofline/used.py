@@ -79,7 +79,7 @@ def _calibrated_values(device: Device, *, tensor: bool) -> Iterator[tuple[str, s
     if units is not None and units.clock:
         yield "units.clock", units.clock
     for name, value in device.sustained.items():
-        if tensor or name != "matrix":
+        if tensor or name not in ("matrix", "steady"):
             yield f"sustained.{name}", f"{value:.0%}".replace("%", " %")
     yield "launch", duration(device.launch_s)
     if device.start_s:

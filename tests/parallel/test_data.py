@@ -12,7 +12,14 @@ from simulator.device.device import load_device
 from simulator.device.link import load_link
 from simulator.device.system import cluster, cluster_of_system, load_system, usual_cluster
 from simulator.errors import InputError, UnsupportedError
-from simulator.parallel.data import SPREAD, _buckets, one_after_another
+from simulator.parallel.data import (
+    SPREAD,
+    _buckets,
+    late_seconds,
+    one_after_another,
+    slowed_seconds,
+    taken_units,
+)
 from simulator.pipeline import Options, Simulation, simulate
 from simulator.roofline.times import Bound
 from simulator.workload.reading import load_workload
@@ -105,3 +112,28 @@ def test_systems_and_counts() -> None:
         cluster(16, load_link("nvlink2"), load_link("nvlink3"), per_node=8)
     with pytest.raises(UnsupportedError, match="--link"):
         usual_cluster(load_device("m1"), 2)
+
+
+def test_an_exchange_takes_units_from_the_kernels_beside_it() -> None:
+    # Worked example: 10 ms of exchange, 2 exposed, on 20 of an H100's 132 units.
+    taken = taken_units(load_device("h100-sxm5-80gb"), load_link("nvlink4"))
+    assert taken == pytest.approx(20 / 132)
+    assert slowed_seconds(10e-3, 2e-3, taken) == pytest.approx(8e-3 * 20 / 132)
+    assert slowed_seconds(1e-3, 2e-3, taken) == 0.0
+
+
+def test_a_slow_link_takes_few_units_and_engines_none() -> None:
+    # 15.75 GB/s of PCIe 3 at 22 GB/s a unit, of 80.
+    assert taken_units(V100, load_link("pcie3")) == pytest.approx(15.75 / 22 / 80, rel=0.01)
+    assert taken_units(load_device("tpu-v4"), load_link("ici-v4")) == 0.0
+
+
+def test_a_hidden_exchange_still_slows_the_step() -> None:
+    alone, together = run(1), run(8)
+    exchange = together.exchange
+    assert exchange is not None
+    late = late_seconds(8, np.asarray(alone.step.forward_s + alone.step.backward_s))
+    after = max(float(exchange.end_s[-1]) - (together.step.forward_s + together.step.backward_s), 0.0)
+    slowed = slowed_seconds(exchange.busy_s, after, taken_units(V100, load_link("nvlink2")))
+    assert slowed > 0
+    assert exchange.exposed_s == pytest.approx(float(late) + after + float(slowed))

@@ -178,3 +178,11 @@ def test_a_system_that_is_held_out_has_the_nearest_systems_latency_and_share() -
 def test_means_of_costs_are_geometric() -> None:
     found = mean_cost([(Cost(1e-6, 4e-6, 50e9), 100e9), (Cost(4e-6, 1e-6, 200e9), 100e9)])
     assert found == pytest.approx((2e-6, 2e-6, 1.0))
+
+
+def test_what_goes_around_a_ring_passes_each_machine_in_turn() -> None:
+    # Small messages over 16 machines of one device: 15 hops of an all-gather, 4 up and down a tree of an all-reduce.
+    joined, group = cluster(16, LINK, NETWORK, per_node=1), Group(16, 1)
+    cost = cost_of(NETWORK, Collective.ALL_GATHER)
+    assert seconds(Collective.ALL_GATHER, 0, group, joined) == pytest.approx(cost.start_s + 15 * cost.hop_s)
+    assert seconds(Collective.ALL_REDUCE, 0, group, joined) == pytest.approx(cost.start_s + 4 * cost.hop_s)

@@ -12,6 +12,7 @@ from simulator.device.device import load_device
 from simulator.device.framework import NEVER_LATE
 from simulator.device.framework_profile import ExecutionPath
 from simulator.errors import UnsupportedError
+from simulator.op.kernel import OpClass
 from simulator.pipeline import Options, kernels_of
 from simulator.precision import get_precision
 from simulator.roofline.rates import Fidelity
@@ -91,3 +92,15 @@ def test_products_run_on_matrix_units_where_the_precision_has_them() -> None:
     assert (mixed.matrix_peak, mixed.vector_peak, mixed.on_tensor_cores) == ("fp16_tensor", "fp32", True)
     with pytest.raises(UnsupportedError, match="lists no fp8_tensor peak"):
         _ = Setting(V100, get_precision("fp8")).matrix_peak
+
+
+def test_products_of_a_step_run_at_the_steady_clock_and_bursts_do_not() -> None:
+    device = load_device("a100-sxm4-80gb")
+    kernels = kernels_of(load_workload("gpt2"), Options(precision="bf16"))
+    products = (kernels.distinct.op_class == OpClass.GEMM)[kernels.row]
+    burst = Setting(device, get_precision("bf16"))
+    step = Options(precision="bf16").on(device)
+    held_s, free_s = (kernel_times(kernels, setting, 8.0).compute_s for setting in (step, burst))
+    assert held_s[products] == pytest.approx(free_s[products] / device.sustained["steady"])
+    assert held_s[~products] == pytest.approx(free_s[~products])
+    assert not Options(precision="fp32").on(device).held_in_steps, "lanes are held by a limit of their own"
