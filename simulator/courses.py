@@ -36,7 +36,7 @@ def coursed(simulation: Simulation, habits: Habits) -> Simulation:
 
     costs = RunStep(
         time_s=step.time_s,
-        computing_s=step.time_s - step.communication_s - step.input_s,
+        computing_s=step.kernels_s,
         samples=together,
         devices=step.devices,
         evaluate=lambda samples: evaluation_seconds(samples, together, forward_s),

@@ -86,7 +86,7 @@ def _case(measured: Measurement, simulation: Simulation, interval: Interval | No
         "forward": step.forward_s,
         "backward": step.backward_s,
     }[measured.task]
-    case = Case(measured, seconds, bound=step.bound.name.lower(), grade=simulation.grade)
+    case = Case(measured, seconds, bound=step.bound.word, grade=simulation.grade)
     case = replace(case, waiting=step.bound_shares[Bound.OVERHEAD])
     if interval is None:
         return case

@@ -9,6 +9,7 @@ import numpy as np
 
 from simulator.op.kernel import Phase
 from simulator.precision import Engine
+from simulator.roofline.times import Bound
 
 if TYPE_CHECKING:
     from simulator.device.draw import Draw
@@ -57,8 +58,8 @@ def activity_of(
     products = kernels.engine == Engine.MATRIX
     in_tensors = products if matrix_peak.endswith(TENSOR) else np.zeros_like(products)
     return Activity(
-        lanes_s=_total(times.compute_s, often * ~in_tensors),
-        tensors_s=_total(times.compute_s, often * in_tensors),
+        lanes_s=_total(times.seconds[Bound.COMPUTE], often * ~in_tensors),
+        tensors_s=_total(times.seconds[Bound.COMPUTE], often * in_tensors),
         traffic_bytes=_total(times.traffic_bytes, often),
         time_s=time_s,
     )

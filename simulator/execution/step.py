@@ -20,10 +20,8 @@ class Step:
     Attributes
     ----------
     batch : samples of each device.
-    forward_s, backward_s, update_s, communication_s, input_s : time by phase, of exchange that hides behind nothing,
-        and of waiting for samples; they sum to `time_s`. [s]
-    bound : what most of the time is spent waiting for.
-    bound_shares : share of the time by bound, in the order of `Bound`.
+    forward_s, backward_s, update_s : time of the kernels by phase. [s]
+    seconds : the time by what it is spent waiting for, in the order of `Bound`; they sum to `time_s`. [s]
     mfu : model FLOP utilisation: FLOPs of matrix products over time times their peak.
     flops : floating-point operations of the whole step. [FLOP]
     """
@@ -33,14 +31,36 @@ class Step:
     forward_s: float
     backward_s: float
     update_s: float
-    bound: Bound
-    bound_shares: tuple[float, ...]
+    seconds: tuple[float, ...]
     mfu: float
     flops: float
     traffic_bytes: float
-    communication_s: float = 0.0
     devices: int = 1
-    input_s: float = 0.0
+
+    @property
+    def bound(self) -> Bound:
+        """What most of the time is spent waiting for; samples wherever they are late, however little they add."""
+        return Bound.INPUT if self.input_s else Bound(int(np.argmax(self.seconds)))
+
+    @property
+    def bound_shares(self) -> tuple[float, ...]:
+        """Share of the time by bound."""
+        return tuple(seconds / self.time_s for seconds in self.seconds)
+
+    @property
+    def kernels_s(self) -> float:
+        """Of its kernels alone, with their launches. [s]"""
+        return self.time_s - self.communication_s - self.input_s
+
+    @property
+    def communication_s(self) -> float:
+        """Of exchange that hides behind nothing. [s]"""
+        return self.seconds[Bound.COMMUNICATION]
+
+    @property
+    def input_s(self) -> float:
+        """Of waiting for samples. [s]"""
+        return self.seconds[Bound.INPUT]
 
     @property
     def samples_per_s(self) -> float:
@@ -70,14 +90,13 @@ FORWARD, BACKWARD, UPDATE = range(3)
 class LayerTimes(msgspec.Struct, frozen=True):
     """Columns over layers: all phases of a step. [FLOP], [byte], [s]
 
-    `by_phase` has shape (phases, layers); `bound_by_pass` has shape (3, layers): forward, backward, update.
+    `seconds` has shape (resources, layers), in the order of `OF_KERNELS`; `by_phase` has shape (phases, layers),
+    `bound_by_pass` has shape (3, layers): forward, backward, update.
     """
 
     flops: FloatArray
     traffic_bytes: FloatArray
-    compute_s: FloatArray
-    memory_s: FloatArray
-    overhead_s: FloatArray
+    seconds: FloatArray
     time_s: FloatArray
     by_phase: FloatArray
     bound: IntArray
@@ -113,39 +132,18 @@ def step_of(kernels: Kernels, times: Times, batch: int, matrix_peak_flop_per_s: 
         forward_s=float(phase[Phase.FORWARD]),
         backward_s=float(phase[Phase.INPUT_GRADIENT] + phase[Phase.WEIGHT_GRADIENT]),
         update_s=float(phase[Phase.UPDATE]),
-        bound=Bound(int(bounds.argmax())),
-        bound_shares=tuple(float(share) for share in bounds / total),
+        seconds=tuple(bounds.tolist()),
         mfu=matrix_flops / (total * matrix_peak_flop_per_s),
         flops=float(times.flops.sum()),
         traffic_bytes=float(times.traffic_bytes.sum()),
     )
 
 
-def with_communication(step: Step, exposed_s: float, devices: int) -> Step:
-    """The step of each of several devices: what their exchange adds, and what then binds."""
+def with_waiting(step: Step, bound: Bound, exposed_s: float) -> Step:
+    """The step of a device that waits besides, for what hides behind none of its kernels. [s]"""
     total = step.time_s + exposed_s
-    shares = [share * step.time_s / total for share in step.bound_shares]
-    shares[Bound.COMMUNICATION] = exposed_s / total
-    return replace(
-        step,
-        time_s=total,
-        communication_s=exposed_s,
-        devices=devices,
-        bound=Bound(int(np.argmax(shares))),
-        bound_shares=tuple(shares),
-        mfu=step.mfu * step.time_s / total,
-    )
-
-
-def with_input(step: Step, exposed_s: float) -> Step:
-    """The step whose device waits for its samples: they bind, however little they add."""
-    if exposed_s <= 0:
-        return step
-    total = step.time_s + exposed_s
-    shares = [share * step.time_s / total for share in step.bound_shares]
-    shares[Bound.INPUT] = exposed_s / total
-    mfu = step.mfu * step.time_s / total
-    return replace(step, time_s=total, input_s=exposed_s, bound=Bound.INPUT, bound_shares=tuple(shares), mfu=mfu)
+    seconds = tuple(each + exposed_s * (one is bound) for one, each in zip(Bound, step.seconds, strict=True))
+    return replace(step, time_s=total, seconds=seconds, mfu=step.mfu * step.time_s / total)
 
 
 def layer_times(kernels: Kernels, times: Times, layers: int) -> LayerTimes:
@@ -162,9 +160,7 @@ def layer_times(kernels: Kernels, times: Times, layers: int) -> LayerTimes:
     return LayerTimes(
         flops=total(times.flops),
         traffic_bytes=total(times.traffic_bytes),
-        compute_s=total(times.compute_s),
-        memory_s=total(times.memory_s),
-        overhead_s=total(times.overhead_s),
+        seconds=np.array([total(resource_s) for resource_s in times.seconds]),
         time_s=total(times.time_s),
         by_phase=by_phase,
         bound=by_bound.argmax(axis=0),

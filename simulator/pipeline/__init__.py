@@ -7,12 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np  # noqa: F401  before msgspec, which brings what slows the definition of NumPy's generic types
+
 from simulator.device.device import Device
 from simulator.device.framework import load_framework
 from simulator.errors import InputError
 from simulator.execution.memory import Footprint, check_fits
 from simulator.execution.run import Run, run_of
-from simulator.execution.step import Step, layer_times, step_of, with_communication, with_input
+from simulator.execution.step import Step, layer_times, step_of, with_waiting
 from simulator.op.kernels import Kernels
 from simulator.pipeline.options import COUNTS, LARGEST, Options
 from simulator.pipeline.simulation import Simulation
@@ -88,7 +90,9 @@ def simulate(
     exchange = _exchange(workload, kernels, times, (device, chosen), cluster)
     devices = cluster.devices if cluster else 1
     step = step_of(kernels, times, batch, peak_flop_per_s)
-    step = with_communication(step, exchange.exposed_s, devices) if exchange else replace(step, devices=devices)
+    step = replace(step, devices=devices)
+    if exchange:
+        step = with_waiting(step, Bound.COMMUNICATION, exchange.exposed_s)
     if setting.fidelity is Fidelity.NAPKIN:
         step = replace(step, mfu=device.utilisation)
     used = used_numbers(setting, training=chosen.training)
@@ -127,7 +131,9 @@ def fed(simulation: Simulation, feeding: Feeding) -> Simulation:
     timed = partial(times_of, workload, simulation.kernels, device, options)
     run = _run(workload, step, options, timed, found.time_s / step.batch)
     interval = None if found.exposed_s > 0 else simulation.interval
-    return replace(simulation, step=with_input(step, found.exposed_s), run=run, input=found, interval=interval)
+    return replace(
+        simulation, step=with_waiting(step, Bound.INPUT, found.exposed_s), run=run, input=found, interval=interval
+    )
 
 
 def _memory(workload: Workload, device: Device, options: Options) -> Footprint:
@@ -157,7 +163,7 @@ def _saved(step: Step, timed: Callable[[int], Times], batch: int) -> float:
     """What a step of fewer samples saves of a full one. [s]"""
     if batch == step.batch:
         return 0.0
-    return step.time_s - step.communication_s - float(timed(batch).time_s.sum())
+    return step.kernels_s - float(timed(batch).time_s.sum())
 
 
 def _exchange(

@@ -14,7 +14,7 @@ from simulator.op.kernels import Kernels
 from simulator.pipeline.options import Options
 from simulator.pipeline.stages import operations_per_sample
 from simulator.roofline.setting import Setting
-from simulator.roofline.times import Bound, Times
+from simulator.roofline.times import OF_KERNELS, Bound, Times
 from simulator.roofline.used import Used
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
@@ -92,11 +92,9 @@ class Simulation:
             "parameters": [layer.parameters for layer in layers],
             "flops": times.flops,
             "traffic_bytes": times.traffic_bytes,
-            "compute_s": times.compute_s,
-            "memory_s": times.memory_s,
-            "overhead_s": times.overhead_s,
+            **{f"{bound.word}_s": times.seconds[bound] for bound in OF_KERNELS},
             "time_s": times.time_s,
-            "bound": [Bound(bound).name.lower() for bound in times.bound.tolist()],
+            "bound": [Bound(bound).word for bound in times.bound.tolist()],
         }
         return pd.DataFrame(columns, index=pd.Index([layer.name for layer in layers], name="layer"))
 

@@ -116,7 +116,7 @@ def _clusters(devices: DeviceColumns, counts: Sequence[int]) -> tuple[list[Clust
     return list(clusters), list(reasons)
 
 
-_BOUNDS = np.array([bound.name.lower() for bound in Bound], dtype=object)
+_BOUNDS = np.array([bound.word for bound in Bound], dtype=object)
 
 
 def _stepped(steps: dict[str, Column], asked: Asked) -> dict[str, Column]:

@@ -111,7 +111,7 @@ def side_of(simulation: Simulation, label: str) -> Side:
 
     times, step = simulation.layers, simulation.step
     layers = {
-        layer.name: SideLayer(layer.name, time_s, Bound(bound).name.lower(), flops, traffic)
+        layer.name: SideLayer(layer.name, time_s, Bound(bound).word, flops, traffic)
         for layer, time_s, bound, flops, traffic in zip(
             simulation.workload.layers,
             times.time_s.tolist(),
@@ -121,7 +121,7 @@ def side_of(simulation: Simulation, label: str) -> Side:
             strict=True,
         )
     }
-    by_bound = {bound.name.lower(): share * step.time_s for bound, share in zip(Bound, step.bound_shares, strict=True)}
+    by_bound = {bound.word: seconds for bound, seconds in zip(Bound, step.seconds, strict=True)}
     return Side(
         label,
         simulation.workload.name,

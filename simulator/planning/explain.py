@@ -17,7 +17,7 @@ from simulator.pipeline import Options, Simulation, simulate
 from simulator.roofline.peeled import REST, peeled
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.setting import Setting
-from simulator.roofline.times import kernel_times
+from simulator.roofline.times import Bound, kernel_times
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def explain(simulation: Simulation, layer: str | None = None) -> Explanation:
         layer,
         float(seconds[0]),
         float(seconds[-1]),
-        type(simulation.step.bound)(int(bound)).name.lower(),
+        Bound(int(bound)).word,
         shares,
         () if layer else tuple(sorted(_helps(simulation), key=lambda one: one.time_s)),
         _worst(names, causes, by_layer),

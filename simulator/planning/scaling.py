@@ -77,7 +77,7 @@ def _point(
     except SimulatorError as error:
         return ScalingPoint(count, batch, reason=str(error))
     efficiency = step.samples_per_s / (count * alone.step.samples_per_s)
-    computing_s = step.time_s - step.communication_s
+    computing_s = step.kernels_s
     late_s = float(late_seconds(count, np.asarray(computing_s - step.update_s))) if count > 1 else 0.0
     late_s = min(late_s, step.communication_s)
     without = batch / computing_s / alone.step.samples_per_s

@@ -56,7 +56,7 @@ def _row(simulation: Simulation, other: Simulation) -> Row:
         "total" if simulation.counts_epochs else "one step": duration(total_s(other)),
         "ratio": f"{total_s(other) / total_s(simulation):.3g}x",
         "likely": likely,
-        "bound": other.step.bound.name.lower(),
+        "bound": other.step.bound.word,
         "memory": percent(other.memory.total_bytes / other.memory.capacity_bytes),
         "step": duration(other.step.time_s),
         "grade": other.grade,

@@ -25,7 +25,7 @@ class PassFact:
     @property
     def bound_name(self) -> str:
         """In a word; empty where it takes no time."""
-        return self.bound.name.lower() if self.time_s else ""
+        return self.bound.word if self.time_s else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class LayerFact:
     ----------
     macs : of the forward pass of one sample, counted as was asked. [MAC]
     intensity_flop_per_byte : None where nothing moves.
+    seconds : of each resource, in the order of `OF_KERNELS`.
     share : of the step's time.
     bound : what most of the time waits for.
     passes : in the order of `PASSES`.
@@ -46,9 +47,7 @@ class LayerFact:
     flops: float
     traffic_bytes: float
     intensity_flop_per_byte: float | None
-    compute_s: float
-    memory_s: float
-    overhead_s: float
+    seconds: tuple[float, ...]
     time_s: float
     share: float
     bound: Bound
@@ -57,7 +56,7 @@ class LayerFact:
     @property
     def bound_name(self) -> str:
         """In a word; empty where it takes no time."""
-        return self.bound.name.lower() if self.time_s else ""
+        return self.bound.word if self.time_s else ""
 
     @property
     def intensity(self) -> str:
@@ -69,7 +68,7 @@ def layer_facts(simulation: Simulation) -> list[LayerFact]:
     """Every layer, in the network's order."""
     times, workload, step_s = simulation.layers, simulation.workload, simulation.step.time_s
     counts = workload.counts if simulation.options.count == "exact" else workload.article_counts
-    columns = (times.flops, times.traffic_bytes, times.compute_s, times.memory_s, times.overhead_s, times.time_s)
+    columns = (times.flops, times.traffic_bytes, times.time_s, *times.seconds)
     numbers = zip(*(column.tolist() for column in columns), strict=True)
     ratios, bounds = times.intensity_flop_per_byte.tolist(), times.bound.tolist()
     passes = _passes(simulation)
@@ -80,15 +79,13 @@ def layer_facts(simulation: Simulation) -> list[LayerFact]:
             flops=flops,
             traffic_bytes=traffic,
             intensity_flop_per_byte=ratio if traffic else None,
-            compute_s=compute_s,
-            memory_s=memory_s,
-            overhead_s=overhead_s,
+            seconds=tuple(seconds),
             time_s=time_s,
             share=time_s / step_s,
             bound=Bound(bound),
             passes=each,
         )
-        for layer, count, (flops, traffic, compute_s, memory_s, overhead_s, time_s), ratio, bound, each in zip(
+        for layer, count, (flops, traffic, time_s, *seconds), ratio, bound, each in zip(
             workload.layers, counts, numbers, ratios, bounds, passes, strict=True
         )
     ]

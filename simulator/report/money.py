@@ -45,7 +45,7 @@ class Slice:
 def step_parts(simulation: Simulation) -> list[Slice]:
     """A step's seconds by what it waits for."""
     step = simulation.step
-    return [Slice(f"steps: {BOUNDS[b][0]}", BOUNDS[b][1], step.bound_shares[b] * step.time_s) for b in binding(step)]
+    return [Slice(f"steps: {BOUNDS[b][0]}", BOUNDS[b][1], step.seconds[b]) for b in binding(step)]
 
 
 def time_parts(steps: Sequence[Slice], run_s: float, course: Course | None, bill: Bill) -> list[Slice]:

@@ -9,7 +9,7 @@ from simulator.report.asked import asked_line, no_interval, utilisation_words
 from simulator.report.comparison import Other, comparison_rows, failure_lines, total_s, waiting_lines
 from simulator.report.facts import SLOWEST, slowest
 from simulator.report.roofs import roofs_of
-from simulator.report.style import BOUNDS, binding, machine, percent, setting, version
+from simulator.report.style import BOUNDS, EXPOSED, binding, machine, percent, setting, version
 from simulator.report.tables import cell, markdown_table
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.traffic import TrafficModel
@@ -124,8 +124,7 @@ def _why(simulation: Simulation) -> str:
 def _phases(simulation: Simulation) -> str:
     step = simulation.step
     rows = [("forward", step.forward_s), ("backward", step.backward_s), ("update", step.update_s)]
-    rows.append(("communication that hides behind nothing", step.communication_s))
-    rows.append(("waiting for input", step.input_s))
+    rows += [(words, step.seconds[bound]) for bound, words in EXPOSED.items()]
     table = [(name, duration(seconds), percent(seconds / step.time_s)) for name, seconds in rows if seconds]
     return markdown_table(["phase", "time", "share"], [*table, ("step", duration(step.time_s), "100 %")])
 

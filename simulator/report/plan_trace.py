@@ -66,7 +66,7 @@ def _tasks(answer: Planned, layers: LayerTimes) -> Iterator[dict[str, Any]]:
     for event in answer.step.timeline.events:
         piece = answer.step.pieces[event.task.chunk]
         bound = _bound(layers, piece)
-        yield _span(event, f"{event.task.kind} {event.task.microbatch + 1}", bound) | {"cat": bound.name.lower()}
+        yield _span(event, f"{event.task.kind} {event.task.microbatch + 1}", bound) | {"cat": bound.word}
         inner = list(_blocks(answer, event, piece, layers)) if left > 0 else []
         left -= len(inner)
         yield from inner

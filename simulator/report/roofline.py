@@ -23,7 +23,6 @@ from simulator.report.style import (
     DPI,
     INK,
     NORMAL,
-    OF_KERNELS,
     SMALL,
     draw_key,
     fitted,
@@ -37,7 +36,7 @@ from simulator.report.style import (
 )
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.roofs import Roofs
-from simulator.roofline.times import Bound
+from simulator.roofline.times import OF_KERNELS
 from simulator.units import duration, si
 
 if TYPE_CHECKING:
@@ -150,7 +149,8 @@ def draw_points(
 ) -> None:
     """Marks whose area is their share of the time, and a star for the whole step; all smaller where `reduced`."""
     scale = reduced * LARGEST_AREA / max((point.share for point in points), default=1.0)
-    for bound, (word, colour, marker) in zip(Bound, OF_KERNELS, strict=False):
+    for bound in OF_KERNELS:
+        word, colour, marker = BOUNDS[bound]
         chosen = [point for point in points if point.bound == bound]
         axes.scatter(
             [point.x for point in chosen],
@@ -171,7 +171,7 @@ def draw_points(
 def _draw_legend(figure: Figure, *, dashed: bool) -> None:
     entries: list[tuple[str, dict[str, object]]] = [
         (f"bound by {word}", {"marker": marker, "color": colour, "markersize": 10})
-        for word, colour, marker in OF_KERNELS
+        for word, colour, marker in (BOUNDS[bound] for bound in OF_KERNELS)
     ]
     entries.append(("whole step", {"marker": "*", "color": "black", "markersize": 14}))
     entries.append(("datasheet", {"linestyle": "-", "color": INK}))

@@ -14,7 +14,6 @@ from simulator.report.roofs import draw_roofs, roofs_of
 from simulator.report.style import (
     BOUNDS,
     NORMAL,
-    OF_KERNELS,
     SMALL,
     draw_key,
     fitted,
@@ -23,6 +22,7 @@ from simulator.report.style import (
     setting,
     styled,
 )
+from simulator.roofline.times import OF_KERNELS
 from simulator.units import duration
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def rooflines_figure(simulation: Simulation, others: Sequence[Other]) -> Figure:
                 axes.tick_params(labelleft=False)
         figure.text(0.5, 0.075, "Operational intensity [FLOP/byte]", ha="center")
         figure.text(0.008, 0.5, "Performance [FLOP/s]", rotation=90, va="center")
-        looks = [(f"bound by {word}", {"marker": mark, "color": colour}) for word, colour, mark in OF_KERNELS]
+        kernels = [BOUNDS[bound] for bound in OF_KERNELS]
+        looks = [(f"bound by {word}", {"marker": mark, "color": colour}) for word, colour, mark in kernels]
         draw_key(figure, _LEFT, 0.925, looks)
     return figure
 

@@ -177,9 +177,9 @@ def input_lines(simulation: Simulation) -> Iterator[str]:
 def bound_line(simulation: Simulation) -> str:
     """What the time waits for."""
     step = simulation.step
-    shares = ", ".join(f"{step.bound_shares[bound]:.0%} {bound.name.lower()}" for bound in binding(step))
+    shares = ", ".join(f"{step.bound_shares[bound]:.0%} {bound.word}" for bound in binding(step))
     peak = f"{si(simulation.setting.matrix_flop_per_s, 'FLOP/s')} {simulation.setting.matrix_peak} peak"
-    return f"bound by {step.bound.name.lower()} (of the time: {shares}); {utilisation_words(step.mfu, peak)}"
+    return f"bound by {step.bound.word} (of the time: {shares}); {utilisation_words(step.mfu, peak)}"
 
 
 def memory_line(simulation: Simulation) -> str:

@@ -42,8 +42,11 @@ BOUNDS = {
 }
 """Bound -> (word, colour, marker)."""
 
-OF_KERNELS = [BOUNDS[bound] for bound in (Bound.COMPUTE, Bound.MEMORY, Bound.OVERHEAD)]
-"""Those of a kernel; a step of several devices can be bound by communication too."""
+EXPOSED = {
+    Bound.COMMUNICATION: "communication that hides behind nothing",
+    Bound.INPUT: "waiting for input",
+}
+"""What a step alone waits for, as tables of its parts say it."""
 
 
 def binding(step: Step) -> list[Bound]:

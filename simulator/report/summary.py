@@ -12,6 +12,7 @@ from simulator.pipeline import Simulation
 from simulator.planning.hints import busy_batch
 from simulator.report.asked import asked
 from simulator.report.facts import PASSES, LayerFact, layer_facts
+from simulator.roofline.times import OF_KERNELS, ROOFS, Bound
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
 
@@ -154,10 +155,9 @@ def _step(simulation: Simulation) -> dict[str, Any]:
         "forward_s": step.forward_s,
         "backward_s": step.backward_s,
         "update_s": step.update_s,
-        "communication_s": step.communication_s,
-        "input_s": step.input_s,
+        **{f"{bound.word}_s": step.seconds[bound] for bound in Bound if bound not in OF_KERNELS},
         "samples_per_s": step.samples_per_s,
-        "bound": step.bound.name.lower(),
+        "bound": step.bound.word,
         "mfu": step.mfu,
     }
 
@@ -213,8 +213,7 @@ def _layers(simulation: Simulation) -> list[dict[str, Any]]:
             "flops": round(fact.flops),
             "traffic_bytes": round(fact.traffic_bytes),
             "intensity_flop_per_byte": fact.intensity_flop_per_byte,
-            "compute_s": fact.compute_s,
-            "memory_s": fact.memory_s,
+            **{f"{bound.word}_s": fact.seconds[bound] for bound in ROOFS},
             "time_s": fact.time_s,
             "bound": fact.bound_name or None,
             "passes": _passes(fact),

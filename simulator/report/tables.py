@@ -11,6 +11,7 @@ from typing import Any
 from simulator.pipeline import Simulation
 from simulator.report.csv_text import literal
 from simulator.report.facts import layer_facts
+from simulator.roofline.times import OF_KERNELS
 
 COLUMNS = (
     "name",
@@ -21,9 +22,7 @@ COLUMNS = (
     "flops",
     "traffic_bytes",
     "intensity_flop_per_byte",
-    "compute_s",
-    "memory_s",
-    "overhead_s",
+    *(f"{bound.word}_s" for bound in OF_KERNELS),
     "time_s",
     "forward_s",
     "backward_s",
@@ -50,7 +49,7 @@ def layer_rows(simulation: Simulation) -> Iterator[tuple[Any, ...]]:
     for fact in layer_facts(simulation):
         shape = "x".join(map(str, fact.layer.output))
         intensity = "" if fact.intensity_flop_per_byte is None else fact.intensity_flop_per_byte
-        seconds = [fact.compute_s, fact.memory_s, fact.overhead_s, fact.time_s, *(one.time_s for one in fact.passes)]
+        seconds = [*fact.seconds, fact.time_s, *(one.time_s for one in fact.passes)]
         known = [fact.flops, fact.traffic_bytes, intensity, *seconds]
         words = [fact.bound_name, *(one.bound_name for one in fact.passes)]
         yield fact.layer.name, fact.layer.op.kind, shape, fact.layer.parameters, fact.macs, *map(_number, known), *words

@@ -31,15 +31,29 @@ class Bound(IntEnum):
     INPUT = 4
     """Of steps alone whose samples come from a loader: what the device waits for them."""
 
+    @property
+    def word(self) -> str:
+        """As tables and programs call it; with `_s`, the name of its seconds."""
+        return self.name.lower()
+
+
+ROOFS = (Bound.COMPUTE, Bound.MEMORY)
+"""Resources that work side by side: a kernel takes as long as the slowest of them, the first of equals."""
+
+OF_KERNELS = (*ROOFS, Bound.OVERHEAD)
+"""All that a kernel may wait for, the first axis of seconds. What is no roof adds to them, and binds a kernel where it
+takes longer than they do; what a step alone waits for adds to the sum of its kernels."""
+
 
 class Times(msgspec.Struct, frozen=True):
-    """Columns over kernels, shape (kernels,) or (batches, kernels). [FLOP], [byte], [s]"""
+    """Columns over kernels, shape (kernels,) or (batches, kernels). [FLOP], [byte], [s]
+
+    `seconds` has one row more than these for each of `OF_KERNELS`: shape (resources, ..., kernels).
+    """
 
     flops: FloatArray
     traffic_bytes: FloatArray
-    compute_s: FloatArray
-    memory_s: FloatArray
-    overhead_s: FloatArray
+    seconds: FloatArray
     time_s: FloatArray
     bound: IntArray
 
@@ -72,28 +86,29 @@ def kernel_times(kernels: Kernels, setting: Setting, batch: FloatArray | float) 
     overhead_s = np.zeros_like(launched_s)
     if setting.calibrated:
         overhead_s = overhead_seconds(kernels, setting, batch, launched_s)
-    waits_for = np.where(busy.compute_s >= busy.memory_s, Bound.COMPUTE, Bound.MEMORY)[..., kernels.row]
+    seconds = np.empty((len(OF_KERNELS), *launched_s.shape))
+    for roof, roof_s in zip(ROOFS, busy.seconds, strict=True):
+        seconds[roof] = roof_s[..., kernels.row]
+    seconds[Bound.OVERHEAD] = overhead_s
+    roof = seconds[: len(ROOFS)].argmax(axis=0)
     return Times(
         flops=busy.flops[..., kernels.row],
         traffic_bytes=busy.traffic_bytes[..., kernels.row],
-        compute_s=busy.compute_s[..., kernels.row],
-        memory_s=busy.memory_s[..., kernels.row],
-        overhead_s=overhead_s,
+        seconds=seconds,
         time_s=launched_s + overhead_s,
-        bound=np.where(overhead_s > launched_s, Bound.OVERHEAD, waits_for),
+        bound=np.where(overhead_s > launched_s, Bound.OVERHEAD, roof),
     )
 
 
 class Busy(msgspec.Struct, frozen=True):
     """Columns over distinct kernels, without any waiting, shape (kernels,) or (batches, kernels). [FLOP], [byte], [s]
 
-    `busy_s` is the slower of computing and moving data, and on a processor what overlaps with neither.
+    `seconds` are of each of `ROOFS`; `busy_s` is the slowest of them, and on a processor what overlaps with none.
     """
 
     flops: FloatArray
     traffic_bytes: FloatArray
-    compute_s: FloatArray
-    memory_s: FloatArray
+    seconds: tuple[FloatArray, ...]
     busy_s: FloatArray
 
 
@@ -104,12 +119,13 @@ def busy_times(kernels: Kernels, setting: Setting, batch: FloatArray | float) ->
     moved = traffic_bytes(columns, setting, batch)
     if setting.calibrated:
         parts = _calibrated(columns, with_layout(setting, kernels), batch, moved)
-        return Busy(flops, moved, *_steady(columns, parts, setting))
+        compute_s, memory_s, busy_s = _steady(columns, parts, setting)
+        return Busy(flops, moved, (compute_s, memory_s), busy_s)
     vector, matrix = setting.vector_flop_per_s, setting.matrix_flop_per_s
     of_products = np.where(columns.op_class == OpClass.ATTENTION, setting.of_attention.matrix_flop_per_s, matrix)
     compute_s = flops / np.where(columns.engine == Engine.MATRIX, of_products, vector)
     memory_s = moved / setting.device.memory.bandwidth_byte_per_s
-    return Busy(flops, moved, compute_s, memory_s, np.maximum(compute_s, memory_s))
+    return Busy(flops, moved, (compute_s, memory_s), np.maximum(compute_s, memory_s))
 
 
 def busy_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
@@ -197,7 +213,8 @@ def napkin_times(kernels: Kernels, setting: Setting, batch: FloatArray | float, 
     flops = at_batch(columns.flops, batch)
     operations = np.where(counted, flops / FLOPS_PER_MAC, 0.0) * operations_scale
     time_s = (operations / (setting.matrix_flop_per_s * setting.device.utilisation))[..., kernels.row]
-    zero = np.zeros_like(time_s)
+    seconds = np.zeros((len(OF_KERNELS), *time_s.shape))
+    seconds[Bound.COMPUTE] = time_s
     moved = ideal_bytes(columns, setting, batch)[..., kernels.row]
     flops = flops[..., kernels.row]
-    return Times(flops, moved, time_s, zero, zero, time_s, np.full(time_s.shape, Bound.COMPUTE, dtype=np.int64))
+    return Times(flops, moved, seconds, time_s, np.full(time_s.shape, Bound.COMPUTE, dtype=np.int64))

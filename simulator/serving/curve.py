@@ -9,6 +9,7 @@ from simulator.device.device import Device
 from simulator.errors import InputError
 from simulator.execution.memory import Footprint
 from simulator.pipeline import LARGEST, Options, Simulation, simulate
+from simulator.roofline.times import Bound
 from simulator.workload.workload import Workload
 
 MOST_POINTS = 200
@@ -142,14 +143,14 @@ def _run(workload: Workload, device: Device, options: Options, batch: int) -> Si
 
 def _point(simulation: Simulation, copies: Instances) -> CurvePoint:
     step, memory, times = simulation.step, simulation.memory, simulation.times
-    latency_s = copies.round_s(step.time_s, step.time_s - float(times.overhead_s.sum()))
+    latency_s = copies.round_s(step.time_s, step.time_s - float(times.seconds[Bound.OVERHEAD].sum()))
     return CurvePoint(
         batch=step.batch,
         latency_s=latency_s,
         samples_per_s=copies.number * step.batch * step.devices / latency_s,
         memory_bytes=copies.memory_bytes(memory),
         fits=step.batch <= copies.largest_batch(memory),
-        bound=step.bound.name.lower() if latency_s == step.time_s else "copies",
+        bound=step.bound.word if latency_s == step.time_s else "copies",
     )
 
 

@@ -15,7 +15,7 @@ from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels
 from simulator.op.mixer import Mixer
 from simulator.precision import Engine as Units
 from simulator.roofline.setting import Setting
-from simulator.roofline.times import Times, kernel_times
+from simulator.roofline.times import Bound, Times, kernel_times
 from simulator.serving.formats import Format
 from simulator.serving.load import Load
 from simulator.serving.network import Attending
@@ -141,8 +141,8 @@ class Lowered:
         lanes_s = times.flops / setting.lanes_flop_per_s
         unpack_s = np.where(widened, _unpacking(columns, setting), 0.0)
         return LoweredGroup(
-            compute_s=times.compute_s.reshape(blocks, -1),
-            memory_s=times.memory_s.reshape(blocks, -1),
+            compute_s=times.seconds[Bound.COMPUTE].reshape(blocks, -1),
+            memory_s=times.seconds[Bound.MEMORY].reshape(blocks, -1),
             lanes_s=lanes_s.reshape(blocks, -1),
             unpack_s=unpack_s.reshape(blocks, -1),
             flops=times.flops.reshape(blocks, -1),
@@ -177,8 +177,8 @@ def _attention(times: Times, present: NDArray[np.bool_], layers: float, *, readi
     """One attention of as many layers, at points where there is any."""
     none, never = np.zeros((1, len(present))), np.zeros((1, len(present)), dtype=bool)
     return LoweredGroup(
-        compute_s=np.where(present, times.compute_s, 0.0)[None],
-        memory_s=np.where(present, times.memory_s, 0.0)[None],
+        compute_s=np.where(present, times.seconds[Bound.COMPUTE], 0.0)[None],
+        memory_s=np.where(present, times.seconds[Bound.MEMORY], 0.0)[None],
         lanes_s=none,
         unpack_s=none,
         flops=np.where(present, times.flops, 0.0)[None],

@@ -17,6 +17,7 @@ from simulator.execution.failures import Failures
 from simulator.parallel.plan import Plan
 from simulator.pipeline import Options, Simulation, simulate
 from simulator.planned import simulate_plan
+from simulator.roofline.times import Bound
 from simulator.workload.reading import load_workload
 
 A100 = load_device("a100-sxm4-80gb")
@@ -36,7 +37,7 @@ def bill(given: Circumstances | None = None, **steps: float | None) -> Bill:
 def test_the_activity_of_a_step_is_the_sum_over_its_kernels() -> None:
     answer = resnet(precision="amp")
     found = activity_of(answer.kernels, answer.times, "fp16_tensor", answer.step.time_s)
-    assert found.lanes_s + found.tensors_s == pytest.approx(answer.times.compute_s.sum())
+    assert found.lanes_s + found.tensors_s == pytest.approx(answer.times.seconds[Bound.COMPUTE].sum())
     assert found.tensors_s > 0
     assert found.traffic_bytes == pytest.approx(answer.times.traffic_bytes.sum())
     in_lanes = activity_of(answer.kernels, answer.times, "fp32", answer.step.time_s)

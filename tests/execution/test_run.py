@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from simulator.device.device import load_device
 from simulator.execution.run import run_of
-from simulator.execution.step import layer_times, step_of
+from simulator.execution.step import layer_times, step_of, with_waiting
 from simulator.op.optimizer import OPTIMIZERS
+from simulator.pipeline import Options, simulate
 from simulator.precision import get_precision
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.setting import Setting
-from simulator.roofline.times import Bound, kernel_times
+from simulator.roofline.times import ROOFS, Bound, kernel_times
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
 
@@ -46,6 +47,32 @@ def test_every_sample_is_seen_once_an_epoch(samples: int, batch: int, epochs: in
     assert run.epoch_s == pytest.approx(samples, rel=1e-12)
     assert run.steps_per_epoch == -(-samples // batch)
     assert run.total_s == run.epoch_s * epochs
+
+
+@pytest.mark.parametrize("device", ["v100", "h100"])
+@pytest.mark.parametrize("name", ["lenet5", "mobilenet_v2"])
+def test_the_slowest_roof_counts_and_what_is_no_roof_adds(name: str, device: str) -> None:
+    answer = simulate(load_workload(name), load_device(device), Options(batch=8))
+    times = answer.times
+    roofs, beside = times.seconds[: len(ROOFS)], times.seconds[len(ROOFS) :]
+    np.testing.assert_allclose(times.time_s, roofs.max(axis=0) + beside.sum(axis=0), rtol=1e-12)
+    waits = beside.sum(axis=0) > roofs.max(axis=0)
+    np.testing.assert_array_equal(times.bound[~waits], roofs.argmax(axis=0)[~waits])
+    assert (times.bound[waits] == Bound.OVERHEAD).all()
+    assert waits.any()
+    np.testing.assert_allclose(answer.layers.seconds.sum(axis=1), times.seconds.sum(axis=1), rtol=1e-12)
+    assert [times.time_s[times.bound == bound].sum() for bound in Bound] == pytest.approx(list(answer.step.seconds))
+
+
+def test_what_a_step_waits_for_adds_to_its_kernels() -> None:
+    step = simulate(load_workload("lenet5"), load_device("v100"), Options(batch=8)).step
+    late = with_waiting(with_waiting(step, Bound.COMMUNICATION, 2 * step.time_s), Bound.INPUT, step.time_s / 2)
+    assert late.kernels_s == pytest.approx(step.time_s)
+    assert (late.communication_s, late.input_s) == (2 * step.time_s, step.time_s / 2)
+    assert late.time_s == pytest.approx(3.5 * step.time_s) == pytest.approx(sum(late.seconds))
+    assert late.mfu == pytest.approx(step.mfu / 3.5)
+    assert with_waiting(step, Bound.COMMUNICATION, 2 * step.time_s).bound is Bound.COMMUNICATION
+    assert late.bound is Bound.INPUT, "late samples bind, however little they add"
 
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet50"])

@@ -15,7 +15,7 @@ from simulator.report.discs import Disc, discs_of, limits, step_disc, visible, v
 from simulator.report.facts import slowest
 from simulator.report.groups import layer_groups
 from simulator.roofline.roofs import Rate, Roofs
-from simulator.roofline.times import Bound
+from simulator.roofline.times import OF_KERNELS, Bound
 
 Numbers = tuple[str, str, float, float, float]
 """A layer's name, operation, FLOPs, traffic and time."""
@@ -24,14 +24,12 @@ Numbers = tuple[str, str, float, float, float]
 def answer(layers: Sequence[Numbers]) -> Simulation:
     """Half of each layer's time is its forward pass; the other half is its gradients' and its update's."""
     names, kinds, flops, traffic, time_s = zip(*layers, strict=True)
-    none, bound = np.zeros(len(layers)), np.arange(len(layers)) % 2
+    bound = np.arange(len(layers)) % 2
     quarter = np.array(time_s) / 4
     times = LayerTimes(
         flops=np.array(flops),
         traffic_bytes=np.array(traffic),
-        compute_s=none,
-        memory_s=none,
-        overhead_s=none,
+        seconds=np.zeros((len(OF_KERNELS), len(layers))),
         time_s=np.array(time_s),
         by_phase=np.array([2 * quarter, quarter / 2, quarter / 2, quarter]),
         bound=bound,
@@ -39,7 +37,7 @@ def answer(layers: Sequence[Numbers]) -> Simulation:
     )
     ops = [SimpleNamespace(name=name, op=SimpleNamespace(kind=kind)) for name, kind in zip(names, kinds, strict=True)]
     workload = SimpleNamespace(layers=ops, counts=[SimpleNamespace(macs=0)] * len(ops))
-    step = Step(1, sum(time_s), 0.0, 0.0, 0.0, Bound.MEMORY, (0.0, 1.0), 0.0, sum(flops), sum(traffic))
+    step = Step(1, sum(time_s), 0.0, 0.0, 0.0, (0.0, sum(time_s), 0.0, 0.0, 0.0), 0.0, sum(flops), sum(traffic))
     made = SimpleNamespace(layers=times, workload=workload, step=step, options=Options())
     return cast(Simulation, made)
 

@@ -31,7 +31,7 @@ from simulator.roofline.products import ODD_GROUPS, POOR_GROUPS, convolution_eff
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.setting import Setting
-from simulator.roofline.times import group_launches, kernel_times
+from simulator.roofline.times import Bound, group_launches, kernel_times
 from simulator.roofline.traffic import ideal_bytes
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
@@ -694,7 +694,7 @@ def test_the_launch_gap_comes_with_each_kernel() -> None:
     kernels, slow = lower(load_workload("lenet5"), training=True), replace(device(), launch_s=2e-6)
     for framework in (NEVER_LATE, software(0.0)):
         times = kernel_times(kernels, Setting(slow, FP32, framework), 64.0)
-        assert times.overhead_s.tolist() == pytest.approx([2e-6] * len(kernels))
+        assert times.seconds[Bound.OVERHEAD].tolist() == pytest.approx([2e-6] * len(kernels))
 
 
 def test_lenet5_at_batch_1_waits_for_pytorch() -> None:
@@ -817,7 +817,7 @@ def test_a_library_without_kernels_for_groups_issues_them_one_by_one() -> None:
     grouped = Kernels(columns, np.zeros(1, dtype=int), np.zeros(1, dtype=int), np.ones(1, dtype=bool))
 
     def waits_s(on: Device, precision: Precision, framework: Framework) -> float:
-        return float(kernel_times(grouped, Setting(on, precision, framework), 1.0).overhead_s.sum())
+        return float(kernel_times(grouped, Setting(on, precision, framework), 1.0).seconds[Bound.OVERHEAD].sum())
 
     assert waits_s(board, AMP, apart) - waits_s(board, AMP, software(0.0)) == pytest.approx(7 * 2e-6)
     assert waits_s(board, FP32, apart) == waits_s(board, FP32, software(0.0))

@@ -23,7 +23,7 @@ from simulator.op.pooling import MaxPool
 from simulator.precision import get_precision
 from simulator.roofline import processor
 from simulator.roofline.setting import Setting
-from simulator.roofline.times import busy_seconds, kernel_times
+from simulator.roofline.times import Bound, busy_seconds, kernel_times
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
 
@@ -67,8 +67,9 @@ def test_a_call_adds_to_its_kernel_and_never_hides(device: Device) -> None:
     times = kernel_times(kernels, Setting(device, FP32, load_framework("pytorch")), 64.0)
     # Every kernel starts its threads (1 us); a call adds 10, 20 or 30 us by phase; the step's own 100 us come first.
     calls = np.where(kernels.dispatch, np.array([10, 20, 20, 30])[kernels.phase], 0)
-    assert times.overhead_s * 1e6 == pytest.approx(1 + calls + np.eye(1, len(kernels))[0] * 100)
-    assert times.time_s.sum() == pytest.approx((times.time_s - times.overhead_s).sum() + times.overhead_s.sum())
+    overhead_s = times.seconds[Bound.OVERHEAD]
+    assert overhead_s * 1e6 == pytest.approx(1 + calls + np.eye(1, len(kernels))[0] * 100)
+    assert times.time_s.sum() == pytest.approx((times.time_s - overhead_s).sum() + overhead_s.sum())
 
 
 def test_many_batches_at_once_agree_with_each_alone(device: Device) -> None:
@@ -85,7 +86,7 @@ def test_a_processor_that_does_not_know_its_calls_keeps_the_queue_and_copies_not
     assert shipped.calls_s is None
     times = kernel_times(kernels, Setting(shipped, FP32, mxnet), 1.0)
     start_s = shipped.launch_s + 36 * shipped.start_s
-    assert times.overhead_s[0] == pytest.approx(start_s + mxnet.helpers_s + mxnet.dispatch_s[0])
+    assert times.seconds[Bound.OVERHEAD][0] == pytest.approx(start_s + mxnet.helpers_s + mxnet.dispatch_s[0])
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def one_by_one(op: Op, shape: Shape, device: Device, calls: ProcessorCalls, batc
     first = Kernels(columns, np.array([0]), np.array([0]), np.array([True]))
     software = replace(load_framework("pytorch-compiled"), processor=calls)
     times = kernel_times(first, Setting(device, FP32, software), float(batch))
-    return float(times.overhead_s[0]), float((times.time_s - times.overhead_s)[0])
+    return float(times.seconds[Bound.OVERHEAD][0]), float((times.time_s - times.seconds[Bound.OVERHEAD])[0])
 
 
 def test_a_call_starts_all_threads_and_the_convolution_library_takes_longer(four_cores: Device) -> None:

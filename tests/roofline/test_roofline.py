@@ -78,15 +78,15 @@ def test_a_kernel_takes_the_longer_of_its_two_times() -> None:
     assert compute.bound[0] == Bound.COMPUTE
     assert memory.time_s[0] == pytest.approx(2e-3, rel=1e-12)
     assert memory.bound[0] == Bound.MEMORY
-    assert compute.overhead_s[0] == memory.overhead_s[0] == 0
+    assert compute.seconds[Bound.OVERHEAD, 0] == memory.seconds[Bound.OVERHEAD, 0] == 0
 
 
 def test_at_the_ridge_the_two_times_are_equal() -> None:
     # The V100's ridge in fp32: 14e12 / 9e11 = 15.56 FLOP/byte, 62.2 FLOP an element of 4 bytes.
     ridge = V100.peak["fp32"] / V100.memory.bandwidth_byte_per_s
     times = kernel_times(one(4 * ridge * 1e6, 1e6), Setting(V100, FP32, fidelity=Fidelity.ROOFLINE), 3)
-    assert times.compute_s[0] == pytest.approx(times.memory_s[0], rel=1e-12)
-    assert times.time_s[0] == pytest.approx(times.compute_s[0], rel=1e-12)
+    assert times.seconds[Bound.COMPUTE, 0] == pytest.approx(times.seconds[Bound.MEMORY, 0], rel=1e-12)
+    assert times.time_s[0] == pytest.approx(times.seconds[Bound.COMPUTE, 0], rel=1e-12)
 
 
 @given(st.floats(1e-2, 1e4))
@@ -200,7 +200,9 @@ def test_many_batches_at_once_are_the_same_as_one_by_one(name: str, fidelity: Fi
     for row, size in enumerate(sizes):
         alone = times(float(size))
         for column in Times.__struct_fields__:
-            assert np.allclose(getattr(together, column)[row], getattr(alone, column), rtol=1e-12, atol=0), column
+            assert np.allclose(getattr(together, column)[..., row, :], getattr(alone, column), rtol=1e-12, atol=0), (
+                column
+            )
 
 
 @pytest.mark.parametrize("precision", sorted(PRECISIONS))

@@ -17,7 +17,7 @@ from simulator.pipeline import Options, kernels_of
 from simulator.precision import get_precision
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.setting import Setting
-from simulator.roofline.times import kernel_times
+from simulator.roofline.times import Bound, kernel_times
 from simulator.roofline.traffic import TrafficModel
 from simulator.workload.reading import load_workload
 
@@ -100,7 +100,7 @@ def test_products_of_a_step_run_at_the_steady_clock_and_bursts_do_not() -> None:
     products = (kernels.distinct.op_class == OpClass.GEMM)[kernels.row]
     burst = Setting(device, get_precision("bf16"))
     step = Options(precision="bf16").on(device)
-    held_s, free_s = (kernel_times(kernels, setting, 8.0).compute_s for setting in (step, burst))
+    held_s, free_s = (kernel_times(kernels, setting, 8.0).seconds[Bound.COMPUTE] for setting in (step, burst))
     assert held_s[products] == pytest.approx(free_s[products] / device.sustained["steady"])
     assert held_s[~products] == pytest.approx(free_s[~products])
     assert not Options(precision="fp32").on(device).held_in_steps, "lanes are held by a limit of their own"

@@ -10,7 +10,7 @@ from simulator.op.kernels import at_batch
 from simulator.pipeline import Options, kernels_of, simulate
 from simulator.precision import get_precision
 from simulator.roofline.setting import Setting
-from simulator.roofline.times import kernel_times
+from simulator.roofline.times import Bound, kernel_times
 from simulator.workload.importers import Request
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
@@ -35,9 +35,9 @@ def test_attention_stays_in_half_width() -> None:
     kernels = kernels_of(LLAMA, Options(precision="fp8"))
     times = [kernel_times(kernels, Setting(H100, get_precision(name)), 1.0) for name in ("fp8", "bf16")]
     attention = kernels.distinct.op_class[kernels.row] == OpClass.ATTENTION
-    np.testing.assert_allclose(times[0].compute_s[attention], times[1].compute_s[attention])
+    np.testing.assert_allclose(times[0].seconds[Bound.COMPUTE][attention], times[1].seconds[Bound.COMPUTE][attention])
     products = kernels.distinct.op_class[kernels.row] == OpClass.GEMM
-    assert times[0].compute_s[products].sum() < 0.7 * times[1].compute_s[products].sum()
+    assert times[0].seconds[Bound.COMPUTE][products].sum() < 0.7 * times[1].seconds[Bound.COMPUTE][products].sum()
 
 
 def test_inference_rounds_nothing_apart() -> None:
