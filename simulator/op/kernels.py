@@ -21,7 +21,8 @@ _NO_GEMM = Gemm(Affine(0, 0), Affine(0, 0), Affine(0, 0))
 class Columns:
     """Counts of different kernels, one column each; a count has shape (2, kernels): fixed, and for each sample.
 
-    Two are equal if they are the same object, so that what does not depend on the batch can be kept beside them.
+    One that follows cached tokens has shape (4, kernels), as `at_batch` says. Two are equal if they are the same
+    object, so that what does not depend on the batch can be kept beside them.
 
     Attributes
     ----------
@@ -97,13 +98,50 @@ class Kernels(msgspec.Struct, frozen=True):
         return self.distinct.write[:, :, self.row]
 
 
-def at_batch(count: FloatArray, batch: FloatArray | float) -> FloatArray:
-    """An affine count (..., 2, kernels) at a batch size; a batch column (b, 1) broadcasts to (..., b, kernels)."""
-    fixed, per_sample = count[..., 0, :], count[..., 1, :]
-    if np.ndim(batch):
-        fixed, per_sample = fixed[..., None, :], per_sample[..., None, :]
+def at_batch(count: FloatArray, batch: FloatArray | float, context: FloatArray | float = 0.0) -> FloatArray:
+    """A count at a batch size B, and at a context C, the cached tokens of each sample, where it follows one.
+
+    Counts (..., 2, kernels) are affine in 1 and B, counts (..., 4, kernels) in 1, B, C and B C: at any context they are
+    affine in the batch. Columns (b, 1) of batches and contexts broadcast to (..., b, kernels).
+
+    Worked example: 4096 weights, and 1024 values for each cached token of each request, are the terms 4096, 0, 0 and
+    1024; for 2 requests of 100 tokens each, 4096 + 1024 x 2 x 100 = 208,896.
+    """
+    along = (..., None, slice(None)) if np.ndim(batch) else ...
+    fixed, per_sample = count[..., 0, :][along], count[..., 1, :][along]
+    if count.shape[-2] > 2:
+        fixed = fixed + count[..., 2, :][along] * context
+        per_sample = per_sample + count[..., 3, :][along] * context
     result: FloatArray = fixed + per_sample * batch
     return result
+
+
+def at_points(columns: Columns, batch: FloatArray, context: FloatArray | float = 0.0) -> Columns:
+    """Columns of points x kernels, all counts worked out: point after point.
+
+    batch, context : samples, and cached tokens of each where counts follow them, (points,).
+    """
+    number = len(batch)
+    cached = context[:, None] if isinstance(context, np.ndarray) else context
+
+    def worked(count: FloatArray) -> FloatArray:
+        value = at_batch(count, batch[:, None], cached)
+        flat = value.reshape(*value.shape[:-2], -1)
+        return np.stack([flat, np.zeros_like(flat)], axis=-2)
+
+    return Columns(
+        phase=np.tile(columns.phase, number),
+        op_class=np.tile(columns.op_class, number),
+        engine=np.tile(columns.engine, number),
+        flops=worked(columns.flops),
+        read=worked(columns.read),
+        write=worked(columns.write),
+        gemm=worked(columns.gemm),
+        groups=np.tile(columns.groups, number),
+        window=np.tile(columns.window, (1, number)),
+        streamed=worked(columns.streamed),
+        reuse=np.tile(columns.reuse, number),
+    )
 
 
 def pack(kernels: Sequence[Kernel]) -> Columns:

@@ -151,8 +151,7 @@ def _busy(points: Points, variants: IntArray, batch: FloatArray) -> tuple[FloatA
         time_s = times_of(points.workload, kernels, setting.device, points.options, batch).time_s
         return time_s[:, np.unique(kernels.row, return_index=True)[1]], np.ones(shape)
     busy = busy_times(kernels, setting, batch)
-    compute_s, memory_s = busy.seconds
-    computes = (compute_s >= memory_s).astype(float)
+    computes = (busy.roof == Bound.COMPUTE).astype(float)
     return np.broadcast_to(busy.busy_s, shape), np.broadcast_to(computes, shape)
 
 

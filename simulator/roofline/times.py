@@ -81,22 +81,20 @@ def kernel_times(kernels: Kernels, setting: Setting, batch: FloatArray | float) 
     ----------
     Williams, Waterman, Patterson, "Roofline", Commun. ACM 52(4), 2009. doi:10.1145/1498765.1498785
     """
-    busy = busy_times(kernels, setting, batch)
-    launched_s = busy.busy_s[..., kernels.row]
-    overhead_s = np.zeros_like(launched_s)
-    if setting.calibrated:
-        overhead_s = overhead_seconds(kernels, setting, batch, launched_s)
-    seconds = np.empty((len(OF_KERNELS), *launched_s.shape))
+    busy, rows = busy_times(kernels, setting, batch), kernels.row
+    launched_s = busy.busy_s.take(rows, axis=-1)
+    seconds = np.zeros((len(OF_KERNELS), *launched_s.shape))
     for roof, roof_s in zip(ROOFS, busy.seconds, strict=True):
-        seconds[roof] = roof_s[..., kernels.row]
-    seconds[Bound.OVERHEAD] = overhead_s
-    roof = seconds[: len(ROOFS)].argmax(axis=0)
+        seconds[roof] = roof_s.take(rows, axis=-1)
+    overhead_s = seconds[Bound.OVERHEAD]
+    if setting.calibrated:
+        overhead_s[...] = overhead_seconds(kernels, setting, batch, launched_s)
     return Times(
-        flops=busy.flops[..., kernels.row],
-        traffic_bytes=busy.traffic_bytes[..., kernels.row],
+        flops=busy.flops.take(rows, axis=-1),
+        traffic_bytes=busy.traffic_bytes.take(rows, axis=-1),
         seconds=seconds,
         time_s=launched_s + overhead_s,
-        bound=np.where(overhead_s > launched_s, Bound.OVERHEAD, roof),
+        bound=np.where(overhead_s > launched_s, Bound.OVERHEAD, busy.roof.take(rows, axis=-1)),
     )
 
 
@@ -110,6 +108,12 @@ class Busy(msgspec.Struct, frozen=True):
     traffic_bytes: FloatArray
     seconds: tuple[FloatArray, ...]
     busy_s: FloatArray
+
+    @property
+    def roof(self) -> IntArray:
+        """The slowest of `ROOFS` for each kernel."""
+        slowest: IntArray = np.argmax(np.broadcast_arrays(*self.seconds), axis=0)
+        return slowest
 
 
 def busy_times(kernels: Kernels, setting: Setting, batch: FloatArray | float) -> Busy:

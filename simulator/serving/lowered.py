@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simulator.device.device import Device
 from simulator.op.kernel import Role
-from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels
+from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels, at_points
 from simulator.op.mixer import Mixer
 from simulator.precision import Engine as Units
 from simulator.roofline.setting import Setting
@@ -19,7 +19,7 @@ from simulator.roofline.times import Bound, Times, kernel_times
 from simulator.serving.formats import Format
 from simulator.serving.load import Load
 from simulator.serving.network import Attending
-from simulator.serving.points import at_points, decode_columns, expert_columns, prefill_columns
+from simulator.serving.points import decode_columns, expert_columns, prefill_columns
 from simulator.serving.states import reading_columns, stepping_columns
 from simulator.serving.work import ExpertGroup, Launches, Work
 
@@ -106,7 +106,7 @@ class Lowered:
         different, place = np.unique(number, return_inverse=True)
         shape = (len(different), len(launches.columns))
         rows = np.repeat(different, shape[1])
-        priced = self._priced(at_points(launches, different), rows, launches.times[:, None], place)
+        priced = self._priced(at_points(launches.columns, different), rows, launches.times[:, None], place)
 
         def turned(values: FloatArray) -> FloatArray:
             result: FloatArray = values[0].reshape(shape).T

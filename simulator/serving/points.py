@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from simulator.op.attention import SOFTMAX_FLOPS
 from simulator.op.kernel import Engine, OpClass, Phase, Role
-from simulator.op.kernels import Columns, FloatArray, at_batch
+from simulator.op.kernels import Columns, FloatArray, at_points
 from simulator.serving.network import Attending
-from simulator.serving.work import ExpertGroup, Launches
+from simulator.serving.work import ExpertGroup
 from simulator.units import FLOPS_PER_MAC
-
-
-def at_points(launches: Launches, points: FloatArray) -> Columns:
-    """Columns of points x kernels, all counts worked out: point after point. points : (points,)."""
-    columns, number = launches.columns, len(points)
-    batch = points[:, None]
-
-    def worked(count: FloatArray) -> FloatArray:
-        value = at_batch(count, batch)
-        flat = value.reshape(*value.shape[:-2], -1)
-        return np.stack([flat, np.zeros_like(flat)], axis=-2)
-
-    def repeated(values: FloatArray) -> FloatArray:
-        return np.tile(values, number)
-
-    return Columns(
-        phase=np.tile(columns.phase, number),
-        op_class=np.tile(columns.op_class, number),
-        engine=np.tile(columns.engine, number),
-        flops=worked(columns.flops),
-        read=worked(columns.read),
-        write=worked(columns.write),
-        gemm=worked(columns.gemm),
-        groups=repeated(columns.groups),
-        window=np.tile(columns.window, (1, number)),
-        streamed=worked(columns.streamed),
-        reuse=repeated(columns.reuse),
-    )
 
 
 def expert_columns(group: ExpertGroup, tokens: FloatArray) -> Columns:
@@ -64,20 +37,29 @@ def expert_columns(group: ExpertGroup, tokens: FloatArray) -> Columns:
 
 
 def decode_columns(attending: Attending, requests: FloatArray, context: FloatArray) -> Columns:
-    """Attention of one new token of each request over its cache, (points,).
+    """Attention of one new token of each request over its cache, (points,)."""
+    seen = context if attending.span is None else np.minimum(context, attending.span)
+    return at_points(decoding_columns(attending), requests, seen)
+
+
+@lru_cache(maxsize=256)
+def decoding_columns(attending: Attending) -> Columns:
+    """The same kernel at any number of requests and any context, (1,): counts are affine in both and their product.
 
     Heads that share keys fill the rows of a tile together. Source: Dao et al., "Flash-Decoding", 2023.
     """
-    seen = context if attending.span is None else np.minimum(context, attending.span)
-    depth = attending.key_size + attending.value_size
-    scores = requests * attending.heads * seen
-    sides = (requests * attending.heads / attending.kv_heads, seen, np.full_like(seen, depth))
-    groups = np.full_like(seen, attending.kv_heads)
-    kept = attending.key_size if attending.cached < attending.kv_heads * depth else depth
-    read = {Role.ACTIVATION: requests * (attending.heads * attending.key_size + attending.kv_heads * kept * seen)}
-    written = {Role.ACTIVATION: requests * attending.heads * attending.value_size}
-    flops = (FLOPS_PER_MAC * depth + SOFTMAX_FLOPS) * scores
-    return kernel_columns(OpClass.ATTENTION, flops, read, written, sides, groups)
+    heads, shared, depth = attending.heads, attending.kv_heads, attending.key_size + attending.value_size
+    kept = attending.key_size if attending.cached < shared * depth else depth
+    flops = _terms(each_cached=(FLOPS_PER_MAC * depth + SOFTMAX_FLOPS) * heads)
+    read = {Role.ACTIVATION: _terms(each=heads * attending.key_size, each_cached=shared * kept)}
+    written = {Role.ACTIVATION: _terms(each=heads * attending.value_size)}
+    sides = (_terms(each=heads / shared), _terms(cached=1.0), _terms(once=depth))
+    return kernel_columns(OpClass.ATTENTION, flops, read, written, sides, np.array([float(shared)]))
+
+
+def _terms(once: float = 0.0, each: float = 0.0, cached: float = 0.0, each_cached: float = 0.0) -> FloatArray:
+    """A count of one kernel by its terms, as `at_batch` takes them, (4, 1)."""
+    return np.array([[once], [each], [cached], [each_cached]])
 
 
 def prefill_columns(attending: Attending, requests: FloatArray, new: FloatArray, past: FloatArray) -> Columns:
@@ -110,25 +92,31 @@ def kernel_columns(
     sides: tuple[FloatArray, FloatArray, FloatArray],
     groups: FloatArray,
 ) -> Columns:
-    """Columns of forward kernels on matrix units, (points,)."""
-    number = len(flops)
-    zero = np.zeros(number)
-    table = {}
-    for name, moved in (("read", read), ("write", written)):
-        table[name] = np.stack([np.stack([moved.get(role, zero), zero]) for role in Role])
+    """Columns of forward kernels on matrix units: counts are worked out, (points,), or terms, (4, kernels)."""
+    counted = _as_terms(flops)
+    number, zero = counted.shape[-1], np.zeros_like(counted)
+    table = {
+        name: np.stack([_as_terms(moved[role]) if role in moved else zero for role in Role])
+        for name, moved in (("read", read), ("write", written))
+    }
     return Columns(
         phase=np.full(number, Phase.FORWARD, dtype=np.int64),
         op_class=np.full(number, op_class, dtype=np.int64),
         engine=np.full(number, Engine.MATRIX, dtype=np.int64),
-        flops=np.stack([flops, zero]),
+        flops=counted,
         read=table["read"],
         write=table["write"],
-        gemm=np.stack([np.stack([side, zero]) for side in sides]),
+        gemm=np.stack([_as_terms(side) for side in sides]),
         groups=groups,
         window=np.ones((6, number)),
-        streamed=np.zeros((2, number)),
+        streamed=zero,
         reuse=np.ones(number),
     )
+
+
+def _as_terms(count: FloatArray) -> FloatArray:
+    """Counts that are worked out do not depend on the batch any more."""
+    return np.stack([count, np.zeros_like(count)]) if count.ndim == 1 else count
 
 
 def _joined(parts: Sequence[Columns]) -> Columns:
@@ -136,4 +124,4 @@ def _joined(parts: Sequence[Columns]) -> Columns:
     return Columns(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in fields))
 
 
-__all__ = ["at_points", "decode_columns", "expert_columns", "kernel_columns", "prefill_columns"]
+__all__ = ["decode_columns", "decoding_columns", "expert_columns", "kernel_columns", "prefill_columns"]

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from simulator.errors import InputError, UnsupportedError
+from simulator.op.attention import SOFTMAX_FLOPS
 from simulator.op.kernel import Role
+from simulator.op.kernels import at_batch
 from simulator.op.linear import Linear
 from simulator.serving.formats import get_format
 from simulator.serving.network import Generator, generator_of
-from simulator.serving.points import decode_columns, expert_columns, prefill_columns
+from simulator.serving.points import decode_columns, decoding_columns, expert_columns, prefill_columns
 from simulator.serving.work import ExpertGroup, Work, work_of
 from simulator.workload.reading import load_workload
 
@@ -103,6 +105,23 @@ def test_decoding_is_reading_one_token_behind_the_cache() -> None:
     prefill = prefill_columns(attending, one, np.array([1.0]), np.array([512.0]))
     assert decode.flops[0] == pytest.approx(prefill.flops[0])
     assert decode.read.sum() == pytest.approx(prefill.read.sum())
+
+
+def test_decoding_is_lowered_once_for_all_requests_and_contexts() -> None:
+    # 32 heads of 128 over 8 shared ones: 2 x 256 + softmax's operations a score; queries in, a value a head out.
+    attending = generator_of(load_workload("llama3_8b")).attention[0]
+    lowered = decoding_columns(attending)
+    assert lowered is decoding_columns(attending)
+    assert lowered.flops[:, 0].tolist() == [0, 0, 0, 32 * (2 * 256 + SOFTMAX_FLOPS)]
+    assert lowered.read[Role.ACTIVATION, :, 0].tolist() == [0, 32 * 128, 0, 8 * 256]
+    assert lowered.gemm[:, :, 0].tolist() == [[0, 4, 0, 0], [0, 0, 1, 0], [256, 0, 0, 0]]
+    requests, context = np.array([1.0, 3.0, 64.0]), np.array([7.0, 1000.0, 31.5])
+    columns = decode_columns(attending, requests, context)
+    assert columns.flops[0] == pytest.approx(at_batch(lowered.flops, requests[:, None], context[:, None])[:, 0])
+    assert columns.read[Role.ACTIVATION, 0] == pytest.approx(requests * (32 * 128 + 8 * 256 * context))
+    assert columns.gemm[:, 0] == pytest.approx(np.array([4 * requests, context, [256.0] * 3]))
+    for count in (columns.flops, columns.read, columns.gemm):
+        assert not count[..., 1, :].any(), "nothing follows the batch any more"
 
 
 def test_a_window_bounds_what_a_query_sees() -> None:
