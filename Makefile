@@ -127,20 +127,25 @@ test-newest: $(LOCK_STAMP) ## the tests with the newest versions of today
 	$(call run_tests,.venv-newest)
 
 # Faults are planted in a copy of the checkout, one at a time, by Cosmic Ray; the tests given must find each. Those that
-# they let pass are shown as differences. `|` is left alone, which annotations are full of, and so is `is` for `==`.
+# they let pass are shown as differences, and the share that they found. `|` is left alone, which annotations are full of,
+# and so is `is` for `==`. A room has thousands: MODULES=simulator/report SAMPLE=150 SEED=1 draws some of them.
 MODULES ?= simulator/device/provenance.py
 TESTS ?= tests/device
+SAMPLE ?=
+SEED ?= 1
 FAULTS = .mutate/faults
 
-mutate: $(TEST_STAMP) $(MUTATE_STAMP) ## plant faults in MODULES="..." and count those that TESTS="..." find
+mutate: $(TEST_STAMP) $(MUTATE_STAMP) ## plant faults in MODULES="..." (SAMPLE=150 SEED=1 of them), count those that TESTS="..." find
 	rm -rf .mutate && mkdir .mutate
 	git ls-files -z | tar --null -T - -cf - | tar -xf - -C .mutate
 	printf '[cosmic-ray]\nmodule-path = [%s]\ntimeout = 120.0\nexcluded-modules = []\ntest-command = "%s"\n[cosmic-ray.distributor]\nname = "local"\n[cosmic-ray.filters.operators-filter]\nexclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*", "core/ReplaceComparisonOperator_(Eq_Is|NotEq_IsNot)"]\n' \
 	    "$$(printf '"%s",' $(MODULES))" '$(CURDIR)/.venv-test/bin/python -m pytest -x -q -p no:cacheprovider $(TESTS)' >$(FAULTS).toml
 	cd .mutate && PYTHONPATH=. PYTHONDONTWRITEBYTECODE=1 ../.venv-mutate/bin/cosmic-ray init faults.toml faults.sqlite
 	.venv-mutate/bin/cr-filter-operators $(FAULTS).sqlite $(FAULTS).toml
+	$(if $(SAMPLE),.venv-mutate/bin/python tests/faults.py sample $(FAULTS).sqlite $(SAMPLE) $(SEED))
 	cd .mutate && PYTHONPATH=. PYTHONDONTWRITEBYTECODE=1 ../.venv-mutate/bin/cosmic-ray exec faults.toml faults.sqlite
 	.venv-mutate/bin/cr-report $(FAULTS).sqlite --show-diff --surviving-only
+	.venv-mutate/bin/python tests/faults.py share $(FAULTS).sqlite
 
 lint: $(TEST_STAMP) ## ruff and mypy
 	.venv-test/bin/ruff check .

@@ -56,7 +56,7 @@ def seen(path: Path) -> Iterator[Seen]:
 def span(ratios: Sequence[float], share: float) -> Ends:
     """The ends that as many rows lie beyond on either side, and 1 where that end is on the other side of it."""
     low, high = np.exp(np.quantile(ratios, [(1 - share) / 2, (1 + share) / 2]))
-    return Ends(min(round(float(low), 2), 1.0), max(round(float(high), 2), 1.0))
+    return Ends(low=min(round(float(low), 2), 1.0), high=max(round(float(high), 2), 1.0))
 
 
 def spans(rows: Sequence[Seen], engine: str | None = None) -> LatencyEnds:

@@ -31,7 +31,7 @@ WAY_J = 16.7e-12
 
 COMPUTING = 0.56
 """Share of its limit that a board's units take at their sustained rate, where its family has no energy of an operation:
-near an A100's 0.56, an H100's 0.67 and a B200's 0.53 (their families' energies)."""
+an A100's is 0.56, an H100's 0.67, a B200's 0.46 by their families' energies."""
 
 HELD = 0.96
 """Share of its limit at which a board is held: a B200's mean power under loads that reach it is 0.95 to 0.97 of its

@@ -20,7 +20,6 @@ Rate = Annotated[str, Meta(description="operations a second, such as '14 TFLOP/s
 Bandwidth = Annotated[str, Meta(description="bytes a second, such as '900 GB/s'; GB is 1e9 bytes")]
 Size = Annotated[str, Meta(description="bytes, such as '16 GiB'; GiB is 2**30 bytes")]
 Time = Annotated[str, Meta(description="seconds, such as '4 us'")]
-Fraction = Annotated[float, Meta(gt=0, description="fraction of a peak")]
 Count = Annotated[int, Meta(gt=0)]
 
 

@@ -68,6 +68,10 @@ class Feeding:
             load_storage(self.storage)
         elif self.cache_bytes:
             raise InputError("--page-cache is of what --storage holds: give both")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"--workers must be at least 1, found {self.workers}")
+        if self.cache_bytes < 0:
+            raise InputError(f"--page-cache cannot be negative, found {self.cache_bytes:g} bytes")
         if self.samples_per_s is not None and not (isfinite(self.samples_per_s) and self.samples_per_s > 0):
             raise InputError(f"--worker-rate must be positive, found {self.samples_per_s}")
 

@@ -61,6 +61,8 @@ class Attention(Op, frozen=True):
 
     Counts: MACs = heads * positions * positions' * (size + value size), the whole square also where half of it is
     masked, as published counts have it. The matrix view of a product has B * positions rows and a group for each head.
+    Worked example: 12 heads of 64 over 1,024 positions, 12 x 1024 x 1024 x (64 + 64) = 1.61 GMAC; with 6 FLOP a score
+    for scale and softmax, 3.30 GFLOP.
 
     Attributes
     ----------

@@ -103,6 +103,10 @@ class SelectiveScan(Mixer, frozen=True):
     One kernel, which reads each input and writes the output once; states stay on the chip, but for one every `chunk`
     positions in full width, with the output before its gate kept for the backward pass. That is one kernel too: it
     computes the states again from those that were kept, and writes the gradients of all five inputs.
+
+        FLOP = positions x heads x (7 state + 13) forward, (20 state + 30) backward; no MACs
+
+    Worked example: 10 positions of 6 channels with states of 5: 60 x 48 = 2,880 FLOP, and 60 x 130 = 7,800 back.
     Source: Gu, Dao, "Mamba", arXiv 2312.00752, section 3.3.2, algorithm 2 and appendix D.
     """
 

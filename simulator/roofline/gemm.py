@@ -96,10 +96,17 @@ class MatrixRates:
 def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray, rates: MatrixRates) -> FloatArray:
     """Time of `groups` products (m x k)(k x n), each of shape (...,); the same shape. [s]
 
-    The output is cut into tiles which are dealt to the units in waves; the last wave takes as long as a full one. Each
-    unit works at its share of the rate, less the operands' movement (small tiles reuse less) and a start and end.
-    Worked example: 1024 x 1024 on 80 units: 64 tiles of 128 x 128 are one wave that leaves 16 units idle; 256 tiles of
-    64 x 64 are four waves of 80, of which the last has 16 tiles.
+    The output is cut into tiles of a x b, and the depth into p parts, which are dealt to the units in waves; the last
+    wave takes as long as a full one. Each unit works at its share of the rate, less the operands' movement (small tiles
+    reuse less) and a start and end. Of the tiles and parts that the family has, the fastest:
+
+        waves = ceil(ceil(m / a) ceil(n / b) groups p / units)
+        tile  = 2 a b units / flop_per_s x (1 + tile_overhead ((a + b) / (a b) - LARGEST_TILE))
+        time  = waves x tile x (ceil(k / p) + depth_overhead) + partial sums of p > 1, written and read in 4 bytes
+
+    Worked example: 1024 x 1024, depth 512, on 80 units of together 1 TFLOP/s without overheads: 64 tiles of 128 x 128
+    are one wave that leaves 16 units idle, 128 x 128 x 512 x 2 / 12.5 GFLOP/s = 1.342 ms; 256 tiles of 64 x 64 are four
+    waves, of which the last has 16 tiles, 4 x 0.336 = 1.342 ms; 80 units kept busy would take 1.074 ms.
 
     References
     ----------

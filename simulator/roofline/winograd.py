@@ -103,7 +103,16 @@ def _rates(setting: Setting, tiling: Tiling) -> MatrixRates:
 
 
 def _in_passes(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
-    """Transforms, one product a point, and the transform back, each a pass over memory."""
+    """Transforms, one product a point, and the transform back, each a pass over memory. [s]
+
+    With T tiles of 4 x 4 outputs, c and k channels and (4 + w - 1)^2 points of a window of w, in values of s bytes:
+
+        transformed = s points (T c + c k + T k)
+        time = max(products, transformed / (operand x bandwidth)) + (plain + transformed) / (transform x bandwidth)
+
+    Worked example: 512 to 512 channels of 14 x 14, 3 x 3, 16 images in fp32: 256 tiles, 36 products 256 x 512 x 512,
+    at 0.5 TFLOP/s 9.66 ms; 75.5 MB transformed and 0.8 MB plain at 25 GB/s 3.05 ms: 12.7 ms.
+    """
     tiles = _tiles(columns, batch)
     m, n, k = _products(columns, tiles)
     points = columns.groups * (TILE + columns.window[0] - 1) ** 2
@@ -117,7 +126,13 @@ def _in_passes(columns: Columns, setting: Setting, batch: FloatArray | float) ->
 
 
 def _fused(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
-    """All in one kernel: forward and for the input's gradient, 3 x 3 only."""
+    """All in one kernel: forward and for the input's gradient, 3 x 3 only. [s]
+
+    16 products of a tile's points in place of 36, of outputs in whole blocks of `FUSED_BLOCK`.
+
+    Worked example: 512 to 512 channels of 14 x 14: two blocks, 64 tiles of 2 x 2, 16 products 64 x 512 x 512, at
+    1 TFLOP/s 0.537 ms an image.
+    """
     m, n, k = _products(columns, _fused_tiles(columns, batch))
     points = columns.groups * (FUSED_TILE + 3 - 1) ** 2
     rates = _rates(setting, Tiling.PRODUCT)

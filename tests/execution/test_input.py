@@ -35,6 +35,7 @@ def test_stages_by_hand() -> None:
     assert found.read_s == pytest.approx(4.3776)
     assert (found.slowest, found.time_s, found.cached) == ("reading", found.read_s, 0.0)
     assert found.exposed_s == pytest.approx(4.3276)
+    assert found.of_device == pytest.approx(4.3776 / 0.05)
     # 256 x 3.44 ms / 50 ms = 17.6: eighteen workers keep up.
     assert found.enough_workers == 18
 

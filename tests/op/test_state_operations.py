@@ -320,3 +320,11 @@ def test_work_grows_with_whole_chunks_alone(op: Mixer, chunks: int) -> None:
     """No pair of positions in different chunks is computed: n chunks cost n times one."""
     one, many = (op.counts(site(op, *inputs_of(op, op.chunk * number))) for number in (1, chunks))
     assert many.macs == chunks * one.macs
+
+
+def test_the_worked_examples_of_docstrings() -> None:
+    scan = site(SCAN, *inputs_of(SCAN, 10))
+    assert SCAN.counts(scan).flops == 2880
+    assert sum(kernel.flops.per_sample for kernel in SCAN.backward(scan)) == 7800
+    assert SCAN.counts(scan).macs == 0
+    assert SPACE.counts(site(SPACE, *inputs_of(SPACE, 10))).macs == 1992 + 1280

@@ -436,3 +436,11 @@ class TestExperts:
 def test_names_in_workload_files() -> None:
     names = {"attention", "fused_attention", "embedding", "layer_norm", "rms_norm", "group_norm", "rotary", "experts"}
     assert names <= set(operations())
+
+
+@pytest.mark.parametrize("kind", ["attention", "fused_attention"])
+def test_the_worked_example_of_attention(kind: str) -> None:
+    op = operations()[kind](heads=12)  # type: ignore[call-arg]
+    counts = op.counts(site(op, (1024, 3 * 768)))
+    assert counts.macs == 12 * 1024 * 1024 * (64 + 64) == 1_610_612_736
+    assert counts.flops == 2 * counts.macs + 6 * 12 * 1024 * 1024

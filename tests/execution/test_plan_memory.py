@@ -1,0 +1,176 @@
+"""Memory of a plan's stages: a small stack of blocks by hand, under each schedule, ZeRO stage and recomputation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from simulator.device.framework import Reserve
+from simulator.execution.memory import Footprint
+from simulator.execution.plan_memory import Holding, stage_footprints
+from simulator.op.optimizer import OPTIMIZERS
+from simulator.parallel.pieces import Piece
+from simulator.parallel.plan import Plan
+from simulator.precision import get_precision
+from simulator.workload.reading import load_workload, read_workload
+from simulator.workload.workload import Workload
+
+STACK = read_workload(
+    {
+        "name": "stack",
+        "input": [8],
+        "layers": [
+            {
+                "repeat": {
+                    "name": "block",
+                    "times": 4,
+                    "layers": [{"linear": {"name": "fc", "out": 8}}, {"relu": {"name": "act"}}],
+                }
+            },
+            {"linear": {"name": "head", "out": 2}},
+            "loss",
+        ],
+    },
+    "stack.yaml",
+)
+# A block has 8 x 8 + 8 = 72 parameters, the head 8 x 2 + 2 = 18. Kept of a sample, in elements: the input of the first
+# block (8), each block's output (8, its ReLU's, which the next product reads too), the logits for the loss (2). The
+# widest pair of gradients is 8 + 8.
+BLOCK, HEAD = 72, 18
+SAMPLES = 3
+"""Of a micro-batch; four of them a step."""
+
+
+def held(
+    plan: Plan,
+    edges: Sequence[int] = (),
+    workload: Workload = STACK,
+    precision: str = "fp32",
+    optimizer: str = "sgd",
+    microbatches: int = 4,
+) -> tuple[Footprint, ...]:
+    """Footprints of pieces that begin at the first layer and at these."""
+    ends = [*edges, len(workload.layers)]
+    pieces = [Piece(range(start, end), *[0.0] * 7) for start, end in zip([0, *edges], ends, strict=True)]
+    holding = Holding(get_precision(precision), OPTIMIZERS[optimizer], 1e9, Reserve(context_bytes=100.0))
+    return stage_footprints(workload, pieces, plan, (SAMPLES, microbatches), holding)
+
+
+def test_two_stages_of_two_blocks_each() -> None:
+    first, last = held(Plan(pipeline=2), [4])
+    # 1F1B: the first stage keeps two micro-batches, the last one. 4 bytes each, SGD's momentum as much as the weights.
+    assert first.parameters_bytes == first.gradients_bytes == first.optimizer_bytes == 4 * 2 * BLOCK
+    assert last.parameters_bytes == last.gradients_bytes == last.optimizer_bytes == 4 * (2 * BLOCK + HEAD)
+    assert first.activations_per_sample_bytes == 4 * (2 * (8 + 8 + 8) + 16)
+    assert last.activations_per_sample_bytes == 4 * (8 + 8 + 2 + 16)
+    assert first.activations_bytes == SAMPLES * first.activations_per_sample_bytes
+    assert first.total_bytes == 3 * 4 * 2 * BLOCK + SAMPLES * 256 + 100
+    assert (first.capacity_bytes, first.reserved_bytes) == (1e9, 100)
+
+
+@pytest.mark.parametrize(
+    ("plan", "kept"),
+    [
+        (Plan(pipeline=2, schedule="gpipe"), (4, 4)),  # all micro-batches, forward first
+        (Plan(pipeline=2), (2, 1)),
+    ],
+)
+def test_a_schedule_keeps_so_many_micro_batches(plan: Plan, kept: tuple[int, int]) -> None:
+    first, last = held(plan, [4])
+    assert first.activations_per_sample_bytes == 4 * (kept[0] * 24 + 16)
+    assert last.activations_per_sample_bytes == 4 * (kept[1] * 18 + 16)
+
+
+def test_interleaved_stages_hold_two_pieces() -> None:
+    # Pieces of a block each: stage 0 has the first and the third, held three and two times; stage 1 the others, two and
+    # one times, the last with head and loss.
+    first, last = held(Plan(pipeline=2, schedule="interleaved", virtual=2), [2, 4, 6])
+    assert first.parameters_bytes == 4 * 2 * BLOCK
+    assert last.parameters_bytes == 4 * (2 * BLOCK + HEAD)
+    assert first.activations_per_sample_bytes == 4 * (3 * 16 + 2 * 8 + 16)
+    assert last.activations_per_sample_bytes == 4 * (2 * 8 + 1 * 10 + 16)
+
+
+def test_fewer_micro_batches_than_stages_are_all_that_is_held() -> None:
+    first, _ = held(Plan(pipeline=2), [4], microbatches=1)
+    assert first.activations_per_sample_bytes == 4 * (24 + 16)
+
+
+def test_half_width_keeps_master_weights() -> None:
+    (whole,) = held(Plan(), precision="amp", optimizer="adam")
+    values = 4 * BLOCK + HEAD
+    # 2 bytes and a master copy of 4; gradients in 4; two states of 4.
+    assert whole.parameters_bytes == (2 + 4) * values
+    assert whole.gradients_bytes == 4 * values
+    assert whole.optimizer_bytes == 8 * values
+
+
+@pytest.mark.parametrize("zero", [0, 1, 2, 3])
+def test_what_each_stage_of_zero_shares_out(zero: int) -> None:
+    # Of 306 parameters over 2 x 2 ranks, the optimizer's states and master weights from stage 1 on, gradients from 2,
+    # weights from 3, where the two largest blocks are gathered beside: 72 and 72 + 18.
+    (rank,) = held(Plan(data=2, context=2, zero=zero), precision="amp", optimizer="adam")
+    values = 4 * BLOCK + HEAD
+    part = {stage: values / 4 if zero >= stage else values for stage in (1, 2, 3)}
+    gathered = 2 * (2 * BLOCK + HEAD) if zero == 3 else 0
+    assert rank.parameters_bytes == pytest.approx(2 * part[3] + gathered + 4 * part[1])
+    assert rank.gradients_bytes == pytest.approx(4 * part[2])
+    assert rank.optimizer_bytes == pytest.approx(8 * part[1])
+
+
+def test_one_rank_gathers_nothing() -> None:
+    assert held(Plan(zero=3))[0].parameters_bytes == held(Plan())[0].parameters_bytes
+
+
+def test_a_stage_gathers_its_own_blocks() -> None:
+    first, last = held(Plan(data=2, pipeline=2, zero=3), [4])
+    assert first.parameters_bytes == pytest.approx(4 * (2 * BLOCK / 2 + 2 * BLOCK))
+    assert last.parameters_bytes == pytest.approx(4 * ((2 * BLOCK + HEAD) / 2 + 2 * BLOCK + HEAD))
+
+
+def test_full_recomputation_keeps_what_enters_a_block() -> None:
+    (whole,) = held(Plan(recompute="full"))
+    # What enters the second to fourth block, 8 each, and the logits; while a block's backward pass runs, all that it
+    # keeps: the first one's input and output, 16.
+    assert whole.activations_per_sample_bytes == 4 * (3 * 8 + 2 + 16 + 16)
+
+
+def test_selective_recomputation_keeps_no_scores() -> None:
+    gpt2 = load_workload("gpt2")
+    (every,) = held(Plan(), workload=gpt2, precision="amp")
+    (fewer,) = held(Plan(recompute="selective"), workload=gpt2, precision="amp")
+    # 12 layers keep 12 heads x 1024 x 1024 scores twice in 2 bytes and dropout's mask in 1.
+    scores = 12 * 1024 * 1024
+    assert every.activations_per_sample_bytes - fewer.activations_per_sample_bytes == 12 * scores * (2 * 2 + 1)
+
+
+def test_the_last_of_several_stages_has_a_copy_of_a_tied_embedding() -> None:
+    gpt2 = load_workload("gpt2")
+    middle = next(place for place, layer in enumerate(gpt2.layers) if layer.name.startswith("layers.6."))
+    first, last = held(Plan(pipeline=2), [middle], workload=gpt2)
+    both = (first.parameters_bytes + last.parameters_bytes) / 4
+    assert both == gpt2.parameters + 50257 * 768
+    assert held(Plan(), workload=gpt2)[0].parameters_bytes == 4 * gpt2.parameters
+
+
+def test_experts_are_shared_out_over_fewer_ranks() -> None:
+    network = read_workload(
+        {
+            "name": "routed",
+            "input": [4, 8],
+            "layers": [
+                {"linear": {"name": "enter", "out": 8}},
+                {"linear": {"name": "router", "from": "enter", "out": 2}},
+                {"experts": {"from": ["enter", "router"], "count": 4, "active": 2, "width": 6}},
+                {"linear": {"out": 2}},
+                "loss",
+            ],
+        },
+        "routed.yaml",
+    )
+    experts = 4 * 3 * 8 * 6
+    dense = network.parameters - experts
+    # ZeRO 1 over four ranks, two of which have the same experts.
+    (rank,) = held(Plan(data=4, expert=2, zero=1), workload=network)
+    assert rank.optimizer_bytes == pytest.approx(4 * (dense / 4 + experts / 2))

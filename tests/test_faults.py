@@ -1,0 +1,34 @@
+"""The sample of planted faults: as many as asked for, the same for a seed, and the share in words."""
+
+from __future__ import annotations
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+spec = spec_from_file_location("faults", Path(__file__).with_name("faults.py"))
+assert spec is not None
+assert spec.loader is not None
+faults = module_from_spec(spec)
+spec.loader.exec_module(faults)
+
+ALL = [f"{number:03}" for number in range(100)]
+
+
+@pytest.mark.parametrize(("number", "planted"), [(0, 0), (10, 10), (100, 100), (150, 100)])
+def test_so_many_are_planted(number: int, planted: int) -> None:
+    absent = faults.left_out(ALL, number, 1)
+    assert len(set(ALL) - set(absent)) == planted
+    assert len(absent) == len(set(absent))
+
+
+def test_a_seed_says_which_whatever_their_order() -> None:
+    assert faults.left_out(ALL, 10, 1) == faults.left_out(ALL[::-1], 10, 1)
+    assert set(faults.left_out(ALL, 10, 1)) != set(faults.left_out(ALL, 10, 2))
+
+
+def test_the_share_and_how_sure_it_is() -> None:
+    # 2 x sqrt(0.9 x 0.1 / 100) = 6 %
+    assert faults.share_line(90, 100) == "90 of 100 faults caught, 90.0% (± 6.0%)"
+    assert faults.share_line(5, 5) == "5 of 5 faults caught, 100.0% (± 0.0%)"
