@@ -25,7 +25,15 @@ DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "depth", "en
           "num_encoder_layers", "num_decoder_layers")  # fmt: skip
 LISTS = ("layer_types", "layers_block_type", "block_types", "mlp_layer_types", "attention_types")
 
+INDEXED = {"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 256, "indexer_budget": 512,
+           "indexer_compress_ratio": 16}  # fmt: skip
 LACKING: dict[str, dict[str, Any]] = {
+    "cohere_compass_text": {
+        "rope_parameters": {
+            name: {"rope_type": "default", "rope_theta": 1e4} for name in ("full_attention", "sliding_attention")
+        }
+    },
+    "dbrx": {"attn_config": {"kv_n_heads": 8, "rope_theta": 1e4, "clip_qkv": 8}},
     "deepseek_v2": {"num_experts_per_tok": 6, "n_group": 1, "topk_group": 1},
     "dots1": {"n_shared_experts": 2, "n_routed_experts": 64, "num_experts_per_tok": 6, "n_group": 1, "topk_group": 1},
     "esm": {"vocab_size": 33, "mask_token_id": 32, "pad_token_id": 1},
@@ -34,8 +42,14 @@ LACKING: dict[str, dict[str, Any]] = {
     "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"]},
     "ministral": {"head_dim": 128},
     "nemotron": {"head_dim": 128, "num_key_value_heads": 8},
+    "qwen4_exp": {"text_config": INDEXED},
+    "qwen4_exp_text": INDEXED,
     "reformer": {"is_decoder": True},
     "xmod": {"default_language": "en_XX"},
+    "zamba": {
+        "num_hidden_layers": 12,
+        "layers_block_type": (["linear_attention"] * 4 + ["hybrid", "linear_attention"]) * 2,
+    },
 }
 """What a type's own defaults lack, so that its module cannot be built from them."""
 

@@ -239,6 +239,15 @@ KINDS: list[tuple[str, dict[str, Any]]] = [
     ("emu3", {"text_config": {**TINY, "num_key_value_heads": 2}}),  # its language model takes a part
     ("afmoe", {**TINY, "num_key_value_heads": 2, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2,
                "moe_intermediate_size": 16, "num_hidden_layers": 4, "num_dense_layers": 1}),  # frozen weights
+    ("siglip2", {"architectures": ["Siglip2ForImageClassification"], "vision_config": {**TINY, "num_patches": 16,
+                 "patch_size": 4}, "text_config": {**TINY, "projection_size": 32}}),  # patches, and their grid apart
+    ("musicgen", {"architectures": ["MusicgenForCausalLM"], "decoder": {
+        "model_type": "musicgen_decoder", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "ffn_dim": 48, "vocab_size": 60, "max_position_embeddings": 16, "num_codebooks": 3},
+        "text_encoder": {"model_type": "t5"}, "audio_encoder": {"model_type": "encodec"}}),  # several tokens a position
+    ("prophetnet", {"hidden_size": 32, "encoder_ffn_dim": 48, "num_encoder_layers": 1, "num_encoder_attention_heads": 2,
+                    "decoder_ffn_dim": 48, "num_decoder_layers": 1, "num_decoder_attention_heads": 2, "vocab_size": 60,
+                    "max_position_embeddings": 16}),  # two positions fewer than its table
 ]  # fmt: skip
 """A type for each thing that networks of the library do and traces had to learn."""
 

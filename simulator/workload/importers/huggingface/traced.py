@@ -18,6 +18,10 @@ IMAGE_SIZE = 224
 """Where a configuration names none. [pixels]"""
 SECOND = 16_000
 """Samples of sound, where a network takes the wave: one second at 16 kHz."""
+BOOKS = ("musicgen_decoder", "musicgen_melody_decoder")
+"""Types that read a token of each of several code books at a position."""
+FEWER = {"prophetnet": 2}
+"""Positions that a type's tables of relative positions lack of its table of positions."""
 MOST_MODULES = 10_000
 """That are traced unless more are asked for, which takes some seconds."""
 
@@ -162,7 +166,7 @@ def _inputs(model: Any, settings: Any, request: Request) -> list[Given]:
 
     takes = signature(model.forward).parameters
     main = model.main_input_name
-    found = [_input(main, settings, request)]
+    found = _patches(settings, request) if "spatial_shapes" in takes else [_input(main, settings, request)]
     pairs = hasattr(settings, "vision_config") and {"input_ids", "pixel_values"} <= set(takes)
     if pairs and hasattr(settings, "projection_dim") and main == "input_ids":
         found.append(_input("pixel_values", settings, request))
@@ -173,9 +177,21 @@ def _inputs(model: Any, settings: Any, request: Request) -> list[Given]:
     return found
 
 
+def _patches(settings: Any, request: Request) -> list[Given]:
+    """An image as so many patches, of which the network takes height and width apart."""
+    part = getattr(settings, "vision_config", settings)
+    count = part.num_patches if request.image_size is None else (request.image_size // part.patch_size) ** 2
+    return [
+        Given((count, part.num_channels * part.patch_size**2), "float32", "pixel_values"),
+        Given((2,), "int64", "spatial_shapes"),
+    ]
+
+
 def _input(name: str, settings: Any, request: Request) -> Given:
     if "input_ids" in name or name == "inputs":
-        return Given((_length(settings, request, name),), "int64", name)
+        length = _length(settings, request, name)
+        books = getattr(settings, "num_codebooks", 1) if settings.model_type in BOOKS else 1
+        return Given((books, length) if books > 1 else (length,), "int64", name)
     if name.startswith("pixel_values"):
         return Given(_image(settings, request), "float32", name)
     if name == "input_features":
@@ -192,6 +208,7 @@ def _length(settings: Any, request: Request, name: str) -> int:
     keys = ("max_target_positions", "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
     limits = [getattr(part, key, None) for part in parts for key in keys]
     longest = min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=SEQUENCE)
+    longest = max(longest - FEWER.get(settings.model_type, 0), 1)
     if request.input_shape is not None and name == "input_ids":
         return request.input_shape[0]
     return request.sequence or min(longest, SEQUENCE)
