@@ -15,6 +15,7 @@ from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.optimizer import get_optimizer
 from simulator.precision import get_precision
 from simulator.workload.importers import Given, Request
+from simulator.workload.importers.torch import Tracing, from_module
 from simulator.workload.importers.torch.calls import Call, Kind, Tensor
 from simulator.workload.importers.torch.rules import Draft, find_rule
 from simulator.workload.lowering import lower
@@ -306,6 +307,24 @@ def test_control_flow_on_numbers_asks_for_a_real_trace(file: Path) -> None:
     workload = load_workload(name, request=Request(input_shape=(4,), trace="real"))
     assert workload.macs == 16
     assert "random numbers" in workload.description
+
+
+def test_memory_that_nobody_wrote_is_zero(torch: Any) -> None:
+    """As the classes that a loss compares with, which must be classes whatever the memory held before."""
+
+    class Reads(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(4, 4)
+
+        def forward(self, x: Any) -> Any:
+            return self.linear(x)[:, int(torch.empty(64, dtype=torch.long, device=x.device).sum()) :]
+
+    for _ in range(3):
+        del [torch.full((64,), 7) for _ in range(100)][:]
+        workload = from_module(Reads(), torch.zeros(1, 4), Tracing("reads", real=True))
+        assert workload.layers[0].output == (4,)
+        assert len(workload.layers) > 2
 
 
 def test_modules_that_never_run_take_memory_and_no_time(torch: Any) -> None:

@@ -126,7 +126,8 @@ class Values:
     def follow(self, function: Any, name: str, args: Any, kwargs: Any, result: Any) -> None:
         """Give the outputs of a call their values, where those of its arguments are known."""
         outputs = [item for item in _tensors((result,)) if item.device.type == "meta"]
-        if not outputs or (name.startswith(("empty", "new_empty")) and not self.everything):
+        unwritten = name.startswith(("empty", "new_empty"))
+        if not outputs or (unwritten and not self.everything):
             return
         large = sum(item.numel() for item in outputs) > LIMIT
         random = torch.Tag.nondeterministic_seeded in function.tags
@@ -139,7 +140,7 @@ class Values:
                 self._choose(name, args, kwargs, outputs)
             return
         for item, value in zip(outputs, _tensors(found), strict=True):
-            attach(item, value)
+            attach(item, value.zero_() if unwritten else value)
 
     def _computed(self, function: Any, args: Any, kwargs: Any) -> tuple[Any] | None:
         """The real result, alone in a tuple, if all arguments are known."""
