@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,8 @@ WIDENING = ("waiting", "small_batch", "processor", "workload", "device", "framew
 MEASURERS = 3.0
 """Weight of rows whose measurer was held out, of those of each other way: a reader is another measurer."""
 
-STEPS, RATE, SHRINK = 4000, 0.01, 0.002
+STEPS, RATE, SHRINK = 1200, 0.03, 0.002
+"""Steps of the descent, the first one's size, which falls to nothing, and what draws coefficients to zero."""
 
 
 def fit_widths(found: Sequence[Sample], side: int) -> Widths:
@@ -74,7 +74,7 @@ def fit_widths(found: Sequence[Sample], side: int) -> Widths:
         slope = np.where(inside, 1 - TAIL, -TAIL) * weights * width
         gradient = slope @ design + SHRINK * np.where(np.arange(len(values)) > 0, values, 0.0)
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
-        values = values - RATE * first / (np.sqrt(second / (1 - 0.999**step)) + 1e-9)
+        values = values - RATE * (1 - step / STEPS) * first / (np.sqrt(second / (1 - 0.999**step)) + 1e-9)
         values = np.clip(values, least, most)
     chosen = dict(zip(KEYS, values.tolist(), strict=True))
     chosen["base"] += BEYOND
@@ -85,25 +85,28 @@ def fit_widths(found: Sequence[Sample], side: int) -> Widths:
 
 
 def _weights(found: Sequence[Sample]) -> FloatArray:
-    """Weight of each sample: each way of holding out as it should weigh, in it each group as the root of its settings.
+    """Weight of each sample: each way of holding out as it should weigh, in it each group alike, and its settings.
 
-    Groups differ more than their (device, workload) settings do, so that a small one must not be lost in a large one;
-    in a group each setting weighs the same, however many rows it has.
+    How far a measurer, a device or a framework lies from the others is drawn once a group, however many rows it has;
+    in a group each (device, workload) setting weighs the same.
     """
     keys = [(sample.split, GROUPS[sample.split](sample.measured) if sample.split else "") for sample in found]
     rows = Counter((key, sample.measured.setting) for key, sample in zip(keys, found, strict=True))
     settings = Counter(key for key, _ in rows)
-    whole: dict[str, float] = {}
-    for (split, _), count in settings.items():
-        whole[split] = whole.get(split, 0.0) + sqrt(count)
+    groups = Counter(split for split, _ in settings)
     weights = np.array(
         [
-            1 / sqrt(settings[key]) / rows[key, sample.measured.setting] / whole[key[0]]
+            1 / settings[key] / rows[key, sample.measured.setting] / groups[key[0]]
             for key, sample in zip(keys, found, strict=True)
         ]
     )
     weights *= np.array([MEASURERS if sample.split == "measurer" else 1.0 for sample in found])
     return np.asarray(weights / weights.sum())
+
+
+def held_out(found: Sequence[Sample]) -> list[Sample]:
+    """Those that a fit had not seen: errors of rows that it had tell nothing of what nobody measured."""
+    return [sample for sample in found if sample.split]
 
 
 def coverage(found: Sequence[Sample]) -> dict[tuple[str, str], tuple[int, float, float]]:
@@ -113,6 +116,7 @@ def coverage(found: Sequence[Sample]) -> dict[tuple[str, str], tuple[int, float,
     no fit has seen.
     """
     result = {}
+    found = held_out(found)
     low, high = fit_widths(found, -1), fit_widths(found, 1)
     for split, group in GROUPS.items():
         chosen = [sample for sample in found if sample.split == split]
@@ -170,8 +174,8 @@ def main() -> None:
         "kind": "certainty",
         "description": "How far measured step times lie from predicted ones, and what was measured",
         "coverage": COVERAGE,
-        "low": _builtins(fit_widths(found, -1)),
-        "high": _builtins(fit_widths(found, 1)),
+        "low": _builtins(fit_widths(held_out(found), -1)),
+        "high": _builtins(fit_widths(held_out(found), 1)),
         "measured": what_was_measured({sample.measured for sample in found}),
         "sources": [
             {"of": ["coverage"], "grade": "assumption", "source": "chosen: four of five"},

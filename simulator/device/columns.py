@@ -20,6 +20,9 @@ COLUMNS = ("cache_bytes", "launch_s", "unit_count", "clock_hz")
 """Numbers that may be columns, beside those of the memory, every peak and sustained fraction; what reads them
 broadcasts."""
 
+SECTIONS = ("peak", "sustained", "clocks")
+"""Mappings whose numbers may be columns."""
+
 KEYS = (
     "memory.bandwidth",
     "memory.capacity",
@@ -155,7 +158,7 @@ def _together(devices: Sequence[Device]) -> DeviceColumns | None:
 
 def _numbers(device: Device) -> dict[str, float]:
     """Path -> number, of all that may be columns; what is unknown is absent."""
-    sections = {"peak": device.peak, "sustained": device.sustained}
+    sections = {section: getattr(device, section) for section in SECTIONS}
     found = {f"{section}.{key}": value for section, each in sections.items() for key, value in each.items()}
     memory = {
         "memory.bandwidth_byte_per_s": device.memory.bandwidth_byte_per_s,
@@ -167,7 +170,7 @@ def _numbers(device: Device) -> dict[str, float]:
 
 def _rest(device: Device) -> tuple[Any, ...]:
     """What may not differ: names of the numbers that are known, and every other value that a time reads."""
-    given = {"peak", "sustained", "memory", "provenance", "profile", "limits", "overrides", *COLUMNS}
+    given = {*SECTIONS, "memory", "provenance", "profile", "limits", "overrides", *COLUMNS}
     return (
         sorted(_numbers(device)),
         device.memory.technology,
@@ -178,7 +181,7 @@ def _rest(device: Device) -> tuple[Any, ...]:
 def _with(device: Device, columns: Mapping[str, Any]) -> Device:
     """A device with columns for numbers."""
     own: dict[str, Any] = {path: column for path, column in columns.items() if "." not in path}
-    for section in ("peak", "sustained"):
+    for section in SECTIONS:
         inside = {path.partition(".")[2]: column for path, column in columns.items() if path.startswith(f"{section}.")}
         own[section] = {**getattr(device, section), **inside}
     memory = {path.partition(".")[2]: column for path, column in columns.items() if path.startswith("memory.")}

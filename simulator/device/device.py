@@ -22,6 +22,9 @@ from simulator.units import parse
 
 FOLDER = "hardware_profiles/devices"
 
+ENGINES = ("vector", "matrix")
+"""Sustained rates that follow the clock."""
+
 OF_MATRIX = {"matrix": ("matrix_fp8", "matrix_fp4")}
 """Rates that a board's power holds as it holds another."""
 
@@ -48,6 +51,8 @@ class Device:
     clock_hz : of its units; None where it or their number is unknown. [1/s]
     limits : what its power and its error correction leave of its family's sustained fractions, where they do; these
         are in `sustained` already.
+    clocks : share of the rated clock that its power leaves products that fill all units, in lanes ("vector") and on
+        tensor cores ("matrix"); others keep more of it (`roofline/gemm.py`).
     provenance : key path -> source and grade.
     host, call_scale : the computer that was asked for, and its time of a call over a server's (`device/host.py`).
     swapped_memory, overrides : what the user changed of the profile, as written.
@@ -72,6 +77,7 @@ class Device:
     provenance: Mapping[str, Provenance]
     profile: DeviceProfile
     limits: Mapping[str, float] = field(default_factory=dict)
+    clocks: Mapping[str, float] = field(default_factory=dict)
     host: str = ""
     call_scale: float | None = None
     swapped_memory: str | None = None
@@ -181,7 +187,10 @@ def resolve(profile: DeviceProfile, where: str, changed: Sequence[str] = ()) -> 
     peak = {key: parse(text, "FLOP/s", f"{where}: peak.{key}") for key, text in peaks.items() if text is not None}
     memory = memory_of(profile.memory, where)
     held: dict[str, float] = {}
+    clocks = dict.fromkeys(ENGINES, 1.0)
     for name, limit in limits(profile, _narrowest(profile, where), peak, memory.bandwidth_byte_per_s):
+        if name in ENGINES:
+            clocks[name] = limit.share
         for rate in (name, *OF_MATRIX.get(name, ())):
             key = f"sustained.{rate}"
             if key not in found.own and key in found.values:
@@ -207,6 +216,7 @@ def resolve(profile: DeviceProfile, where: str, changed: Sequence[str] = ()) -> 
         provenance=spread(provenance, profile),
         profile=profile,
         limits=held,
+        clocks=clocks,
     )
 
 

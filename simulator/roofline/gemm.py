@@ -76,6 +76,7 @@ class MatrixRates:
     bandwidth_byte_per_s : for the partial sums of a cut depth. [byte/s]
     most_parts : into how many parts the depth may be cut.
     tiling : the family of kernels, a `Tiling`.
+    clock : share of the rated clock that a power limit leaves where all units are busy; `flop_per_s` is at it.
     """
 
     flop_per_s: FloatArray
@@ -85,6 +86,7 @@ class MatrixRates:
     bandwidth_byte_per_s: float
     most_parts: IntArray | int = SPLITS[-1]
     tiling: IntArray | int = Tiling.PRODUCT
+    clock: FloatArray | float = 1.0
 
     def part(self, at: slice | IntArray) -> MatrixRates:
         """Those of some of the products."""
@@ -149,12 +151,26 @@ def _alike_seconds(
     tile_s = 2 * rows * columns / (rates.flop_per_s / rates.units / (1 + rates.tile_overhead * operands))
     waves = np.ceil(m / rows) * (np.ceil(n / columns) * (sides[3] * parts)) / rates.units
     depth = np.ceil(k / parts)
-    seconds = _product(np.ceil(waves), tile_s, depth + rates.depth_overhead)
+    seconds = _product(_at_their_clock(waves, rates.clock), tile_s, depth + rates.depth_overhead)
     if parts.size > 1:
         partial_sums = np.where(parts > 1, parts * m * n * sides[3] * (2 * 4) / rates.bandwidth_byte_per_s, 0.0)
         seconds = seconds + np.where((parts == 1) | (depth >= LEAST_DEPTH), partial_sums, np.inf)
     best: FloatArray = seconds.reshape(-1, *seconds.shape[2:]).min(axis=0)
     return best
+
+
+def _at_their_clock(waves: FloatArray, clock: FloatArray | float) -> FloatArray:
+    """Whole waves, each as long as at the clock of busy units: shorter where units idle under a power limit.
+
+    Power is units at work x the clock's square (`device/power.py`), so that a share b of the units runs at
+    clock / root(b), at most the rated clock. Worked example: held to 0.62 where all are busy, half of the units keep
+    0.62 / 0.71 = 0.87 of the clock.
+    """
+    whole = np.ceil(waves)
+    if np.min(clock) >= 1:
+        return whole
+    result: FloatArray = whole * np.maximum(clock, np.sqrt(waves / np.maximum(whole, 1.0)))
+    return result
 
 
 @lru_cache

@@ -72,7 +72,8 @@ def _no_software(setting: Setting) -> Setting:
 
 
 def _all_sustained(setting: Setting) -> Setting:
-    return _with_device(setting, sustained={key: max(value, 1.0) for key, value in setting.device.sustained.items()})
+    full = {key: max(value, 1.0) for key, value in setting.device.sustained.items()}
+    return _with_device(setting, sustained=full, clocks={})
 
 
 def _one_unit(setting: Setting) -> Setting:

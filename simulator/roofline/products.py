@@ -89,6 +89,7 @@ def _rates(columns: Columns, setting: Setting, *, tensor: bool) -> MatrixRates:
         bandwidth_byte_per_s=setting.bandwidth_byte_per_s,
         most_parts=_most_parts(columns, tensor=tensor),
         tiling=_tiling(columns, setting, tensor=tensor),
+        clock=setting.device.clocks.get("matrix" if tensor else "vector", 1.0),
     )
 
 
@@ -209,6 +210,7 @@ def poor_groups_seconds(columns: Columns, setting: Setting, batch: FloatArray | 
 def convolution_efficiency(columns: Columns, setting: Setting, *, tensor: bool) -> FloatArray:
     """Rate of each product over that of a plain GEMM, (kernels,): of convolutions and of their groups."""
     device = setting.device
-    rate = Convolutions.of(device).rate(columns, tensor=tensor) * NarrowGroups.of(device).rate(columns, tensor=tensor)
+    rate = Convolutions.of(device).rate(columns, tensor=tensor, operand_bytes=setting.precision.operand_bytes)
+    rate = rate * NarrowGroups.of(device).rate(columns, tensor=tensor)
     result: FloatArray = np.where(columns.op_class == OpClass.CONVOLUTION, rate, 1.0)
     return result

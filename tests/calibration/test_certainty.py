@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import exp
 
+import numpy as np
 import pytest
 
 from simulator.calibration.certainty import BEYOND, _weights, fit_widths
@@ -34,9 +35,9 @@ def test_what_no_row_of_a_fit_shared_is_unseen() -> None:
 
 
 def test_a_small_group_is_not_lost_in_a_large_one() -> None:
-    # Two measurers held out, of 16 settings and of one: their rows weigh as 4 to 1 together.
+    # Two measurers held out, of 16 settings and of one: each is one draw of how far measurers differ.
     large = [Sample(row(n, workload=f"net{n}", source="a"), "measurer", 0.1, 0.0) for n in range(16)]
     small = [Sample(row(99, workload="rare", source="b"), "measurer", 0.1, 0.0)]
     weights = _weights([*large, *small])
-    assert weights[:16].sum() == pytest.approx(0.8)
-    assert weights[16] == pytest.approx(0.2)
+    assert weights[:16] == pytest.approx(np.full(16, 0.5 / 16))
+    assert weights[16] == pytest.approx(0.5)

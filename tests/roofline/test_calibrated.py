@@ -280,6 +280,15 @@ def test_tensor_cores_have_a_coefficient_of_their_own() -> None:
     assert convolution_efficiency(columns, Setting(both, FP32), tensor=True).tolist() == [0.75]
 
 
+def test_tensor_cores_round_values_of_four_bytes() -> None:
+    columns = columns_of(convolution(), IMAGE)
+    both = device(tensor_convolution=0.75, tf32_convolution=0.5)
+    for precision, rate in (("tf32", 0.375), ("amp", 0.75), ("bf16", 0.75)):
+        setting = Setting(both, get_precision(precision))
+        assert convolution_efficiency(columns, setting, tensor=True).tolist() == [rate], precision
+        assert convolution_efficiency(columns, setting, tensor=False).tolist() == [1.0], precision
+
+
 DEEP = (512, 14, 14)
 
 
@@ -299,6 +308,15 @@ def test_winograd_in_passes_multiplies_less_and_moves_more() -> None:
     # Before and after, they and the 2 x 512 x 14 x 14 inputs and outputs pass at a quarter of the bandwidth.
     passes_s = 4 * (transformed + 2 * 100_352) / 0.25e11
     assert found == pytest.approx(products_s + passes_s)
+
+
+def test_winograd_in_passes_widens_values_for_lanes_that_have_full_width_alone() -> None:
+    # As above, with 2 bytes for the inputs and outputs, and for what is transformed 2 where lanes take it, else 4.
+    transformed, plain = 36 * (256 * 512 + 512 * 512 + 256 * 512), 2 * 100_352
+    passes = device(units=1, convolution=0.01, winograd=0.5, fused_winograd=0.01, transform=0.25)
+    for half, width in ((1e12 / 64, 4), (2e12, 2)):
+        found, _ = seconds(deep(), replace(passes, peak={"fp32": 1e12, "fp16": half}), "fp16")
+        assert found == pytest.approx(2 * 36 * 256 * 512 * 512 / 0.5e12 + (width * transformed + 2 * plain) / 0.25e11)
 
 
 def wide(phase: Phase = Phase.FORWARD, kernel: int = 3) -> Columns:
