@@ -75,6 +75,13 @@ SMALLEST_KWH = 0.01
 """Energy below this is said in joules."""
 
 
+def _plain(number: float) -> str:
+    """Three digits, never as a power of ten."""
+    from decimal import Decimal
+
+    return f"{Decimal(f'{number:.3g}'):,f}"
+
+
 def _amount(amount: Amount) -> str:
-    cost = "an unknown price" if amount.cost_usd is None else f"{amount.cost_usd:,.3g} USD"
+    cost = "an unknown price" if amount.cost_usd is None else f"{_plain(amount.cost_usd)} USD"
     return cost if amount.energy_j is None else f"{cost} and {_kwh(amount.energy_j)}"

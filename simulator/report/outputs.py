@@ -25,11 +25,17 @@ class Output:
     name : of its file; a name without an ending is a figure's, as PNG and SVG.
     maker : "module:function" in this folder, imported when used; called with the answer, it gives a figure or a text.
     wanted : whether an answer has it, called likewise.
+    gathers : whether it is made of the outputs before it, so that it is called with their folder instead.
     """
 
     name: str
     maker: str
     wanted: Callable[..., bool] = _always
+    gathers: bool = False
+
+
+PAGE = Output("report.html", "html:html_page", gathers=True)
+"""The page and its figures in one file."""
 
 
 def _compared(_simulation: Any, others: Sequence[Any]) -> bool:
@@ -46,6 +52,7 @@ REPORT = [
     Output("layers.csv", "tables:layers_text"),
     Output("summary.json", "summary:summary_text"),
     Output("report.md", "page:report_page"),
+    PAGE,
 ]
 """Of an answer and the devices that it is compared with."""
 
@@ -57,6 +64,8 @@ PLAN = [
     Output("stages.csv", "plan_files:stages_text"),
     Output("trace.json", "plan_trace:trace_text"),
     Output("summary.json", "plan_files:summary_text"),
+    Output("report.md", "plan_page:plan_page"),
+    PAGE,
 ]
 """Of a plan."""
 
@@ -75,6 +84,8 @@ SERVING = [
     Output("queue", "serving_figures:queue_figure", _queued),
     Output("requests.csv", "serving_files:requests_text", _queued),
     Output("trace.json", "serving_files:trace_text", _queued),
+    Output("report.md", "serving_page:serving_page"),
+    PAGE,
 ]
 """Of a served model, and of the queue that was played before it, if one was."""
 
@@ -83,7 +94,7 @@ def write_outputs(outputs: Sequence[Output], folder: Path, *answer: Any) -> None
     """Each output that the answer has, as a file of a folder that is there."""
     for output in outputs:
         if output.wanted(*answer):
-            _write(output, folder, made(output, *answer))
+            _write(output, folder, made(output, *([folder] if output.gathers else answer)))
 
 
 def made(output: Output, *answer: Any) -> Any:

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from simulator.pipeline import Simulation
 from simulator.report.asked import asked_line, no_interval, utilisation_words
+from simulator.report.bill import bill_lines, course_lines
 from simulator.report.comparison import Other, comparison_rows, failure_lines, total_s, waiting_lines
 from simulator.report.facts import SLOWEST, slowest
 from simulator.report.roofs import roofs_of
+from simulator.report.scorecard import exchange_lines, input_lines
 from simulator.report.style import BOUNDS, EXPOSED, binding, machine, percent, setting, version
-from simulator.report.tables import cell, markdown_table
+from simulator.report.tables import cell, listed, markdown_table, rows_table
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.traffic import TrafficModel
 from simulator.units import FLOPS_PER_MAC, binary_bytes, duration, duration_range, si
@@ -26,10 +28,6 @@ _TRAFFIC = {
     TrafficModel.CACHED: "what blocking for the last-level cache must still move",
     TrafficModel.NAIVE: "every use of an operand comes from memory, as without any cache",
 }
-_LEFT_OUT = (
-    "the input pipeline: reading, decoding and moving samples to the device",
-    "validation, checkpoints, start-up and anything between steps",
-)
 
 
 def report_page(simulation: Simulation, others: Sequence[Other]) -> str:
@@ -48,6 +46,7 @@ def report_page(simulation: Simulation, others: Sequence[Other]) -> str:
         "![Time by layer](layers.png)",
         "## Memory",
         _memory(simulation),
+        *_run(simulation),
         "## Other devices" if others else "## The whole",
         *([_comparison(simulation, others)] if others else []),
         *(["![Rooflines on equal axes](rooflines.png)"] if any(not isinstance(o, tuple) for o in others) else []),
@@ -56,7 +55,7 @@ def report_page(simulation: Simulation, others: Sequence[Other]) -> str:
         _basis(simulation),
         markdown_table(["numbers used", "grade", "source"], _numbers(simulation), right=3),
         "## What it leaves out",
-        "\n".join(f"- {item}" for item in _left_out(simulation)),
+        listed(_left_out(simulation)),
         f"All numbers: [summary.json](summary.json), [layers.csv](layers.csv). Made by simulator {version()}.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -70,8 +69,8 @@ def _answer(simulation: Simulation) -> str:
     rate = f"{duration(step.time_s)} a step of {step.batch:,}, {step.samples_per_s:,.1f} samples/s"
     epochs = "one epoch" if run.epochs == 1 else f"{run.epochs} epochs"
     sentence = (
-        f"**{what} for {epochs} of {cell(simulation.workload.dataset.name)} {where} takes {duration(run.total_s)}**: "
-        f"{duration(run.epoch_s)} an epoch of {run.samples:,} samples, {rate}."
+        f"**{what} for {epochs} of {cell(simulation.workload.dataset.label)} {where} takes {duration(run.total_s)}**: "
+        f"{duration(run.epoch_s)} an epoch, {rate}."
         if simulation.counts_epochs
         else f"**{what} {where}: {rate}.**"
     )
@@ -158,11 +157,26 @@ def _memory(simulation: Simulation) -> str:
     return f"{markdown_table(['held at once', 'size', 'share'], [*table, whole])}\n\n{verdict}"
 
 
+def _run(simulation: Simulation) -> Iterator[str]:
+    """What devices exchange, how samples come, and what the run takes and costs, where that is asked for."""
+    lines = [
+        *exchange_lines(simulation),
+        *input_lines(simulation),
+        *course_lines(simulation.course),
+        *bill_lines(simulation.bill),
+    ]
+    if lines:
+        yield "## The run"
+        yield listed(lines)
+    if simulation.bill is not None:
+        yield "![Where time and money go](money.png)"
+
+
 def _comparison(simulation: Simulation, others: Sequence[Other]) -> str:
     rows = comparison_rows(simulation, others)
-    table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
+    table = rows_table(rows)
     notes = [*waiting_lines(simulation, others), *failure_lines(others)]
-    return "\n\n".join([table, *(["\n".join(f"- {cell(note)}" for note in notes)] if notes else [])])
+    return "\n\n".join([table, *([listed(notes)] if notes else [])])
 
 
 def _basis(simulation: Simulation) -> str:
@@ -191,7 +205,12 @@ def _numbers(simulation: Simulation) -> Iterator[tuple[str, str, str]]:
 
 
 def _left_out(simulation: Simulation) -> Iterator[str]:
-    yield from _LEFT_OUT
+    if simulation.input is None:
+        yield "the input pipeline: reading, decoding and moving samples to the device"
+    if simulation.course is None:
+        yield "validation, start-up and anything between steps"
+    if simulation.bill is None or simulation.bill.interrupted is None:
+        yield "checkpoints and failures"
     if simulation.setting.fidelity is Fidelity.ROOFLINE:
         yield "the time to launch kernels, and what keeps them from the peaks"
     if not simulation.workload.dataset.sample_bytes:

@@ -85,8 +85,8 @@ def run_lines(answer: Planned) -> Iterator[str]:
     run = answer.run
     if run is not None and (answer.options.epochs is not None or answer.bill is not None):
         epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
-        name, steps = answer.workload.dataset.name, run.epochs * run.steps_per_epoch
-        yield f"{epochs} of {name} ({run.samples:,} samples): {steps:,} steps, {duration(run.total_s)}"
+        steps = run.epochs * run.steps_per_epoch
+        yield f"{epochs} of {answer.workload.dataset.label}: {steps:,} steps, {duration(run.total_s)}"
     yield from course_lines(answer.course)
     yield from bill_lines(answer.bill)
 

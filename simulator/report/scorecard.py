@@ -78,8 +78,7 @@ def headline(simulation: Simulation) -> str:
     if not simulation.counts_epochs:
         return f"{where}: {how}: {duration(simulation.step.time_s)} a step, {throughput(simulation)}"
     epochs = "1 epoch" if run.epochs == 1 else f"{run.epochs} epochs"
-    data = simulation.workload.dataset
-    return f"{where}: {epochs} of {data.name} ({data.samples:,} samples), {how}: {duration(total_s(simulation))}"
+    return f"{where}: {epochs} of {simulation.workload.dataset.label}, {how}: {duration(total_s(simulation))}"
 
 
 def throughput(simulation: Simulation) -> str:

@@ -20,17 +20,28 @@ def print_serving(answer: Serving, queue: QueueAnswer | None = None) -> None:
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(headline(answer), style="bold")
-    for line in (_best_line(answer), _cache_line(answer), _bound_line(answer), _sure_line(answer)):
+    for line in answer_lines(answer):
         console.print(f"  {line}")
     console.print()
-    print_table("requests at a time", [_row(point) for point in answer.points])
+    print_table("requests at a time", point_rows(answer))
     if queue is not None:
-        console.print("\n".join(_queue_lines(queue)), style="bold")
-        print_table("", _latency_rows(queue))
+        console.print("\n".join(queue_lines(queue)), style="bold")
+        print_table("", latency_rows(queue))
     console.print(basis_line(answer))
 
 
-def _queue_lines(queue: QueueAnswer) -> list[str]:
+def answer_lines(answer: Serving) -> list[str]:
+    """The most it serves, what the cache holds, what binds, and how sure that is."""
+    return [_best_line(answer), _cache_line(answer), _bound_line(answer), _sure_line(answer)]
+
+
+def point_rows(answer: Serving) -> list[Row]:
+    """One row a concurrency."""
+    return [_row(point) for point in answer.points]
+
+
+def queue_lines(queue: QueueAnswer) -> list[str]:
+    """What requests over time found, and the largest rate that keeps limits."""
     served, line = queue.served, queue.line
     lines = [
         f"{len(served.requests):,} requests at {served.requests.rate_per_s:,.3g}/s: "
@@ -44,7 +55,8 @@ def _queue_lines(queue: QueueAnswer) -> list[str]:
     return lines
 
 
-def _latency_rows(queue: QueueAnswer) -> list[Row]:
+def latency_rows(queue: QueueAnswer) -> list[Row]:
+    """Percentiles of each latency."""
     names = {"ttft": "first token", "tpot": "a token", "e2e": "request"}
     return [
         {"latency": names[name], **{key.removesuffix("_s"): duration(value) for key, value in shares.items()}}

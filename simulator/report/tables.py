@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from io import StringIO
 from typing import Any
@@ -60,6 +60,16 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], righ
     first = 1 if right is None else right
     rule = ["---"] * first + ["---:"] * (len(header) - first)
     return "\n".join("| " + " | ".join(map(cell, row)) + " |" for row in (header, rule, *rows))
+
+
+def rows_table(rows: Sequence[Mapping[str, object]], right: int | None = None) -> str:
+    """A Markdown table of rows with the same keys, which head its columns; `right` as of `markdown_table`."""
+    return markdown_table(list(rows[0]), [list(row.values()) for row in rows], right)
+
+
+def listed(lines: Iterable[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {cell(line)}" for line in lines)
 
 
 def cell(value: object) -> str:

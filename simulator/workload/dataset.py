@@ -30,6 +30,12 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     source: str = ""
     aliases: list[str] = []
 
+    @property
+    def label(self) -> str:
+        """As people read it: "imagenet (1,281,167 samples)", or "5,000 samples" where only their number is known."""
+        size = f"{self.samples:,} samples"
+        return size if self.name == _unnamed(self.samples) else f"{self.name} ({size})"
+
 
 NO_DATASET = Dataset(name="no dataset", samples=1, description="a network without one has steps, but no epochs")
 """What a network from another format runs over until it is told."""
@@ -56,4 +62,8 @@ def custom_dataset(samples: int) -> Dataset:
     """A dataset of which only the size is known."""
     if not 1 <= samples <= LARGEST:
         raise InputError(f"--samples must be at least 1 and at most {LARGEST}, found {samples}")
-    return Dataset(name=f"{samples} samples", samples=samples)
+    return Dataset(name=_unnamed(samples), samples=samples)
+
+
+def _unnamed(samples: int) -> str:
+    return f"{samples} samples"

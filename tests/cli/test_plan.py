@@ -60,7 +60,7 @@ def test_the_run_of_a_plan_has_its_bill(simulate: Simulate) -> None:
     assert found["cost_usd"] == pytest.approx(2.5 * 8 * found["time_s"] / 3600)
     assert found["energy_j"] == pytest.approx(1.2 * 8 * 700 * found["time_s"])
     text = " ".join(simulate(*words, *bill).stdout.split())
-    assert "(1,000 samples): 189 steps" in text
+    assert "of 1,000 samples: 189 steps" in text
     assert "the run costs" in text
     assert "epochs" not in simulate(*STEP, "--no-report").stdout
 

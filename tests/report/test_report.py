@@ -25,6 +25,7 @@ from simulator.workload.reading import load_workload
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
+    "report.html",
     "report.md",
     "summary.json",
     "layers.csv",
@@ -96,7 +97,7 @@ def test_the_columns_of_the_csv_sum_to_the_step(report: Path) -> None:
 def test_the_page_answers_first_and_shows_the_pictures(report: Path) -> None:
     page = (report / "report.md").read_text(encoding="utf-8")
     answer = page.split("\n\n")[1]
-    assert answer.startswith("**Training lenet5 for 3 epochs of mnist on v100-pcie-16gb takes ")
+    assert answer.startswith("**Training lenet5 for 3 epochs of mnist (60,000 samples) on v100-pcie-16gb takes ")
     for stem in ("roofline", "layers", "epochs"):
         assert f"]({stem}.png)" in page
     assert r"tiny cannot run it: no peak \| of that name" in page
