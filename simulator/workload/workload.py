@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from simulator.errors import InputError, UnknownNameError
 from simulator.op.base import MAX_ELEMENTS, Counts, Op, Shape, Shapes, Site, check_shape, elements
@@ -121,6 +121,8 @@ class Workload:
         allow_unknown: bool = False,
         training: bool = True,
         rules: Mapping[str, Callable[[Any], Any]] | None = None,
+        trace: Literal["meta", "real"] = "meta",
+        boxes: int | None = None,
     ) -> Workload:
         """The workload of an `nn.Module`, traced forward and backward without memory and without running it.
 
@@ -134,6 +136,8 @@ class Workload:
         training : forward, loss and backward; else the forward pass alone, in evaluation mode, for inference.
         rules : cost rules of your own by ATen function ("linalg_inv_ex"), each from a call, with the shapes that it saw
             (`importers.torch.calls.Call`), to its kernels (`importers.torch.rules.Draft`); they go before ours.
+        trace : "real" runs the module once on random numbers, where its control flow asks for values.
+        boxes : entries that a choice by unknown values keeps at most, as those of detectors.
 
         Raises
         ------
@@ -145,7 +149,14 @@ class Workload:
         from simulator.workload.importers.torch import Tracing, from_module
 
         asked = Tracing(
-            type(model).__name__, loss, attention, allow_unknown=allow_unknown, training=training, rules=rules or {}
+            type(model).__name__,
+            loss,
+            attention,
+            allow_unknown=allow_unknown,
+            training=training,
+            real=trace == "real",
+            boxes=boxes,
+            rules=rules or {},
         )
         return from_module(model, example_inputs, asked)
 

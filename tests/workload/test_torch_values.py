@@ -15,7 +15,6 @@ from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.optimizer import get_optimizer
 from simulator.precision import get_precision
 from simulator.workload.importers import Given, Request
-from simulator.workload.importers.torch import Tracing, from_module
 from simulator.workload.importers.torch.calls import Call, Kind, Tensor
 from simulator.workload.importers.torch.rules import Draft, find_rule
 from simulator.workload.lowering import lower
@@ -322,9 +321,27 @@ def test_memory_that_nobody_wrote_is_zero(torch: Any) -> None:
 
     for _ in range(3):
         del [torch.full((64,), 7) for _ in range(100)][:]
-        workload = from_module(Reads(), torch.zeros(1, 4), Tracing("reads", real=True))
+        workload = Workload.from_torch(Reads(), torch.zeros(1, 4), trace="real")
         assert workload.layers[0].output == (4,)
         assert len(workload.layers) > 2
+
+
+def test_choices_by_value_are_bounded_from_python_too(torch: Any) -> None:
+    class Chooses(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(8))
+
+        def forward(self, x: Any) -> Any:
+            return x[:, self.weight > 0].exp()
+
+    def chosen(boxes: int | None) -> tuple[int, ...]:
+        workload = Workload.from_torch(Chooses(), torch.zeros(1, 8), training=False, boxes=boxes)
+        return next(layer.output for layer in workload.layers if layer.op.kind == "exp")
+
+    assert (chosen(None), chosen(5)) == ((8,), (5,))
+    with pytest.raises(UnsupportedError, match="--trace real"):
+        Workload.from_torch(Chooses(), torch.zeros(1, 8))
 
 
 def test_modules_that_never_run_take_memory_and_no_time(torch: Any) -> None:
