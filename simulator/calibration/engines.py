@@ -26,13 +26,15 @@ from simulator.calibration.served import kind_of, predicted_on
 from simulator.calibration.served_rows import ServedRow, deployment_of, read_served
 from simulator.errors import SimulatorError
 from simulator.op.kernels import FloatArray
-from simulator.serving.engine import ServingEngine, own_numbers, profile_of
+from simulator.serving.engine import ServingEngine, own_numbers
 from simulator.serving.step import Deployment
 
 FIELDS = {
     "gap": "gap_s",
     "prefill_gap": "prefill_gap_s",
+    "dispatch": "dispatch_s",
     "weights": "weights",
+    "experts": "experts",
     "cache": "cache",
     "matrix": "matrix",
     "attention": "attention",
@@ -48,13 +50,17 @@ FIELDS = {
 SPREAD = 1.0
 """Of a coefficient's logarithm around the present value: rows decide."""
 
-MOST = {"weights": 1.0, "cache": 1.0, "matrix": 1.5, "attention": 1.5}
+MOST = {"experts": 1.0, "weights": 1.0, "cache": 1.0, "matrix": 1.5, "attention": 1.5}
 """No stream beats the memory; sustained rates are two thirds of the peak or more."""
 
 HOLD = 0.05
 """Weight of the spreads beside one row."""
 
 ROUNDS = 8
+
+FAR = 4.0
+"""A row that is off by more than this factor tells of something else than of coefficients: of kernels that were
+compiled at the first requests, of a cache that was too small."""
 
 MOST_ROWS = 6
 """Of each device, network, format and kind of measurement: a table's long series say the same many times."""
@@ -70,10 +76,13 @@ class MeasuredServing:
     @property
     def setting(self) -> tuple[str, ...]:
         """What rows are thinned by."""
-        return self.deployment.device.name, self.row.workload, self.deployment.form.name, kind_of(self.row)
+        on, row = self.deployment, self.row
+        return on.device.name, str(on.ways), row.workload, on.form.name, kind_of(row)
 
-    def error(self, engine: ServingEngine) -> float:
-        """Logarithm of predicted over measured under an engine's coefficients."""
+    def error(self, moved: Mapping[str, float]) -> float:
+        """Logarithm of predicted over measured with some of its engine's coefficients moved."""
+        changed: dict[str, Any] = dict(moved)
+        engine = replace(self.deployment.engine, **changed)
         return float(np.log(predicted_on(self.row, replace(self.deployment, engine=engine)) / self.row.value))
 
 
@@ -108,19 +117,19 @@ class EngineFit:
     ) -> FloatArray:
         """Robust errors, and how far the coefficients are from where they were; all anew each time."""
         del parameter, base  # each coefficient touches each row
-        engine = self.engine(values_at(self.parameters, logarithms))
-        errors = robust(np.array([row.error(engine) for row in self.rows]))
+        moved = attributes(values_at(self.parameters, logarithms))
+        errors = robust(np.array([row.error(moved) for row in self.rows]))
         result: FloatArray = np.concatenate([errors, logarithms / SPREAD * HOLD * SCALE])
         return result
-
-    def engine(self, values: Values) -> ServingEngine:
-        """The engine with such coefficients."""
-        moved: dict[str, Any] = {FIELDS[name(key)]: value for (_, key), value in values.items()}
-        return replace(self.start, **moved)
 
     def without(self, device: str) -> EngineFit:
         """The same fit, a device held out."""
         return replace(self, rows=[row for row in self.rows if row.deployment.device.name != device])
+
+
+def attributes(values: Values) -> dict[str, float]:
+    """Coefficients by the engine's attributes."""
+    return {FIELDS[name(key)]: value for (_, key), value in values.items()}
 
 
 def name(key: str) -> str:
@@ -141,13 +150,14 @@ def calibrated(engine: str) -> dict[str | None, tuple[str, ...]]:
 
 
 def measured_rows(rows: Iterable[ServedRow], engine: str) -> dict[str | None, list[MeasuredServing]]:
-    """Family with a section of its own, or None -> an engine's rows that can be predicted and are in no doubt."""
+    """Family with a section that is fitted, or None -> an engine's rows that can be predicted and are in no doubt."""
     found: dict[str | None, list[MeasuredServing]] = {}
+    fitted = calibrated(engine)
     for row in rows:
         measured = _measured(row, engine)
         if measured is not None:
             family = measured.deployment.device.profile.family
-            found.setdefault(family if family in profile_of(engine).families else None, []).append(measured)
+            found.setdefault(family if family in fitted else None, []).append(measured)
     return found
 
 
@@ -181,14 +191,15 @@ def fits(rows: Iterable[ServedRow], engine: str, only: str = "") -> Iterator[tup
     for family, keys in calibrated(engine).items():
         found = by_family.get(family)
         if found and (not only or only == family):
-            yield EngineFit(f"engines/{engine}", keys, thinned(found)), found
+            near = [row for row in found if abs(row.error({})) < np.log(FAR)]
+            yield EngineFit(f"engines/{engine}", keys, thinned(near)), found
 
 
-def errors(rows: Iterable[MeasuredServing], engine: ServingEngine) -> dict[str, FloatArray]:
+def errors(rows: Iterable[MeasuredServing], moved: Mapping[str, float]) -> dict[str, FloatArray]:
     """Relative errors of rows by kind of measurement."""
     found: dict[str, list[float]] = {}
     for row in rows:
-        found.setdefault(kind_of(row.row), []).append(np.expm1(row.error(engine)))
+        found.setdefault(kind_of(row.row), []).append(np.expm1(row.error(moved)))
     return {kind: np.array(values) for kind, values in found.items()}
 
 
@@ -197,8 +208,8 @@ def held_out(problem: EngineFit, rows: Sequence[MeasuredServing]) -> Iterator[tu
     devices = sorted({row.deployment.device.name for row in rows})
     for device in devices if len(devices) > 1 else ():
         others = problem.without(device)
-        engine = others.engine(fit(others, rounds=ROUNDS))
-        yield device, errors((row for row in rows if row.deployment.device.name == device), engine)
+        moved = attributes(fit(others, rounds=ROUNDS))
+        yield device, errors((row for row in rows if row.deployment.device.name == device), moved)
 
 
 def shown(label: str, found: Mapping[str, FloatArray]) -> Iterator[str]:
@@ -235,8 +246,8 @@ def main() -> None:
                 print(*shown(f"without {device}", found), sep="\n", flush=True)
             continue
         values = fit(problem, rounds=ROUNDS)
-        print(*shown("was", errors(rows, problem.start)), sep="\n")
-        print(*shown("is", errors(rows, problem.engine(values))), sep="\n", flush=True)
+        print(*shown("was", errors(rows, {})), sep="\n")
+        print(*shown("is", errors(rows, attributes(values))), sep="\n", flush=True)
         write(problem.scope, values)
 
 

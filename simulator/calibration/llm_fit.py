@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from simulator.calibration.fit import SCALE, Parameter, fit, robust, values_at
-from simulator.calibration.llm_calls import LibraryCall, kernels_of
 from simulator.calibration.llm_ops import device_of
 from simulator.calibration.llm_parts import Parts, parts_of
 from simulator.calibration.llm_rows import MeasuredOp, by_group, read_ops
 from simulator.device.device import Device
 from simulator.op.kernels import FloatArray
+from simulator.serving.calls import LibraryCall, kernels_of
 
 STARTS: dict[str, tuple[float, float]] = {
     "start": (4e-6, 2.0),
@@ -29,9 +29,15 @@ STARTS: dict[str, tuple[float, float]] = {
     "stream": (0.85, 0.3),
     "depth": (3e-7, 2.0),
     "block": (1e-6, 2.0),
+    "chain": (1e-6, 2.0),
 }
 """Starting value and spread of each cost. A launch takes 2 to 5 us, streams reach 0.85 of memory (gpu-benches); 16
-numbers of the sum take some clocks; a block starts, reads its queries and ends in about a microsecond."""
+numbers of the sum take some clocks, as long beside the stream as within it; a block starts, reads its queries and ends
+in about a microsecond."""
+
+PRODUCT = ("start", "compute", "stream", "depth", "chain")
+SPLIT = ("start", "compute", "stream", "depth")
+ATTENTION = ("start", "compute", "stream", "depth", "block")
 
 HOLD = 0.05
 """Weight of the spreads beside one row."""
@@ -50,15 +56,20 @@ class MeasuredCalls:
 
 @dataclass(frozen=True)
 class Costs:
-    """The fit of one call's costs to some devices' rows."""
+    """The fit of one call's costs to some devices' rows.
+
+    chained : whether a product's sum is one chain of steps.
+    """
 
     measured: Sequence[MeasuredCalls]
+    chained: bool = False
 
     @property
     def parameters(self) -> Sequence[Parameter]:
         """What may move."""
         attends = any(rows.parts.waves.any() for rows in self.measured)
-        return [Parameter("call", key, *start) for key, start in STARTS.items() if attends or key != "block"]
+        keys = ATTENTION if attends else PRODUCT if self.chained else SPLIT
+        return [Parameter("call", key, *STARTS[key]) for key in keys]
 
     @property
     def size(self) -> int:
@@ -84,12 +95,17 @@ def call_at(parameters: Sequence[Parameter], logarithms: FloatArray) -> LibraryC
 
 def _call(values: Mapping[tuple[str, str], float]) -> LibraryCall:
     found = {key: value for (_, key), value in values.items()}
-    return LibraryCall(found["start"], found["compute"], found["stream"], found["depth"], found.get("block", 0.0))
+    start_s, compute, stream, depth_s = (found[key] for key in ("start", "compute", "stream", "depth"))
+    return LibraryCall(start_s, compute, stream, depth_s, found.get("block", 0.0), found.get("chain", 0.0))
 
 
-def fit_call(measured: Sequence[MeasuredCalls]) -> LibraryCall:
+SPLIT_SUMS = ("gemm bfloat16", "gemm fp8")
+"""Products whose kernels split long sums over units (cuBLAS); those of other formats do not."""
+
+
+def fit_call(measured: Sequence[MeasuredCalls], call: str = "") -> LibraryCall:
     """The costs that err least over some devices' rows."""
-    return _call(fit(Costs(measured), rounds=ROUNDS))
+    return _call(fit(Costs(measured, call not in SPLIT_SUMS), rounds=ROUNDS))
 
 
 def measured_calls(rows: Sequence[MeasuredOp]) -> dict[tuple[str, str], dict[str, MeasuredCalls]]:
@@ -108,7 +124,7 @@ def held_out(rows: Sequence[MeasuredOp]) -> Iterable[tuple[str, str, str, float]
         for name, own in by_device.items():
             others = [measured for other, measured in by_device.items() if other != name]
             if others:
-                error = own.parts.seconds(fit_call(others), own.device) / own.time_s - 1
+                error = own.parts.seconds(fit_call(others, call), own.device) / own.time_s - 1
                 yield family, call, name, float(np.median(np.abs(error)))
 
 
@@ -122,7 +138,7 @@ class Tiles:
     def parameters(self) -> Sequence[Parameter]:
         """What may move."""
         tiles = [Parameter("kernel", key, *start) for key, start in TILES.items()]
-        return [*tiles, *(Parameter("call", key, *STARTS[key]) for key in ("start", "compute", "stream", "depth"))]
+        return [*tiles, *(Parameter("call", key, *STARTS[key]) for key in SPLIT)]
 
     @property
     def size(self) -> int:
@@ -165,7 +181,8 @@ def fit_tiles(rows: Sequence[MeasuredOp]) -> dict[str, dict[str, float]]:
 
 def section(call: LibraryCall) -> str:
     """A call as it stands in the profile."""
-    block = f", block: {call.block_s * 1e6:.3g} us" if call.block_s else ""
+    more = (("block", call.block_s), ("chain", call.chain_s))
+    block = "".join(f", {name}: {value * 1e6:.3g} us" for name, value in more if value)
     times = f"start: {call.start_s * 1e6:.3g} us, compute: {call.compute:.3g}, stream: {call.stream:.3g}"
     return f"{{{times}, depth: {call.depth_s * 1e6:.3g} us{block}}}"
 
@@ -186,7 +203,7 @@ def main() -> None:
         if family != present:
             print(f"  {family}:")
         present = family
-        print(f"    {call}: {section(fit_call(list(by_device.values())))}")
+        print(f"    {call}: {section(fit_call(list(by_device.values()), call))}")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from simulator.calibration.llm_calls import LibraryCall, kernels_of, load_calls, usual_call
 from simulator.calibration.llm_parts import parts_of
 from simulator.calibration.llm_rows import MeasuredOp, by_group
 from simulator.device.device import Device, load_device
 from simulator.errors import SimulatorError
+from simulator.serving.calls import LibraryCall, kernels_of, load_calls, usual_call
 
 DEVICES = {
     "a100-sxm": "a100-sxm4-80gb",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.calibration.llm_calls import LibraryCall
 from simulator.calibration.llm_rows import MeasuredOp
 from simulator.device.device import Device
 from simulator.errors import UnsupportedError
@@ -15,6 +14,7 @@ from simulator.op.kernel import OpClass, Role
 from simulator.op.kernels import Columns, FloatArray
 from simulator.roofline.setting import Setting
 from simulator.roofline.times import parts_seconds
+from simulator.serving.calls import BLOCK, DEPTH, WIDE_BYTES, LibraryCall
 from simulator.serving.formats import get_format
 from simulator.serving.network import Attending
 from simulator.serving.points import decode_columns, kernel_columns, prefill_columns
@@ -23,15 +23,6 @@ from simulator.units import FLOPS_PER_MAC
 FORMATS = {"bfloat16": "bf16", "float16": "fp16", "fp8_block": "fp8", "nvfp4": "fp4", "sq": "int8", "int8_wo": "w8a16",
            "int4_wo": "int4"}  # fmt: skip
 """Formats as a table names them -> formats of weights; `sq` is SmoothQuant, 8 bits on both sides."""
-
-WIDE_BYTES = 2.0
-"""Of an activation before it is rounded and of a product's result."""
-
-BLOCK = 128
-"""Queries of one request and head that a unit takes at once. Source: Dao, "FlashAttention-2", 2023, tiles of 128."""
-
-DEPTH = 1024
-"""Steps that a call's `depth_s` is for."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,8 @@ class Parts:
     def seconds(self, call: LibraryCall, device: Device) -> FloatArray:
         """Times under a library's call: the slower of computing and streaming, after what does not follow either."""
         streamed_s = self.moved_bytes / (call.stream * device.memory.bandwidth_byte_per_s)
-        busy_s = np.maximum(self.compute_s / call.compute, streamed_s)
+        chained_s = call.chain_s * self.depth / DEPTH
+        busy_s = np.maximum(np.maximum(self.compute_s / call.compute, streamed_s), chained_s)
         beside_s = call.start_s + call.depth_s * self.depth / DEPTH + call.block_s * self.waves
         result: FloatArray = beside_s + self.rounding_s + busy_s
         return result

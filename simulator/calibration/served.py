@@ -82,8 +82,9 @@ def _first_token(row: ServedRow, deployment: Deployment) -> float:
     if row.batch <= 1 or row.output == 1:
         return prompt_seconds(deployment, row.batch, row.prompt)
     request = RequestLengths(row.prompt, row.output)
-    usual_s, alone_s = _loop(row, deployment, request).first_s, prompt_seconds(deployment, 1, row.prompt)
-    return usual_s + alone_s * (row.batch - 1) / 2 / ROUNDS
+    together_s = prompt_seconds(deployment, row.batch, row.prompt)
+    burst_s = (together_s - prompt_seconds(deployment, 1, row.prompt)) / 2 / ROUNDS
+    return _loop(row, deployment, request).first_s + burst_s
 
 
 def _token(row: ServedRow, deployment: Deployment) -> float:

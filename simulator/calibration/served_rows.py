@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+
+import msgspec
 
 from simulator.calibration.tables import Row, heading, number, read_rows
 from simulator.device.device import load_device
 from simulator.errors import InputError, UnsupportedError
 from simulator.serving.answer import CACHE_FORMATS, usual_cache
-from simulator.serving.engine import load_engine, release
+from simulator.serving.engine import ServingEngine, load_engine, release
 from simulator.serving.formats import get_format
 from simulator.serving.step import Deployment
 from simulator.workload.reading import load_workload
@@ -68,7 +70,8 @@ def _row(row: Row, where: str) -> ServedRow:
     value, devices = number(row, "value", where), int(number(row, "devices", where)) or 1
     ways, stages = (int(number(row, column, where)) for column in ("tp", "pp"))
     batch = number(row, "batch_or_concurrency", where)
-    prompt, output = (int(number(row, column, where)) for column in ("input_len", "output_len"))
+    share = _share_of_lengths(row.get("source_repo") or "", row.get("note") or "")
+    prompt, output = (round(share * number(row, column, where)) for column in ("input_len", "output_len"))
     if not value:
         raise InputError(f"{where}: value must be positive")
     text = {key: (entry or "").strip() for key, entry in row.items() if isinstance(entry, str) or entry is None}
@@ -86,10 +89,24 @@ def _row(row: Row, where: str) -> ServedRow:
         output=output,
         metric=text["metric"],
         value=value,
-        year=int(number(row, "year", where)),
+        year=int(number(row, "year", where)) or UNDATED.get(text.get("source_repo", ""), 0),
         source=text.get("source_repo", ""),
         note=text.get("note", ""),
     )
+
+
+UNDATED = {"ai-dynamo/aiconfigurator": 2025}
+"""First year of rows without one, where a source is no older: vLLM 0.12, TensorRT-LLM from 1.0.0rc3 on."""
+
+RANGED = 0.9
+"""Mean of lengths drawn evenly from 0.8 of a stated one up to it. Source: InferenceMAX's scripts, which gave most of
+the silicon samples: random-range-ratio 0.8 of bench_serving's benchmark_serving.py."""
+
+
+def _share_of_lengths(source: str, note: str) -> float:
+    """Mean length of a row's prompts and answers, of the stated one."""
+    drawn = source == NARROW_CACHES and re.search(r"db-dump|source_file=\d{4}-", note)
+    return RANGED if drawn else 1.0
 
 
 def _format_of_model(model: str) -> str:
@@ -145,25 +162,76 @@ def deployment_of(row: ServedRow) -> Deployment:
     """
     if not row.workload:
         raise UnsupportedError("the model has no workload")
-    if "disaggregated" in row.note:
+    if "disaggregated" in row.note or _split(row):
         raise UnsupportedError("prompts and tokens on different devices, whose loads the table does not say")
+    if "attention_dp= " in row.note and number_in(r"moe_ep=(\d+)", row.note) > 1:
+        raise UnsupportedError("the table does not say whether the devices share attention or requests")
     if number_in(r"attention_dp=(\d+)", row.note) > 1:
         raise UnsupportedError("attention of each device on requests of its own is not modelled")
-    engine, form = _engine(row), _form(row)
+    engine, form = _engine(row), _in_blocks(row, _form(row))
     stages = row.stages or (row.devices if engine.startswith("llama.cpp") and not row.ways else 1)
-    ways = row.ways or max(row.devices // stages, 1)
+    devices = _devices(row)
+    ways = (row.ways and row.ways * devices // row.devices) or max(devices // stages, 1)
     expert_ways = number_in(r'(?:moe_ep=|"expert_parallel": )(\d+)', row.note)
     if row.source.startswith("ml-energy"):
-        ways = max(ways, row.devices)
-    if ways * stages != row.devices and row.ways:
-        raise UnsupportedError(f"{row.devices} devices are not {ways} x {stages}")
+        ways = max(ways, devices)
+    if ways * stages != devices and row.ways:
+        raise UnsupportedError(f"{devices} devices are not {ways} x {stages}")
     name = DEVICES.get(row.device, row.device)
     device = _device(name)
-    software = load_engine(release(engine, row.year), device.profile.family)
+    software = _as_started(row, load_engine(release(engine, row.year), device.profile.family))
     cache = _stated_cache(row) or usual_cache(software, get_format(form))
     return Deployment(
         _workload(row.workload), device, software, get_format(form), ways, stages, cache, by_experts=expert_ways > 1
     )
+
+
+def _as_started(row: ServedRow, engine: ServingEngine) -> ServingEngine:
+    """An engine with the rules that InferenceMAX's scripts start it with, which gave most of the silicon samples."""
+    rule = STARTED.get(row.engine)
+    if rule is None or _share_of_lengths(row.source, row.note) == 1.0:
+        return engine
+    return replace(engine, scheduler=msgspec.structs.replace(engine.scheduler, **rule(row)))
+
+
+def _tensorrt_llm(row: ServedRow) -> dict[str, int]:
+    """Most tokens a step, and how long prompts wait for others.
+
+    16,384 tokens for LLaMA 70B, whose short prompts wait for 20 steps on less than 8 devices; the longest prompt and
+    answer for DeepSeek V3 in 4 bits; in 8 bits one prompt and a token of each request, so that prompts are read one by
+    one, from release 1.2 on at least 8,192. Source: max_num_tokens, batch_wait_timeout_iters in its scripts 70b_*
+    and dsr1_fp*_trt.
+    """
+    if row.workload.startswith("llama"):
+        short = row.prompt == row.output == round(1024 * RANGED)
+        return {"tokens": 16384, "gather": 20 if short and row.ways < 8 else 0}
+    if row.format == "fp4":
+        return {"tokens": round((row.prompt + row.output) / RANGED) + 20}
+    least = 8192 if "release:1.2" in row.note else 0
+    return {"tokens": max(round(row.prompt / RANGED + row.batch) + 64, least)}
+
+
+def _sglang(row: ServedRow) -> dict[str, int]:
+    """Looks for new requests each 10 steps, of 16 requests or more each 30, and reads up to 16,384 tokens on B200.
+
+    Source: scheduler-recv-interval, chunked-prefill-size in dsr1_fp*_b200.
+    """
+    return {"tokens": 16384, "interval": 30 if row.batch >= 16 else 10} if row.device == "b200" else {}
+
+
+STARTED = {"trtllm": _tensorrt_llm, "sglang": _sglang}
+
+
+def _devices(row: ServedRow) -> int:
+    """Devices of a row.
+
+    Where tensors and experts are both shared n ways by attention that is not, silicon samples count n x n devices, of
+    one node of n: experts are n ways over the same n devices. The same figure stands to eight digits beside n devices:
+    DeepSeek V3 in 4 bits on B200 under SGLang, 8 requests of 1,024 tokens, 9.2 ms a token and 204 ms to the first.
+    """
+    tensors, experts = number_in(r"moe_tp=(\d+)", row.note), number_in(r"moe_ep=(\d+)", row.note)
+    twice = row.source == NARROW_CACHES and tensors == experts and tensors * experts == row.devices
+    return tensors if twice else row.devices
 
 
 def _stated_cache(row: ServedRow) -> float | None:
@@ -187,6 +255,22 @@ def number_in(pattern: str, text: str, usual: int = 1) -> int:
     """The number that a pattern's group finds in a text."""
     found = re.search(pattern, text)
     return int(found[1]) if found else usual
+
+
+def _split(row: ServedRow) -> bool:
+    """Whether prompts were read elsewhere though the table says otherwise: all of InferenceMAX's runs on GB200."""
+    return row.device == "gb200" and _share_of_lengths(row.source, row.note) < 1
+
+
+IN_BLOCKS = ("deepseek_v3",)
+"""Networks whose published 8-bit weights have a scale for each block of 128 x 128. Source: DeepSeek-AI, arXiv
+2412.19437, section 3.3.2."""
+
+
+def _in_blocks(row: ServedRow, form: str) -> str:
+    """A row's format, with scales by blocks where the weights are published so or the table says so."""
+    blocks = row.workload in IN_BLOCKS or "gemm=fp8_block" in row.note
+    return "fp8_block" if form == "fp8" and blocks else form
 
 
 def _form(row: ServedRow) -> str:

@@ -140,7 +140,7 @@ def deploy(workload: Workload, device: Device, service: Service) -> Deployment:
         raise InputError(f"--tp {ways} times --pp {stages} must be the {service.devices} devices")
     engine = load_engine(service.engine, device.profile.family)
     if not service.graphs:
-        engine = replace(engine, gap_s=max(engine.gap_s, engine.prefill_gap_s))
+        engine = replace(engine, gap_s=max(engine.gap_s, engine.prefill_gap_s), recorded=False)
     cache = CACHE_FORMATS[service.cache] if service.cache else usual_cache(engine, form)
     deployment = Deployment(workload, device, engine, form, ways, stages, cache, by_experts=service.by_experts)
     limit = deployment.generator.limit

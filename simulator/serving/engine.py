@@ -28,12 +28,23 @@ class KernelSection(Strict, frozen=True, kw_only=True):
     prefill_gap: Annotated[str, Meta(description="the same while reading prompts, without recorded graphs")]
     helpers: Annotated[float, Meta(ge=0, description="further launches a layer with attention")] = 0.0
     weights: Annotated[float, Meta(gt=0, description="fraction of the memory's peak bandwidth, products of few rows")]
+    experts: Annotated[float, Meta(gt=0, description="the same of experts' grouped products beside calls")] | None = (
+        None
+    )
     cache: Annotated[float, Meta(gt=0, description="fraction of the memory's peak bandwidth, attention's cache")]
     matrix: Annotated[float, Meta(gt=0, description="rate of products, of the device's calibrated one")] = 1.0
     attention: Annotated[float, Meta(gt=0, description="rate of attention over a prompt, of the device's")] = 1.0
     unpacks_apart: Annotated[bool, Meta(description="narrow weights are widened in memory before a product")] = False
     half_sums: Annotated[bool, Meta(description="products of half-width values are summed in half width")] = False
     unit_stream: Annotated[float, Meta(gt=0, description="bytes that one unit gets each clock")] | None = None
+    calls: Annotated[
+        bool,
+        Meta(description="products and attention are calls whose times are fitted, where the device's kind has any"),
+    ] = False
+    dispatch: Annotated[
+        str, Meta(description="host time of issuing a kernel, ahead of the device, without recorded graphs")
+    ] = "0 s"
+    sum: Annotated[str, Meta(description="start of a small sum over the devices that share a layer")] = "8 us"
 
 
 class FamilySection(Strict, frozen=True, kw_only=True):
@@ -46,6 +57,8 @@ class FamilySection(Strict, frozen=True, kw_only=True):
     matrix: float | None = None
     attention: float | None = None
     unit_stream: float | None = None
+    dispatch: str | None = None
+    sum: str | None = None
     host: str | None = None
     request: str | None = None
     device: str | None = None
@@ -72,6 +85,8 @@ class SchedulerSection(Strict, frozen=True, kw_only=True):
     tokens: Annotated[int, Meta(ge=1, description="most tokens a step")] = 8192
     requests: Annotated[int, Meta(ge=1, description="most requests at a time")] = 256
     chunked: Annotated[bool, Meta(description="prompts are read in pieces beside decoding requests")] = True
+    interval: Annotated[int, Meta(ge=1, description="steps from one look for new requests to the next")] = 1
+    gather: Annotated[int, Meta(ge=0, description="steps that a prompt waits for others to be read with")] = 0
 
 
 class MemorySectionOfEngine(Strict, frozen=True, kw_only=True):
@@ -110,8 +125,13 @@ class ServingEngine:
     gap_s, prefill_gap_s : from one kernel's end to the next one's start, decoding and reading prompts. [s]
     helpers : further launches a layer with attention.
     weights, cache : fractions of the memory's peak bandwidth that products of few rows and attention's cache reach.
+    experts : fraction of the memory's bandwidth of experts' products where others are calls; `weights` where None.
     matrix, attention : rates of products, and of attention over a prompt, of the device's.
     unpacks_apart, half_sums : how products of narrow weights, and of half-width values, are run.
+    calls : whether products and attention take what fitted calls of a library do, where the device's kind has them.
+    sum_s : start of a small sum over the devices that share a layer. [s]
+    dispatch_s : host time of issuing a kernel, ahead of the device, where no graph is recorded. [s]
+    recorded : whether steps that decode alone are recorded graphs.
     unit_bytes : what one unit of a device gets each clock; None where the memory alone limits. [byte]
     host_s, request_s, prompt_s : host time of a step, of each running request, of each request taken in. [s]
     overlap : share of a prompt's pieces that overlap in groups of layers.
@@ -127,12 +147,16 @@ class ServingEngine:
     prefill_gap_s: float
     helpers: float
     weights: float
+    experts: float | None
     cache: float
     matrix: float
     attention: float
     unpacks_apart: bool
     half_sums: bool
     unit_bytes: float | None
+    calls: bool
+    dispatch_s: float
+    sum_s: float
     host_s: float
     request_s: float
     prompt_s: float
@@ -143,6 +167,7 @@ class ServingEngine:
     scheduler: SchedulerSection
     memory: MemorySectionOfEngine
     reserve_bytes: float
+    recorded: bool = True
 
 
 @lru_cache
@@ -235,12 +260,16 @@ def engine_of(profile: EngineProfile, where: str) -> ServingEngine:
         prefill_gap_s=seconds(kernel.prefill_gap, "kernel.prefill_gap"),
         helpers=kernel.helpers,
         weights=kernel.weights,
+        experts=kernel.experts,
         cache=kernel.cache,
         matrix=kernel.matrix,
         attention=kernel.attention,
         unpacks_apart=kernel.unpacks_apart,
         half_sums=kernel.half_sums,
         unit_bytes=kernel.unit_stream,
+        calls=kernel.calls,
+        dispatch_s=seconds(kernel.dispatch, "kernel.dispatch"),
+        sum_s=seconds(kernel.sum, "kernel.sum"),
         host_s=seconds(step.host, "step.host"),
         request_s=seconds(step.request, "step.request"),
         prompt_s=seconds(step.prompt, "step.prompt"),

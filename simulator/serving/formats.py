@@ -108,6 +108,7 @@ FORMATS: dict[str, Format] = {
         _plain("fp16", 2.0, HALF),
         _plain("bf16", 2.0, HALF),
         _plain("fp8", 1.0, FP8),
+        _plain("fp8_block", 1.0 + 4.0 / 128**2, FP8),
         _plain("int8", 1.0, INT8),
         _plain("fp4", FP4_BYTES, FP4),
         _plain("w8a16", 1.0, HALF, unpacks=True),

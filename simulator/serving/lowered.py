@@ -16,6 +16,8 @@ from simulator.op.mixer import Mixer
 from simulator.precision import Engine as Units
 from simulator.roofline.setting import Setting
 from simulator.roofline.times import Bound, Times, kernel_times
+from simulator.serving.called import CallTimes, attention_times, product_times
+from simulator.serving.calls import LibraryCall, attention_call, product_call
 from simulator.serving.formats import Format
 from simulator.serving.load import Load
 from simulator.serving.network import Attending
@@ -47,6 +49,9 @@ class LoweredGroup:
     product, few : products of weights, (kernels, 1), and those of few rows.
     number : launches of each in a step, (kernels, 1).
     place : which distinct point each of the step's points is, (points,).
+    called : kernels whose times are those of a library's calls, with what such a call takes `beside_s` both. [s]
+    rate : at which the calls compute, of the device's.
+    grouped : whether they are products of experts beside calls.
     cache : whether they are attention; `reading` whether over prompts.
     """
 
@@ -60,6 +65,10 @@ class LoweredGroup:
     few: NDArray[np.bool_]
     number: FloatArray
     place: IntArray
+    called: NDArray[np.bool_]
+    beside_s: FloatArray
+    rate: float = 1.0
+    grouped: bool = False
     cache: bool = False
     reading: bool = False
 
@@ -71,12 +80,14 @@ class Lowered:
     Attributes
     ----------
     cache_bytes : of each number of the cache. [byte]
+    calls : whether products and attention are calls of a library whose times are fitted.
     """
 
     work: Work
     device: Device
     form: Format
     cache_bytes: float
+    calls: bool = False
     _known: dict[bytes, tuple[LoweredGroup, ...]] = field(default_factory=dict)
 
     def groups(self, load: Load) -> tuple[LoweredGroup, ...]:
@@ -92,8 +103,8 @@ class Lowered:
 
     def _groups(self, load: Load) -> Iterator[LoweredGroup]:
         work = self.work
-        for launches, number in ((work.token, load.tokens), (work.request, load.requests)):
-            yield self._launched(launches, number)
+        yield self._launched(work.token, load.tokens, self._call(self.form.name))
+        yield self._launched(work.request, load.requests, self._call(self._head))
         for group in work.experts:
             yield self._of_experts(group, load.tokens)
         for attending, layers in work.attention:
@@ -101,56 +112,58 @@ class Lowered:
         for mixer, layers in work.mixing:
             yield from self._mixing(mixer, float(layers), load)
 
-    def _launched(self, launches: Launches, number: FloatArray) -> LoweredGroup:
+    @property
+    def _head(self) -> str:
+        """Format of the projection to the vocabulary."""
+        return self.form.name if self.form.output_bytes == self.form.weight_bytes else "bf16"
+
+    def _call(self, form: str) -> LibraryCall | None:
+        return product_call(self.device, form) if self.calls else None
+
+    def _launched(self, launches: Launches, number: FloatArray, call: LibraryCall | None) -> LoweredGroup:
         """Kernels that follow one number alone, worked out once for each different one."""
         different, place = np.unique(number, return_inverse=True)
         shape = (len(different), len(launches.columns))
         rows = np.repeat(different, shape[1])
-        priced = self._priced(at_points(launches.columns, different), rows, launches.times[:, None], place)
-
-        def turned(values: FloatArray) -> FloatArray:
-            result: FloatArray = values[0].reshape(shape).T
-            return result
-
-        return replace(
-            priced,
-            compute_s=turned(priced.compute_s),
-            memory_s=turned(priced.memory_s),
-            lanes_s=turned(priced.lanes_s),
-            unpack_s=turned(priced.unpack_s),
-            flops=turned(priced.flops),
-            traffic_bytes=turned(priced.traffic_bytes),
-            product=priced.product[0].reshape(shape).T,
-            few=priced.few[0].reshape(shape).T,
-        )
+        priced = self._priced(at_points(launches.columns, different), rows, launches.times[:, None], place, call)
+        return replace(priced, **{name: getattr(priced, name)[0].reshape(shape).T for name in PRICED})
 
     def _of_experts(self, group: ExpertGroup, tokens: FloatArray) -> LoweredGroup:
         columns = expert_columns(group, tokens)
         place = np.arange(len(tokens))
-        return self._priced(columns, np.tile(tokens, 2), np.full((2, 1), float(group.layers)), place, blocks=2)
+        # Grouped products have kernels of their own, whose calls are not measured.
+        priced = self._priced(columns, np.tile(tokens, 2), np.full((2, 1), float(group.layers)), place, None)
+        beside = self._call(self.form.name) is not None
+        return replace(priced, grouped=beside, **{name: getattr(priced, name).reshape(2, -1) for name in PRICED})
 
     def _priced(
-        self, columns: Columns, rows: FloatArray, number: FloatArray, place: IntArray, *, blocks: int = 1
+        self, columns: Columns, rows: FloatArray, number: FloatArray, place: IntArray, call: LibraryCall | None
     ) -> LoweredGroup:
-        """Kernels that depend on tokens, as `blocks` of them in a row."""
+        """Kernels that depend on tokens, all in a row."""
         setting = Setting(self.device, self.form.precision)
         times = _times(columns, setting)
+        compute_s, memory_s = times.seconds[Bound.COMPUTE], times.seconds[Bound.MEMORY]
         product = columns.engine == Units.MATRIX
         few = product & (rows <= FEW_ROWS)
         widened = product & ~few & self.form.unpacks
         lanes_s = times.flops / setting.lanes_flop_per_s
         unpack_s = np.where(widened, _unpacking(columns, setting), 0.0)
+        called = product if call else np.zeros_like(product)
+        own = product_times(columns, compute_s, self.device, self.form, call) if call else _never(times)
         return LoweredGroup(
-            compute_s=times.seconds[Bound.COMPUTE].reshape(blocks, -1),
-            memory_s=times.seconds[Bound.MEMORY].reshape(blocks, -1),
-            lanes_s=lanes_s.reshape(blocks, -1),
-            unpack_s=unpack_s.reshape(blocks, -1),
-            flops=times.flops.reshape(blocks, -1),
-            traffic_bytes=times.traffic_bytes.reshape(blocks, -1),
-            product=product.reshape(blocks, -1),
-            few=few.reshape(blocks, -1),
+            compute_s=np.where(called, own.compute_s, compute_s)[None],
+            memory_s=np.where(called, own.memory_s, memory_s)[None],
+            lanes_s=lanes_s[None],
+            unpack_s=unpack_s[None],
+            flops=times.flops[None],
+            traffic_bytes=times.traffic_bytes[None],
+            product=product[None],
+            few=few[None],
             number=number,
             place=place,
+            called=called[None],
+            beside_s=own.beside_s[None],
+            rate=call.compute if call else 1.0,
         )
 
     def _attending(self, attending: Attending, layers: float, load: Load) -> Iterator[LoweredGroup]:
@@ -159,8 +172,26 @@ class Lowered:
             (decode_columns(attending, load.decoding, load.context), load.decoding > 0, False),
             (prefill_columns(attending, load.prompts, load.new, load.past), load.prompts > 0, True),
         ):
-            if present.any():
-                yield _attention(_times(columns, setting), present, layers, reading=reading)
+            if not present.any():
+                continue
+            call = self._attention_call(attending, reading=reading)
+            times = _times(columns, setting)
+            own = None
+            if call:
+                own = attention_times(
+                    attending, load, (times.seconds[Bound.COMPUTE], times.traffic_bytes), self.device, call, reading
+                )
+            lowered = _attention(times, present, layers, own, reading=reading)
+            yield replace(lowered, rate=call.compute) if call else lowered
+
+    def _attention_call(self, attending: Attending, *, reading: bool) -> LibraryCall | None:
+        """None where no such call was measured: decoding over latent keys, which all heads share."""
+        latent = not reading and attending.kv_heads < attending.prefill_kv
+        return (
+            attention_call(self.device, reading=reading, cache_bytes=self.cache_bytes)
+            if self.calls and not latent
+            else None
+        )
 
     def _mixing(self, mixer: Mixer, layers: float, load: Load) -> Iterator[LoweredGroup]:
         """Layers that keep a state of each request, in the width of activations."""
@@ -173,12 +204,26 @@ class Lowered:
                 yield _attention(_times(columns, setting), present, layers, reading=reading)
 
 
-def _attention(times: Times, present: NDArray[np.bool_], layers: float, *, reading: bool) -> LoweredGroup:
-    """One attention of as many layers, at points where there is any."""
+PRICED = ("compute_s", "memory_s", "lanes_s", "unpack_s", "flops", "traffic_bytes", "product", "few", "called",
+          "beside_s")  # fmt: skip
+"""Of a group: what each kernel has at each point."""
+
+
+def _never(times: Times) -> CallTimes:
+    """Of kernels that are no calls."""
+    none = np.zeros_like(times.flops)
+    return CallTimes(none, none, none)
+
+
+def _attention(
+    times: Times, present: NDArray[np.bool_], layers: float, own: CallTimes | None = None, *, reading: bool
+) -> LoweredGroup:
+    """One attention of as many layers, at points where there is any; `own` where it is a library's call."""
     none, never = np.zeros((1, len(present))), np.zeros((1, len(present)), dtype=bool)
+    timed = own or replace(_never(times), compute_s=times.seconds[Bound.COMPUTE], memory_s=times.seconds[Bound.MEMORY])
     return LoweredGroup(
-        compute_s=np.where(present, times.seconds[Bound.COMPUTE], 0.0)[None],
-        memory_s=np.where(present, times.seconds[Bound.MEMORY], 0.0)[None],
+        compute_s=np.where(present, timed.compute_s, 0.0)[None],
+        memory_s=np.where(present, timed.memory_s, 0.0)[None],
         lanes_s=none,
         unpack_s=none,
         flops=np.where(present, times.flops, 0.0)[None],
@@ -187,15 +232,17 @@ def _attention(times: Times, present: NDArray[np.bool_], layers: float, *, readi
         few=never,
         number=np.full((1, 1), layers),
         place=np.arange(len(present)),
+        called=~never if own else never,
+        beside_s=np.where(present, timed.beside_s, 0.0)[None],
         cache=True,
         reading=reading,
     )
 
 
 @lru_cache(maxsize=256)
-def lowered_on(work: Work, device: Device, form: Format, cache_bytes: float) -> Lowered:
+def lowered_on(work: Work, device: Device, form: Format, cache_bytes: float, *, calls: bool) -> Lowered:
     """A share of a network on a device; the same object each time."""
-    return Lowered(work, device, form, cache_bytes)
+    return Lowered(work, device, form, cache_bytes, calls)
 
 
 def _unpacking(columns: Columns, setting: Setting) -> FloatArray:

@@ -154,12 +154,17 @@ def steady_at(
     context = np.tile(_contexts(request), len(numbers))
     times = _in_groups(deployment, np.repeat(numbers, CONTEXTS), context)
     steps_s = times.time_s.reshape(-1, CONTEXTS).mean(axis=1).tolist()
-    reads = _reads(deployment, 1.0, request.prompt) if request.prompt else []
+    reads, together = _together(deployment, numbers, request)
     own_s = _reading_seconds(deployment, numbers, request, reads).tolist()
     pieces = sum(count for count, _ in reads)
+    unseen = deployment.engine.scheduler.gather + (deployment.engine.scheduler.interval - 1) / 2
+    costs = [
+        (step_s, own / share, pieces / share, own + unseen * step_s)
+        for step_s, own, share in zip(steps_s, own_s, together.tolist(), strict=True)
+    ]
     loops = [
-        _loop(number, request, (step_s, own, pieces), times.bound(point * CONTEXTS))
-        for point, (number, step_s, own) in enumerate(zip(numbers.tolist(), steps_s, own_s, strict=True))
+        _loop(number, request, cost, times.bound(point * CONTEXTS))
+        for point, (number, cost) in enumerate(zip(numbers.tolist(), costs, strict=True))
     ]
     return [
         _behind(loop, asked / number) for loop, asked, number in zip(loops, requests, numbers.tolist(), strict=True)
@@ -172,16 +177,40 @@ def _behind(loop: Steady, share: float) -> Steady:
     return replace(loop, first_s=loop.first_s + wait_s, request_s=loop.request_s + wait_s)
 
 
-def _loop(requests: float, request: RequestLengths, costs: tuple[float, float, float], bound: str) -> Steady:
-    """One loop. costs : of a decoding step, of reading a prompt [s], and in how many steps it is read."""
-    step_s, own_s, pieces = costs
+def _together(
+    deployment: Deployment, requests: FloatArray, request: RequestLengths
+) -> tuple[list[tuple[float, Load]], FloatArray]:
+    """Steps that read a prompt, and how many prompts share them, (points,).
+
+    Of so many requests, one ends in each step if they are as many as an output's tokens. Those that come until the
+    engine looks for new requests are read together, as far as it takes their tokens in a step.
+    """
+    alone = np.ones_like(requests)
+    if not request.prompt:
+        return [], alone
+    rules = deployment.engine.scheduler
+    fit = rules.tokens // request.prompt
+    if fit < 2:
+        return _reads(deployment, 1.0, request.prompt), alone
+    came = requests / max(request.output - 1, 1) * max(rules.interval, rules.gather)
+    share = np.clip(np.minimum(came, requests), 1.0, float(fit))
+    return [(1.0, reading(share, request.prompt))], share
+
+
+def _loop(requests: float, request: RequestLengths, costs: tuple[float, float, float, float], bound: str) -> Steady:
+    """One loop.
+
+    costs : of a decoding step, of reading a prompt [s]; in how many steps it is read; from a prompt's coming to its
+        first token, where no other is read. [s]
+    """
+    step_s, own_s, pieces, alone_s = costs
     if not request.prompt:
         total_s = request.output * step_s
         return Steady(step_s, step_s, total_s, requests * request.output / total_s, bound)
     steps = max(request.output - 1, 1)
     mixed = min(requests * pieces, float(steps))
     total_s = own_s * requests + (steps - mixed) * step_s
-    first_s = own_s + _wait_seconds(own_s, round(requests), total_s)
+    first_s = alone_s + _wait_seconds(own_s, round(requests), total_s)
     rate = requests * request.output / (total_s + first_s)
     return Steady(total_s / steps, first_s, total_s + first_s, rate, bound)
 

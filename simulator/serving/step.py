@@ -66,7 +66,7 @@ class Deployment:
     @cached_property
     def lowered(self) -> Lowered:
         """Its kernels on the device at any load, whatever the engine's rates."""
-        return lowered_on(self.work, self.device, self.form, self.cache_bytes)
+        return lowered_on(self.work, self.device, self.form, self.cache_bytes, calls=self.engine.calls)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class StepTimes:
 
 def step_times(deployment: Deployment, load: Load) -> StepTimes:
     """Times of steps with so much in them, one a point; all layers, of all stages one after the other."""
-    compute, memory, cache, launches, flops, traffic, computing = np.zeros((7, len(load.tokens)))
+    compute, memory, cache, launches, beside, flops, traffic, computing = np.zeros((8, len(load.tokens)))
     for group in deployment.lowered.groups(load):
         number, place = group.number, group.place
         computing_s, moving_s = _attention(deployment, group) if group.cache else _products(deployment, group)
@@ -129,31 +129,63 @@ def step_times(deployment: Deployment, load: Load) -> StepTimes:
         compute += np.where(waits, busy_s, 0.0).sum(axis=0)[place]
         memory += np.where(waits, 0.0, busy_s).sum(axis=0)[place]
         launches += np.where(busy_s > 0, number, 0.0).sum(axis=0)[place]
+        beside_s = group.beside_s * number
+        beside += beside_s.sum(axis=0)[place]
         flops += (group.flops * number).sum(axis=0)[place]
         traffic += (group.traffic_bytes * number).sum(axis=0)[place]
-        computing += (computing_s * number).sum(axis=0)[place]
+        # At work, units compute at the device's own rate; the rest of a call's time they wait.
+        computing += (computing_s * np.where(group.called, group.rate, 1.0) * number).sum(axis=0)[place]
         if group.cache:
-            cache += busy_s.sum(axis=0)[place]
-    engine, helpers = deployment.engine, deployment.engine.helpers * len(deployment.generator.attention)
+            cache += (busy_s + beside_s).sum(axis=0)[place]
+    engine, (helpers, issued) = deployment.engine, _helpers(deployment)
     # Recorded graphs serve steps that decode alone.
-    gap_s = np.where(load.prompts > 0, engine.prefill_gap_s, engine.gap_s) * (launches + helpers)
+    gap_s = np.where(load.prompts > 0, engine.prefill_gap_s, engine.gap_s) * (launches + helpers) + beside
+    issued_s = np.where((load.prompts > 0) | (not engine.recorded), engine.dispatch_s, 0.0) * (launches + issued)
+    gap_s = np.maximum(gap_s, issued_s - compute - memory)
     rest = (_exchange(deployment, load), _host(deployment, load))
     return StepTimes(compute, memory, gap_s, cache, *rest, flops, traffic, computing)
+
+
+MIXTURE = (8.0, 24.0)
+"""Kernels of a layer of experts beside its products, and what the host issues for them: scores, the choice of the best,
+sorting tokens by expert, rounding, the weighted sum, joining the shared expert. Source: TensorRT-LLM,
+modules/fused_moe; SGLang, layers/moe."""
+
+LATENT = (6.0, 12.0)
+"""The same of latent attention: two normalisations, splitting, rotation, joining keys, writing the cache, rounding.
+Source: DeepSeek-AI, arXiv 2405.04434, section 2.1; TensorRT-LLM, modules/attention.py."""
+
+
+def _helpers(deployment: Deployment) -> tuple[float, float]:
+    """Kernels of a step beside products, attention and element-wise ones, and operations that the host issues."""
+    generator, engine = deployment.generator, deployment.engine
+    own = engine.helpers * len(generator.attention)
+    if not engine.fuses:
+        return own, own
+    mixtures = len(generator.experts)
+    latent = sum(attending.kv_heads < attending.prefill_kv for attending in generator.attention)
+    kernels, issued = (own + MIXTURE[at] * mixtures + LATENT[at] * latent for at in (0, 1))
+    return kernels, issued
 
 
 def _products(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray, FloatArray]:
     """Seconds of computing and of moving data, of kernels that depend on tokens."""
     engine, product, few = deployment.engine, group.product, group.few
-    compute_s = group.compute_s / np.where(product, engine.matrix * _sums(deployment), 1.0)
-    compute_s = np.where(few, np.minimum(compute_s, group.lanes_s), compute_s)
-    streamed_s = group.traffic_bytes / _stream(deployment.device, engine, engine.weights)
+    own = engine.experts if group.grouped else None
+    matrix, share = (engine.matrix, engine.weights) if own is None else (1.0, own)
+    rate = np.where(product & ~group.called, matrix * _sums(deployment), 1.0)
+    compute_s = np.where(few, np.minimum(group.compute_s / rate, group.lanes_s), group.compute_s / rate)
+    streamed_s = group.traffic_bytes / _stream(deployment.device, engine, share)
     moved_s = np.where(product, np.minimum(group.memory_s, streamed_s), group.memory_s)
     memory_s = np.where(few, streamed_s, moved_s)
-    return (compute_s + group.unpack_s if engine.unpacks_apart else compute_s), memory_s
+    compute_s = compute_s + group.unpack_s if engine.unpacks_apart else compute_s
+    return compute_s, np.where(group.called, group.memory_s, memory_s)
 
 
 def _attention(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray, FloatArray]:
     """The same of attention; the rate over prompts says nothing of one query's products over the cache."""
+    if group.called.any():
+        return group.compute_s, group.memory_s
     engine = deployment.engine
     streamed_s = group.traffic_bytes / _stream(deployment.device, engine, engine.cache)
     return group.compute_s / (engine.attention if group.reading else 1.0), streamed_s
@@ -186,10 +218,11 @@ def _exchange(deployment: Deployment, load: Load) -> FloatArray:
     """Sums over the devices of a group, and from each group of layers to the next. [s]"""
     generator = deployment.generator
     message = load.tokens * generator.features * deployment.form.activation_bytes
-    exchange_s = generator.reductions * sum_seconds(deployment.device, deployment.ways, message)
+    start_s = deployment.engine.sum_s
+    exchange_s = generator.reductions * sum_seconds(deployment.device, deployment.ways, message, start_s)
     if deployment.stages == 1:
         return exchange_s
-    hop_s = sum_seconds(deployment.device, 2, message) + deployment.engine.hand_over_s
+    hop_s = sum_seconds(deployment.device, 2, message, start_s) + deployment.engine.hand_over_s
     return exchange_s + (deployment.stages - 1) * hop_s
 
 

@@ -66,8 +66,7 @@ def test_a_board_held_out_is_in_no_fit_to_the_others() -> None:
 
 def test_errors_are_by_kind_of_measurement() -> None:
     rows = measured(6e-6, 0.8, 0.4)
-    engine = replace(rows[0].deployment.engine, gap_s=6e-6, weights=0.8, matrix=0.4)
-    found = errors(rows, engine)
+    found = errors(rows, {"gap_s": 6e-6, "weights": 0.8, "matrix": 0.4})
     assert {kind: len(values) for kind, values in found.items()} == {"decode, one request": 9, "prefill": 9}
     assert np.abs(found["prefill"]).max() < 1e-9
 

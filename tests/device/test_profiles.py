@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from simulator.calibration.llm_calls import CallsProfile
 from simulator.catalog import read_yaml
 from simulator.device.device import Device, load_device
 from simulator.device.framework_profile import FrameworkProfile
@@ -23,6 +22,7 @@ from simulator.device.provenance import leaves
 from simulator.device.storage import StorageProfile
 from simulator.device.system import SystemProfile
 from simulator.execution.certainty import CertaintyProfile
+from simulator.serving.calls import CallsProfile
 from simulator.serving.certainty import ServingCertainty
 from simulator.serving.engine import EngineProfile, profile_of
 from simulator.units import parse

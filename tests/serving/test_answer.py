@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,8 +15,10 @@ from simulator import load_device, load_workload
 from simulator.errors import InputError, OutOfMemoryError, UnknownNameError
 from simulator.serving.answer import Service, Serving, deploy, serve
 from simulator.serving.cache import capacity, request_bytes, running
+from simulator.serving.calls import product_call
 from simulator.serving.engine import load_engine, names, profile_of
-from simulator.serving.static import RequestLengths, batch_seconds, prompt_seconds, steady, steady_at
+from simulator.serving.exchange import sum_seconds
+from simulator.serving.static import RequestLengths, batch_seconds, first_token_times, prompt_seconds, steady, steady_at
 from simulator.serving.step import Deployment, both, decoding, reading, step_times
 
 TOKENS = st.integers(1, 4000)
@@ -93,7 +96,9 @@ def test_the_answer_of_a_large_model_is_whole(large: Serving) -> None:
     assert first.cost_usd is not None
     # 6.88 USD an hour on each of 4 devices over tokens a second, for a million.
     assert first.cost_usd == pytest.approx(4 * 6.88 / 3600 / first.tokens_per_s * 1e6)
-    assert large.prefill.bound() == "compute"
+    # 80 layers of a dozen kernels, issued one by one, take the host longer than 2,048 tokens on four devices.
+    assert large.prefill.bound() == "launches"
+    assert first_token_times(large.deployment, 8192).bound() == "compute"
 
 
 def test_what_cannot_be_served_is_one_line() -> None:
@@ -167,16 +172,51 @@ def test_a_loop_beyond_the_cache_waits_and_makes_no_more() -> None:
 
 def test_a_prompt_behind_cached_tokens_takes_their_attention_longer() -> None:
     deployment = deployed()
-    times = [prompt_seconds(deployment, 1, 512, cached) for cached in (0, 8192, 65536)]
+    times = [prompt_seconds(deployment, 1, 4096, cached) for cached in (0, 8192, 65536)]
     assert times[0] < times[1] < times[2]
-    assert times[0] == prompt_seconds(deployment, 1, 512)
+    assert times[0] == prompt_seconds(deployment, 1, 4096)
 
 
 def test_the_rate_of_prompts_attention_leaves_decoding_alone() -> None:
     deployment = deployed()
+    deployment = replace(deployment, engine=replace(deployment.engine, calls=False))
     slow = replace(deployment, engine=replace(deployment.engine, attention=deployment.engine.attention / 10))
     assert step_times(slow, decoding(8, 4000)).time_s == step_times(deployment, decoding(8, 4000)).time_s
     assert step_times(slow, reading(1, 4000)).time_s > step_times(deployment, reading(1, 4000)).time_s
+
+
+def test_a_step_is_made_of_calls_where_the_device_has_any() -> None:
+    """A product of 4 bits whose sum is 4,096 long takes at least the chain of its steps, however few its weights."""
+    deployment = deployed("b200", precision="fp4")
+    call = product_call(deployment.device, "fp4")
+    assert call is not None
+    assert call.chain_s > 0
+    products = next(group for group in deployment.lowered.groups(decoding(1, 100)) if not group.cache)
+    assert (products.memory_s[products.called] >= call.chain_s * 4096 / 1024 * (1 - 1e-9)).all()
+    assert product_call(load_device("rtx-4090"), "fp4") is None
+
+
+def test_kernels_that_the_host_issues_bound_short_prompts_and_no_decoding() -> None:
+    deployment = deployed()
+    slow = replace(deployment, engine=replace(deployment.engine, dispatch_s=10 * deployment.engine.dispatch_s))
+    assert step_times(slow, reading(1, 64)).time_s > 5 * step_times(deployment, reading(1, 64)).time_s
+    assert step_times(slow, decoding(8, 400)).time_s == step_times(deployment, decoding(8, 400)).time_s
+
+
+def test_prompts_wait_until_the_engine_looks_and_are_read_together() -> None:
+    deployment, request = deployed(), RequestLengths(1000, 500)
+    scheduler = msgspec.structs.replace(deployment.engine.scheduler, interval=31)
+    rare = replace(deployment, engine=replace(deployment.engine, scheduler=scheduler))
+    often, seldom = steady(deployment, 64, request), steady(rare, 64, request)
+    assert seldom.first_s > often.first_s + 14 * float(step_times(deployment, decoding(64, 1250)).time_s[0])
+    assert seldom.token_s < often.token_s
+
+
+def test_sums_of_small_messages_take_one_step_and_of_long_ones_a_ring() -> None:
+    """256 KiB on 8 H200: 3.2 us + 7 x 262,144 / 337.5e9 = 8.6 us; a GiB: 16 us + 1.75 x 1.07e9 / 337.5e9 = 5.6 ms."""
+    times = sum_seconds(load_device("h200"), 8, np.array([262144.0, 2.0**30]), 3.2e-6)
+    assert times == pytest.approx([3.2e-6 + 7 * 262144 / 337.5e9, 16e-6 + 1.75 * 2**30 / 337.5e9])
+    assert sum_seconds(load_device("h200"), 1, np.array([1e6]), 3.2e-6) == 0
 
 
 def test_an_engine_extends_another_but_for_what_its_file_gives() -> None:

@@ -151,8 +151,8 @@ def test_a_request_longer_than_the_cache_is_refused() -> None:
 
 
 def test_shared_beginnings_are_read_and_kept_once() -> None:
-    alone = at_rate(line_of(ANSWER.deployment, Traffic(100, ("1000", "50"))), 10)
-    shared = at_rate(line_of(ANSWER.deployment, Traffic(100, ("1000", "50"), shared=800)), 10)
+    alone = at_rate(line_of(ANSWER.deployment, Traffic(100, ("4000", "50"))), 5)
+    shared = at_rate(line_of(ANSWER.deployment, Traffic(100, ("4000", "50"), shared=3200)), 5)
     assert shared.first_token_s.mean() < 0.8 * alone.first_token_s.mean()
     assert shared.cached.max() < alone.cached.max()
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from simulator.calibration.llm_calls import LibraryCall, kernels_of, load_calls
 from simulator.calibration.llm_fit import MeasuredCalls, fit_call, held_out, measured_calls, section
 from simulator.calibration.llm_ops import OpCase, device_of, predict_ops
 from simulator.calibration.llm_parts import parts_of
@@ -20,6 +19,7 @@ from simulator.calibration.llm_rows import MeasuredOp, is_ops, read_ops
 from simulator.cli import main
 from simulator.device.device import load_device
 from simulator.errors import InputError
+from simulator.serving.calls import LibraryCall, kernels_of, load_calls
 
 HERE = Path(__file__).parent
 SAMPLE = HERE / "llm_ops.csv"

@@ -12,7 +12,7 @@ import pytest
 from simulator.calibration.doubt import doubt_of
 from simulator.calibration.served import ServedCase, predict_served
 from simulator.calibration.served_rows import ServedRow, deployment_of, is_served, read_served
-from simulator.errors import InputError
+from simulator.errors import InputError, UnsupportedError
 from simulator.report.served import served_summary
 
 HERE = Path(__file__).parent
@@ -148,6 +148,62 @@ def test_narrow_weights_have_a_narrow_cache_where_a_benchmark_says_so(cases: lis
     assert deployment_of(row).cache_bytes == 1
     assert deployment_of(replace(row, format="bf16", devices=2, ways=2)).cache_bytes == 2
     assert deployment_of(replace(row, source="another")).cache_bytes == 2
+
+
+AGGREGATED = "agg; attention_dp=1 moe_tp=8 moe_ep=1 gemm=nvfp4; source_file=2026-04-06.csv"
+
+SILICON = {
+    "workload": "deepseek_v3", "device": "b200", "format": "fp4", "devices": 8, "ways": 8, "stages": 1,
+    "engine": "trtllm", "batch": 64, "prompt": 922, "output": 922, "metric": "ttft_s", "year": 2026,
+    "source": "ai-dynamo/aiconfigurator", "note": AGGREGATED,
+}  # fmt: skip
+
+
+def silicon_row(cases: list[ServedCase], **fields: object) -> ServedRow:
+    return replace(cases[0].row, **{**SILICON, **fields})  # type: ignore[arg-type]
+
+
+def test_devices_that_share_experts_as_well_are_counted_once(cases: list[ServedCase]) -> None:
+    note = AGGREGATED.replace("moe_ep=1", "moe_ep=8")
+    both = deployment_of(silicon_row(cases, devices=64, ways=64, note=note))
+    assert (both.ways, both.by_experts) == (8, True)
+    assert deployment_of(silicon_row(cases)).ways == 8
+    with pytest.raises(UnsupportedError, match="whether the devices share attention"):
+        deployment_of(silicon_row(cases, note=note.replace("attention_dp=1", "attention_dp=")))
+
+
+def test_engines_run_as_the_benchmark_starts_them(cases: list[ServedCase]) -> None:
+    def rules(**fields: object) -> tuple[int, int, int]:
+        scheduler = deployment_of(silicon_row(cases, **fields)).engine.scheduler
+        return scheduler.tokens, scheduler.interval, scheduler.gather
+
+    assert rules() == (2069, 1, 0)
+    assert rules(format="fp8") == (1152, 1, 0)
+    assert rules(format="fp8", note=AGGREGATED + "; tensorrt-llm/release:1.2.0rc6.post2") == (8192, 1, 0)
+    assert rules(workload="llama3_70b", ways=4, devices=4) == (16384, 1, 20)
+    assert rules(workload="llama3_70b") == (16384, 1, 0)
+    assert rules(engine="sglang") == (16384, 30, 0)
+    assert rules(engine="sglang", batch=8) == (16384, 10, 0)
+    assert rules(engine="vllm", workload="llama3_70b") == (8192, 1, 0)
+
+
+def test_lengths_that_were_drawn_from_a_range_count_at_their_mean(tmp_path: Path) -> None:
+    head = (
+        "workload,profile,quantisation,devices,tp,pp,engine,batch_or_concurrency,input_len,output_len,metric,value,year"
+    )
+    row = "llama3_70b,h200,fp8,2,2,1,vllm,4,1024,1024,ttft_s,0.1,,ai-dynamo/aiconfigurator"
+    table = tmp_path / "served.csv"
+    table.write_text(f"{head},source_repo,note\n{row},agg; db-dump/2026\n{row},agg; source_file=h200_sxm/a.csv\n")
+    drawn, fixed = read_served(table)
+    assert (drawn.prompt, drawn.output, drawn.year) == (922, 922, 2025)
+    assert (fixed.prompt, fixed.output) == (1024, 1024)
+
+
+def test_guessed_tokens_and_runs_with_fewer_requests_are_in_doubt(cases: list[ServedCase]) -> None:
+    guessed = AGGREGATED + "; image=nvcr.io#nvidia/tensorrt-llm/release:1.2.0rc6.post3"
+    assert "guessed" in doubt_of(silicon_row(cases, value=1.0, note=guessed))
+    assert "fewer" in doubt_of(silicon_row(cases, value=1.0, note="source_file=h200_sxm/vllm/0.12.0/a.csv"))
+    assert not doubt_of(silicon_row(cases, value=1.0))
 
 
 def test_rows_in_doubt_count_in_no_error(cases: list[ServedCase]) -> None:

@@ -18,6 +18,19 @@ from simulator.units import parse
 FOLDER = "hardware_profiles/calls"
 NAME = "tensorrt-llm"
 
+PRODUCTS = {"bf16": "bfloat16", "fp16": "bfloat16", "fp8": "fp8", "fp8_block": "fp8_block", "fp4": "nvfp4",
+            "int8": "sq", "w8a16": "int8_wo", "int4": "int4_wo"}  # fmt: skip
+"""Formats of weights -> formats of products as calls are named."""
+
+DEPTH = 1024
+"""Steps that a call's `depth_s` is for."""
+
+BLOCK = 128
+"""Queries of one request and head that a unit takes at once. Source: Dao, "FlashAttention-2", 2023, tiles of 128."""
+
+WIDE_BYTES = 2.0
+"""Of an activation before it is rounded and of a product's result."""
+
 
 class CallSection(Strict, frozen=True, kw_only=True):
     """One library's call on one family of devices; `LibraryCall` says what each number does."""
@@ -27,6 +40,7 @@ class CallSection(Strict, frozen=True, kw_only=True):
     stream: Annotated[float, Meta(gt=0)]
     depth: str
     block: str = "0 s"
+    chain: str = "0 s"
 
 
 class CallsProfile(Strict, frozen=True, kw_only=True):
@@ -52,6 +66,8 @@ class LibraryCall:
         however few there are. [s]
     block_s : of each wave of `BLOCK` queries of a head over the device's units: attention's blocks start, read their
         queries and write their results however few keys these see. [s]
+    chain_s: of each 1,024 steps of a product's sum, which a tile takes one after the other while other tiles stream: of
+        kernels that do not split the sum, as those of 4 bits, the least that a product takes. [s]
     """
 
     start_s: float
@@ -59,6 +75,7 @@ class LibraryCall:
     stream: float
     depth_s: float
     block_s: float = 0.0
+    chain_s: float = 0.0
 
 
 @lru_cache
@@ -72,7 +89,14 @@ def load_calls() -> Mapping[str, Mapping[str, LibraryCall]]:
 
     return {
         family: {
-            name: LibraryCall(seconds(call.start), call.compute, call.stream, seconds(call.depth), seconds(call.block))
+            name: LibraryCall(
+                seconds(call.start),
+                call.compute,
+                call.stream,
+                seconds(call.depth),
+                seconds(call.block),
+                seconds(call.chain),
+            )
             for name, call in calls.items()
         }
         for family, calls in profile.families.items()
@@ -91,3 +115,20 @@ def kernels_of(device: Device) -> str:
 def usual_call(device: Device) -> LibraryCall:
     """The costs that a device's own profile says, where no call of its kind was measured."""
     return LibraryCall(device.launch_s, 1.0, min(device.sustained["bandwidth"] * Passes.of(device).operand, 1.0), 0.0)
+
+
+def product_call(device: Device, form: str) -> LibraryCall | None:
+    """The call of products of a format's weights where an engine runs them; None where none was measured."""
+    return load_calls().get(kernels_of(device), {}).get(f"gemm {PRODUCTS.get(form)}")
+
+
+def attention_call(device: Device, *, reading: bool, cache_bytes: float) -> LibraryCall | None:
+    """The call of attention over prompts, or over a cache; None where none was measured.
+
+    Prompts beside an 8-bit cache are attended to in 8 bits throughout; what decodes has half-width queries.
+    """
+    narrow = cache_bytes <= 1
+    name = f"context_attention {'fp8 fp8' if narrow else 'bfloat16 bfloat16'}"
+    if not reading:
+        name = f"generation_attention bfloat16 {'fp8' if narrow else 'bfloat16'}"
+    return load_calls().get(kernels_of(device), {}).get(name)
