@@ -82,5 +82,12 @@ def test_how_sure_a_plan_is(workload: str, bounds: tuple[float, float], validate
     assert len(found.reasons) == reasons
 
 
+def test_what_is_not_said_adds_nothing() -> None:
+    given = Circumstances()
+    assert (given.pue, given.price_usd_per_hour, given.carbon_g_per_kwh, given.failures) == (1.0, None, None, None)
+    assert Habits() == Habits("keep", 0, None, None, None)
+    assert Failures(1.0) == Failures(1.0, 60.0, 300.0, None)
+
+
 def test_storage_is_read_once() -> None:
     assert load_storage("hdd") is load_storage("hdd")

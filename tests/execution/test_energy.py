@@ -57,6 +57,8 @@ def test_power_of_an_activity_by_hand() -> None:
     assert draw is not None
     # Static 52.8, running 145.6, a quarter of the lanes' 79 and half of the tensor cores' 222, 0.5e12 x 47.7 pJ = 23.9.
     assert BUSY.power_w(draw) == pytest.approx(52.8 + 145.6 + 79.05 / 4 + 222.06 / 2 + 23.85, abs=0.1)
+    twice = Activity(lanes_s=0.5, tensors_s=1.0, traffic_bytes=1e12, time_s=2.0)  # a step of twice all
+    assert twice.power_w(draw) == pytest.approx(BUSY.power_w(draw))
 
 
 def test_a_bill_is_what_its_power_and_time_make() -> None:
