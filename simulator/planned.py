@@ -13,6 +13,7 @@ from simulator.errors import InputError, OutOfMemoryError
 from simulator.execution.bill import Bill
 from simulator.execution.certainty import Interval
 from simulator.execution.course import Course, without_last
+from simulator.execution.input import Input
 from simulator.execution.memory import Footprint
 from simulator.execution.plan_certainty import plan_interval
 from simulator.execution.plan_memory import Holding, stage_footprints
@@ -25,10 +26,9 @@ from simulator.parallel.data import taken_units
 from simulator.parallel.groups import groups_of
 from simulator.parallel.issuing import issued
 from simulator.parallel.pieces import layer_seconds, pieces_of
-from simulator.parallel.plan import Plan, divisor
+from simulator.parallel.plan import FULLY, Plan, divisor
 from simulator.parallel.shard import shard_by
 from simulator.parallel.step import PARTS, PlanStep, Share, plan_step
-from simulator.parallel.zero import FULLY
 from simulator.pipeline import Options, kernels_of, reserve_of, times_of
 from simulator.roofline.setting import Setting
 from simulator.units import binary_bytes
@@ -65,6 +65,8 @@ class Planned:
     """What the run costs, where that is asked for."""
     course: Course | None = None
     """The run on the calendar, where that is asked for."""
+    input: Input | None = None
+    """How samples reach the devices, where that is asked for."""
 
     @property
     def setting(self) -> Setting:
@@ -83,8 +85,8 @@ class Planned:
 
     @property
     def interval(self) -> Interval:
-        """How sure the time is."""
-        return plan_interval(self.workload)
+        """How sure the time is; unvalidated where it waits for samples."""
+        return plan_interval(self.workload, waits=self.input is not None and self.input.exposed_s > 0)
 
     @property
     def samples_per_s(self) -> float:

@@ -30,6 +30,7 @@ ROOMS = {
     "planned": 9,
     "billing": 10,
     "courses": 10,
+    "feeding": 10,
     "serving": 11,
     "planning": 12,
     "calibration": 12,

@@ -127,9 +127,17 @@ def _answer(row: TrainedRow) -> Stepped:
     cluster = _cluster(row, device)
     shares = _shares(workload, device, options, cluster)
     plan, batch = plan_of(row), global_batch_of(row)
-    if row.recompute in RECOMPUTE:
-        return whole(shares, replace(plan, recompute=row.recompute), batch)
+    recompute = recompute_of(row)
+    if recompute:
+        return whole(shares, replace(plan, recompute=recompute), batch)
     return least_recomputed(shares, plan, batch)
+
+
+def recompute_of(row: TrainedRow) -> str:
+    """What a row says is computed again, in our words; "" where it does not say. torchtitan selects operations."""
+    if row.recompute.startswith("selective") and "torchtitan" in row.software:
+        return "products"
+    return row.recompute if row.recompute in RECOMPUTE else ""
 
 
 def device_of(row: TrainedRow) -> Device:

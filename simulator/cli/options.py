@@ -128,7 +128,9 @@ _RUN_OPTIONS = [
 
 _BILL_OPTIONS = [
     click.option("--price", type=float, metavar="USD", help="Of one device an hour, instead of its profile's."),
-    click.option("--prices", type=PRICES, metavar="NAME", help="A price list, such as nebius, or a file of yours."),
+    click.option(
+        "--prices", type=PRICES, metavar="NAME", help="A price list (nebius, or nebius:spot) or a file of yours."
+    ),
     click.option("--pue", type=float, metavar="RATIO", help="Power of the data centre over its computers'."),
     click.option("--carbon", type=float, metavar="G/KWH", help="Carbon dioxide of the electricity."),
     click.option("--mtbf", metavar="TIME", help="Mean time between failures of one device, such as 50000h."),
@@ -187,7 +189,11 @@ _PLAN_OPTIONS = [
     click.option("--schedule", metavar="NAME", help="1f1b, interleaved:2, gpipe or zero-bubble."),
     click.option("--zero", type=int, help="What data-parallel ranks share out: 0 to 3."),
     click.option("--fsdp", is_flag=True, help="The same as --zero 3."),
-    click.option("--recompute", metavar="WHAT", help="none, selective (attention) or full."),
+    click.option(
+        "--recompute",
+        metavar="WHAT",
+        help="none, selective (attention), products (all but attention and every second product) or full.",
+    ),
     click.option("--sequence-parallel", is_flag=True, help="Tensor-parallel ranks share out positions too."),
     click.option(
         "--overlap",

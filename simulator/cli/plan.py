@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
+from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, PRICES, WORKLOAD
 from simulator.cli.options import chosen_workload, workload_options
 from simulator.cli.plan_served import answer_served, refuse_served, serving_options
-from simulator.cli.prices import dollars, prices_of
+from simulator.cli.prices import dollars, pricing
 
 
 @click.command("plan")
@@ -35,6 +35,7 @@ from simulator.cli.prices import dollars, prices_of
 @click.option("--budget", metavar="USD", help="2000usd.")
 @click.option("--power", metavar="POWER", help="20kW, of the devices.")
 @click.option("--price", multiple=True, metavar="NAME=USD", help="A device's price an hour, instead of its profile's.")
+@click.option("--prices", type=PRICES, metavar="NAME", help="A price list; NAME:spot for its spot prices.")
 @click.option(
     "--precision", type=PRECISION, default="fp32,amp", show_default=True, metavar="NAMES", help="To choose from."
 )
@@ -71,7 +72,7 @@ def command(workload: str, as_json: bool, serve: bool, **options: Any) -> None:
         needs=needs_of(options),
         options=asked,
         precisions=options["precision"].split(","),
-        prices=prices_of(options["price"]),
+        prices=pricing(options),
     )
     if as_json:
         from simulator.report.summary import json_text

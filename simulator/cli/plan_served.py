@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from simulator.cli.completion import ENGINE, SYSTEM
 from simulator.cli.options import chosen_workload
-from simulator.cli.prices import prices_of
+from simulator.cli.prices import pricing
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,6 +113,6 @@ def _offer(options: dict[str, Any]) -> Offer:
         engines=options["engine"].split(",") if options["engine"] else ("vllm",),
         ways=whole_numbers(options["ways"], "--tp") if options["ways"] else WAYS,
         cache=options["cache"],
-        prices=prices_of(options["price"]),
+        prices=pricing(options),
         most=max(whole_numbers(options["devices"], "--devices")) if is_given("devices") else None,
     )

@@ -49,13 +49,14 @@ def planned(options: dict[str, Any]) -> Planned:
         If more than one workload or device is named, or none.
     """
     from simulator.billing import billed_plan
-    from simulator.cli.asked import circumstances, habits_of, with_prices
+    from simulator.cli.asked import circumstances, feeding_of, habits_of, with_prices
     from simulator.cli.options import chosen_workload
     from simulator.cli.run import cluster_of, device_of_system, options_of
     from simulator.courses import coursed_plan
     from simulator.device.device import load_device
     from simulator.device.link import load_link
     from simulator.device.system import cluster
+    from simulator.feeding import fed_plan
     from simulator.planned import Shares, simulate_plan
 
     devices = options["device"] or device_of_system(options["system"])
@@ -70,7 +71,9 @@ def planned(options: dict[str, Any]) -> Planned:
     plan = _with_accumulation(plan, _numbered(options), workload.batch)
     plan, asked = _filled(plan, options, shares)
     answer = simulate_plan(workload, device, asked, joined, plan, options["global_batch"])
-    habits = habits_of(options)
+    feeding, habits = feeding_of(options), habits_of(options)
+    if feeding is not None:
+        answer = fed_plan(answer, feeding)
     if habits is not None:
         answer = coursed_plan(answer, habits)
     given = circumstances(options)

@@ -29,7 +29,6 @@ def run(options: dict[str, Any]) -> None:
         run_curve(options)
         return
     if any(options[name] for name in PLAN) or options["zero"] == 0:
-        _without_input(options, "a plan")
         from simulator.cli.planned import run_plan
 
         run_plan(options)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli.completion import DEVICE, ENGINE, WORKLOAD
+from simulator.cli.completion import DEVICE, ENGINE, PRICES, WORKLOAD
+from simulator.cli.prices import of_one
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 @click.option("--speculate", metavar="N:SHARE", help="Tokens guessed ahead, and the share of guesses that are right.")
 @click.option("--prefill-devices", type=int, help="Devices of their own that read the prompts.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the device.")
+@click.option("--price", type=float, metavar="USD", help="Of one device an hour, instead of its profile's.")
+@click.option("--prices", type=PRICES, metavar="NAME", help="A price list; NAME:spot for its spot prices.")
 @click.option("--out", metavar="DIR", help="Folder for figures, tables and a trace of the queue.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
 def command(
@@ -55,7 +58,9 @@ def command(
     queue = {name: asked.pop(name) for name in QUEUE}
     _check_queue(queue)
     lengths = (asked["prompt"], asked["output"])
-    answer = serve(load_workload(workload), load_device(device, overrides=overrides), _service(asked))
+    money = {name: asked.pop(name) for name in ("price", "prices")}
+    priced = of_one(load_device(device, overrides=overrides), money)
+    answer = serve(load_workload(workload), priced, _service(asked))
     found = _queue(answer, queue, lengths) if queue["rate"] or queue["requests"] or queue["slo"] else None
     if out:
         from pathlib import Path

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
+from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, PRICES, WORKLOAD
+from simulator.cli.prices import list_named
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--attention", metavar="NAMES", help="eager,fused.")
 @click.option("--epochs", metavar="RANGE", help="Passes over the dataset.")
 @click.option("--price", metavar="USD,...", help="Of a device an hour, instead of its profile's.")
+@click.option("--prices", type=PRICES, metavar="NAME", help="A price list instead; NAME:spot for its spot prices.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=RANGE", help="memory.bandwidth=0.5x:4x:20, or values.")
 @click.option("--where", metavar="CONDITION", help="memory.fits and step.time_s < 0.2")
 @click.option("--sort", metavar="COLUMN", help="Sort by a column; -COLUMN from the largest.")
@@ -178,6 +180,7 @@ def axes_of(options: dict[str, Any]) -> Axes:
         overrides=overrides,
         epochs=whole_numbers(options["epochs"], "--epochs") if options["epochs"] else (),
         prices=numbers(options["price"], "--price") if options["price"] else (),
+        listed=list_named(options),
     )
 
 

@@ -45,12 +45,14 @@ class ProcessorCalls:
 class Reserve(msgspec.Struct, frozen=True):
     """What a framework holds of a device's memory beside the tensors of a step. [byte]
 
-    `fragmentation` is what lies allocated but unused, as a fraction of the activations.
+    `fragmentation` is what lies allocated but unused, as a fraction of the activations; `loss_in_place` whether the
+    gradient of a loss overwrites what the loss keeps.
     """
 
     context_bytes: float = 0.0
     workspace_bytes: float = 0.0
     fragmentation: float = 0.0
+    loss_in_place: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,7 @@ def _reserve(section: HeldMemory, where: str) -> Reserve:
         parse(section.context, "byte", f"{where}.context", positive=False),
         parse(section.workspace, "byte", f"{where}.workspace", positive=False),
         section.fragmentation,
+        section.loss_in_place,
     )
 
 

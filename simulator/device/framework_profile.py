@@ -64,6 +64,9 @@ class HeldMemory(Strict, frozen=True, kw_only=True):
     context: Annotated[str, Meta(description="the driver's context and the loaded kernels, such as '500 MiB'")] = "0 B"
     workspace: Annotated[str, Meta(description="scratch space of its libraries")] = "0 B"
     fragmentation: Annotated[float, Meta(ge=0, lt=1, description="allocated but unused, of the activations")] = 0.0
+    loss_in_place: Annotated[
+        bool, Meta(description="the gradient of the logits overwrites their probabilities, and is no tensor of its own")
+    ] = False
 
 
 class GradientSection(Strict, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import msgspec
@@ -23,7 +24,11 @@ class Listed(Strict, frozen=True, kw_only=True):
     """A device's price; `note` says of what machine it is a part, or where it is let."""
 
     device: Annotated[str, Meta(description="a device profile, by name or alias")]
-    usd_per_hour: Annotated[float, Meta(gt=0)]
+    usd_per_hour: Annotated[float, Meta(gt=0, description="on demand")]
+    spot_usd_per_hour: (
+        Annotated[float, Meta(gt=0, description="of one that the provider may take away; left out where not known")]
+        | None
+    ) = None
     note: str
 
 
@@ -56,12 +61,46 @@ def load_prices(name: str) -> PriceList:
     return found
 
 
+SPOT = ":spot"
+"""Behind the name of a list: its prices of devices that may be taken away."""
+
+
 def priced(device: Device, name: str) -> Device:
-    """The device with its price of a list; without one where the list has none, since lists are not mixed."""
-    prices, names = load_prices(name), {device.name, *device.profile.aliases}
+    """The device with its price of a list; without one where the list has none, since lists are not mixed.
+
+    name : of the list, with `SPOT` behind it for prices of spot devices.
+    """
+    spot = name.endswith(SPOT)
+    prices, names = load_prices(name.removesuffix(SPOT)), {device.name, *device.profile.aliases}
     listed = next((listed for listed in prices.prices if listed.device in names), None)
+    usd = None if listed is None else listed.spot_usd_per_hour if spot else listed.usd_per_hour
     price = None
-    if listed is not None:
-        date = prices.date or UNDATED
-        price = Price(usd_per_hour=listed.usd_per_hour, date=date, note=f"{prices.name}, {listed.note}")
+    if listed is not None and usd is not None:
+        note = f"{prices.name}, {'spot, ' if spot else ''}{listed.note}"
+        price = Price(usd_per_hour=usd, date=prices.date or UNDATED, note=note)
+    return _at(device, price)
+
+
+def _at(device: Device, price: Price | None) -> Device:
     return replace(device, profile=msgspec.structs.replace(device.profile, price=price))
+
+
+@dataclass(frozen=True)
+class Pricing:
+    """Where prices of devices come from: the user's own, then a list, and without a list their profiles.
+
+    Attributes
+    ----------
+    own : name or alias of a device -> its price an hour. [USD]
+    listed : name or path of a price list; "" for none.
+    """
+
+    own: Mapping[str, float] = field(default_factory=dict)
+    listed: str = ""
+
+    def of(self, device: Device) -> Device:
+        """The device with its price; without one where neither the user nor the list has any."""
+        names = {device.name, *device.profile.aliases} & set(self.own)
+        if names:
+            return _at(device, Price(usd_per_hour=self.own[names.pop()], date="your own", note="given"))
+        return priced(device, self.listed) if self.listed else device

@@ -23,6 +23,10 @@ from simulator.workload.workload import Layer, Workload
 
 NO_RESERVE = Reserve()
 
+LOSS_BYTES = 4.0
+"""Of a value in a loss, whatever the network computes in. Sources: PyTorch's autocast list (`cross_entropy`);
+torchtitan, `cross_entropy_loss`, and Megatron-LM, `VocabParallelCrossEntropy`, which widen the logits. [byte]"""
+
 EDGE = 0.03
 """Share of the capacity within which it is not sure that a step fits: contexts of releases and drivers differ by half a
 gigabyte, of 16."""
@@ -104,7 +108,7 @@ def footprint(
         )
     master = widths[Role.STATE] if precision.master_weights else 0
     gradient = widths[Role.STATE] if precision.master_weights else widths[Role.WEIGHT_GRADIENT]
-    per_sample = sum(saved_by_layer(workload, precision)) + widths[Role.GRADIENT] * _widest_gradients(workload)
+    per_sample = sum(saved_by_layer(workload, precision)) + _widest_gradients(workload, widths[Role.GRADIENT], reserve)
     return Footprint(
         parameters * (widths[Role.WEIGHT] + master),
         workload.trained * gradient,
@@ -147,7 +151,8 @@ def saved_by_layer(workload: Workload, precision: Precision, *, fused: bool = Fa
 
     A tensor is kept once, whoever needs it: a convolution and a normalisation keep their input, a ReLU its output. A
     ReLU's input is needed by nobody, so it is computed in place and costs nothing. Operands of narrow products (8 and 4
-    bits) are kept as they were rounded, where nothing else needs them.
+    bits) are kept as they were rounded, where nothing else needs them. A loss is taken in full width, and keeps what it
+    reads so: the logarithms of the probabilities.
 
     fused : activation functions that a compiler fuses with what reads them are computed again, and not kept for it.
     """
@@ -162,33 +167,46 @@ def saved_by_layer(workload: Workload, precision: Precision, *, fused: bool = Fa
             if not rounds:
                 wide.add(handle)
         saved[position] += sum(precision.widths[role] * n.per_sample for role, n in layer.op.saved(layer.site()))
+    full = {handle for layer in workload.layers if layer.op.loss for handle in _sources(layer, roots)}
     for handle, position in kept.items():
         width = precision.widths[Role.ACTIVATION] if handle in wide else precision.operand_bytes
+        width = max(width, LOSS_BYTES) if handle in full else width
         saved[position] += width * elements(_shape(workload, handle))
     return tuple(saved)
+
+
+def _sources(layer: Layer, roots: list[int]) -> list[int]:
+    """The tensors that a layer reads."""
+    return [roots[source] if source >= 0 else source for source in layer.sources]
 
 
 def _kept_handles(workload: Workload, position: int, roots: list[int], *, fused: bool) -> Iterator[int]:
     """The tensors that a layer's backward pass reads."""
     layer = workload.layers[position]
     if layer.op.saves_input:
-        for source in layer.sources:
+        for source, handle in zip(layer.sources, _sources(layer, roots), strict=True):
             again = fused and source >= 0 and isinstance(layer.op, Multiply)
             if not (again and isinstance(workload.layers[source].op, Activation)):
-                yield roots[source] if source >= 0 else source
+                yield handle
     if layer.op.saves_output:
         yield roots[position]
 
 
-def _widest_gradients(workload: Workload) -> int:
-    """Elements of the widest pair of output and input gradients that are alive together, one sample."""
-    return max(map(gradient_pair, workload.layers))
+def _widest_gradients(workload: Workload, width: float, reserve: Reserve) -> float:
+    """The widest pair of output and input gradients that are alive together, one sample. [byte]"""
+    return max(gradient_pair(layer, width, in_place=reserve.loss_in_place) for layer in workload.layers)
 
 
-def gradient_pair(layer: Layer) -> int:
-    """Elements of a layer's output and input gradients, one sample."""
+def gradient_pair(layer: Layer, width: float, *, in_place: bool) -> float:
+    """A layer's output and input gradients, one sample; those of a loss in full width, and narrowed. [byte]
+
+    width : of a gradient. [byte]
+    in_place : whether a loss writes its gradient over what it keeps.
+    """
     sources = zip(layer.inputs, layer.sources, strict=True)
-    return elements(layer.output) + sum(elements(shape) for shape, source in sources if source >= 0)
+    read = sum(elements(shape) for shape, source in sources if source >= 0)
+    narrowed = LOSS_BYTES if layer.op.loss and width < LOSS_BYTES and not in_place else 0.0
+    return width * elements(layer.output) + (width + narrowed) * read
 
 
 def _peak_live_elements(workload: Workload) -> int:

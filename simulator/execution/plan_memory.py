@@ -11,17 +11,22 @@ import numpy as np
 from simulator.device.framework import Reserve
 from simulator.execution.memory import Footprint, gradient_pair, saved_by_layer
 from simulator.op.attention import Attention
+from simulator.op.base import elements
 from simulator.op.kernels import FloatArray
 from simulator.op.optimizer import Optimizer
 from simulator.op.sequence import TiedLinear
-from simulator.parallel.pieces import Piece, expert_replicas, repeated
-from simulator.parallel.plan import Plan
+from simulator.parallel.pieces import Piece, expert_replicas
+from simulator.parallel.plan import FULLY, Plan
+from simulator.parallel.recomputing import kept_results, repeated
 from simulator.parallel.schedule import held_by_stage
 from simulator.parallel.stages import blocks, crossing_elements
-from simulator.parallel.zero import AHEAD, FULLY, weights_of
+from simulator.parallel.zero import AHEAD, weights_of
 from simulator.precision import Precision, Role
 from simulator.workload.lowering import optimizer_values
 from simulator.workload.workload import Workload
+
+REPEATING = ("full", "products")
+"""Recomputations that go through a block again, which then keeps what it would have kept without."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +117,14 @@ def _tied(workload: Workload) -> FloatArray:
 
 def _shared(dense: float, experts: float, plan: Plan, stage: int) -> float:
     """What a rank keeps of weights that ZeRO shares out from a stage on."""
-    if plan.zero < stage:
+    if plan.shared < stage:
         return dense + experts
     return dense / (plan.data * plan.context) + experts / expert_replicas(plan)
 
 
 def _gathered(workload: Workload, here: Sequence[Piece], plan: Plan) -> float:
     """Weights of the blocks that FSDP has gathered at one time, beside a rank's own share. [parameters]"""
-    if plan.zero < FULLY or plan.data * plan.context == 1:
+    if plan.shared < FULLY or plan.data * plan.context == 1:
         return 0.0
     sizes = sorted(
         sum(workload.layers[place].parameters for place in block)
@@ -138,25 +143,30 @@ def _kept_by_layer(workload: Workload, recompute: str, precision: Precision, *, 
             if isinstance(layer.op, Attention):
                 extra = sum(precision.widths[role] * n.per_sample for role, n in layer.op.saved(layer.site()))
                 kept[place] -= extra
-    if recompute == "full":
+    if recompute in REPEATING:
         inside, crossing = repeated(workload), crossing_elements(workload)
         entering = {block.start: crossing[block.start - 1][0] for block in blocks(workload) if block.start}
+        results = kept_results(workload) if recompute == "products" else ()
         for place in range(inside.start, inside.stop):
-            kept[place] = precision.widths[Role.ACTIVATION] * entering.get(place, 0)
+            result = elements(workload.layers[place].output) if place in results else 0
+            kept[place] = precision.widths[Role.ACTIVATION] * (entering.get(place, 0) + result)
     return tuple(kept)
 
 
 def _transient(workload: Workload, piece: Piece, plan: Plan, holding: Holding) -> float:
     """What the backward pass holds beside: the widest pair of gradients, and the block computed again. [byte]"""
-    pair = max(_gradient_pairs(workload)[piece.layers.start : piece.layers.stop])
     precision = holding.precision
-    again = _largest_block(workload, precision, fused=holding.fused) if plan.recompute == "full" else 0.0
-    return precision.widths[Role.GRADIENT] * pair + again
+    width = precision.widths[Role.GRADIENT]
+    pair = max(
+        _gradient_pairs(workload, width, in_place=holding.reserve.loss_in_place)[piece.layers.start : piece.layers.stop]
+    )
+    again = _largest_block(workload, precision, fused=holding.fused) if plan.recompute in REPEATING else 0.0
+    return pair + again
 
 
 @lru_cache(maxsize=64)
-def _gradient_pairs(workload: Workload) -> tuple[int, ...]:
-    return tuple(map(gradient_pair, workload.layers))
+def _gradient_pairs(workload: Workload, width: float, *, in_place: bool) -> tuple[float, ...]:
+    return tuple(gradient_pair(layer, width, in_place=in_place) for layer in workload.layers)
 
 
 @lru_cache(maxsize=64)

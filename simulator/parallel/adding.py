@@ -16,8 +16,8 @@ from dataclasses import replace
 
 from simulator.op.kernels import FloatArray
 from simulator.parallel.pieces import Piece
-from simulator.parallel.plan import Plan
-from simulator.parallel.zero import FULLY, gradient_width, weights_of
+from simulator.parallel.plan import FULLY, Plan
+from simulator.parallel.zero import gradient_width, weights_of
 from simulator.roofline.setting import Setting
 from simulator.workload.workload import Workload
 
@@ -38,7 +38,7 @@ def adding_seconds(workload: Workload, setting: Setting, *, fused: bool) -> Floa
 
 def with_adding(pieces: Sequence[Piece], adding_s: FloatArray, plan: Plan, microbatches: int) -> tuple[Piece, ...]:
     """Pieces whose gradients of weights are added up over micro-batches; those of the first one need not be."""
-    if microbatches == 1 or plan.zero == FULLY:
+    if microbatches == 1 or plan.shared == FULLY:
         return tuple(pieces)
     part = (microbatches - 1) / microbatches
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.device.system import Cluster
-from simulator.op.attention import Attention
 from simulator.op.experts import Experts
 from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import FloatArray, Kernels
@@ -15,7 +14,8 @@ from simulator.op.transfer import Transfer
 from simulator.parallel.beside import WorkBeside, exposed
 from simulator.parallel.groups import Groups
 from simulator.parallel.plan import Plan
-from simulator.parallel.stages import block_name, blocks, chunks_of, crossing_elements
+from simulator.parallel.recomputing import again_seconds
+from simulator.parallel.stages import chunks_of, crossing_elements
 from simulator.precision import Precision
 from simulator.roofline.collectives import Collective, collective_seconds, dispatch_seconds
 from simulator.roofline.times import Times
@@ -136,7 +136,7 @@ def _transfer_seconds(
 
 def pieces_of(workload: Workload, seconds: LayerSeconds, plan: Plan) -> tuple[Piece, ...]:
     """The plan's pieces of a rank's workload."""
-    again = _again(workload, seconds, plan.recompute)
+    again = again_seconds(workload, seconds.forward, seconds.sent, plan.recompute)
     split = chunks_of(workload, plan.chunks, seconds.total)
     update = (seconds.update + seconds.casts) / _update_ranks(workload, plan)
 
@@ -154,26 +154,6 @@ def pieces_of(workload: Workload, seconds: LayerSeconds, plan: Plan) -> tuple[Pi
         )
 
     return tuple(map(piece, split))
-
-
-def _again(workload: Workload, seconds: LayerSeconds, recompute: str) -> FloatArray:
-    """Forward time of each layer that the backward pass repeats: whole blocks, or attention alone."""
-    again = np.zeros(len(workload.layers))
-    if recompute == "selective":
-        chosen = [place for place, layer in enumerate(workload.layers) if isinstance(layer.op, Attention)]
-        again[chosen] = seconds.forward[chosen]
-    elif recompute == "full":
-        inside = repeated(workload)
-        again[inside] = (seconds.forward + seconds.sent)[inside]
-    return again
-
-
-def repeated(workload: Workload) -> slice:
-    """Layers that full recomputation repeats: all blocks, but not what follows the last one up to the loss."""
-    last, layers = blocks(workload)[-1], workload.layers
-    name = block_name(layers[last.start].name)
-    named = [place for place in last if name and block_name(layers[place].name) == name]
-    return slice(0, (named[-1] if named else last[-1]) + 1)
 
 
 def _update_ranks(workload: Workload, plan: Plan) -> FloatArray:

@@ -13,6 +13,12 @@ DEGREES = {"dp": "data", "tp": "tensor", "pp": "pipeline", "ep": "expert", "cp":
 
 SCHEDULES = ("1f1b", "gpipe", "interleaved", "zero-bubble")
 RECOMPUTE = ("none", "selective", "full")
+"""From the lightest to the heaviest; a search tries these."""
+
+RECOMPUTED = (*RECOMPUTE, "products")
+FULLY = 3
+"""The ZeRO stage that shares out everything, as FSDP does."""
+
 STAGES = (0, 1, 2, 3)
 
 TRIED = 10**6
@@ -30,7 +36,8 @@ class Plan:
     zero : what data-parallel ranks share out of the states: 0 nothing, 1 the optimizer's, 2 gradients, 3 weights.
     microbatch : samples of one forward pass; all of a rank's if None.
     schedule, virtual : order of the micro-batches over the stages; pieces of the network on each stage (interleaved).
-    recompute : what the backward pass computes again: nothing, attention's scores, all of each block.
+    recompute : what the backward pass computes again: nothing, attention's scores, all of each block, or of each block
+        all but attention and every second product.
     sequence : whether tensor-parallel ranks share out the positions where they share no product.
     overlap : whether gradients and gathered weights are exchanged beside the computation.
     pipelined : whether tensor-parallel ranks that share positions exchange them in pieces beside their products.
@@ -59,7 +66,7 @@ class Plan:
         for short, name in DEGREES.items():
             if getattr(self, name) < 1:
                 raise InputError(f"--parallel {short}={getattr(self, name)}: a degree is at least 1")
-        for what, value, known in (("schedule", self.schedule, SCHEDULES), ("recompute", self.recompute, RECOMPUTE)):
+        for what, value, known in (("schedule", self.schedule, SCHEDULES), ("recompute", self.recompute, RECOMPUTED)):
             if value not in known:
                 raise UnknownNameError(what, value, known)
         if self.zero not in STAGES:
@@ -84,6 +91,15 @@ class Plan:
     def devices(self) -> int:
         """All devices."""
         return self.replica * self.data
+
+    @property
+    def shared(self) -> int:
+        """What data ranks share out while a step runs, a ZeRO stage.
+
+        In a pipeline FSDP's weights stay gathered, and its gradients whole, until the last micro-batch, so that it
+        shares out what stage 1 does. Source: torchtitan, `apply_fsdp`; PyTorch, `PipelineStage`.
+        """
+        return 1 if self.zero == FULLY and self.pipeline > 1 else self.zero
 
     @property
     def tokens_ranks(self) -> int:

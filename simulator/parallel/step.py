@@ -13,16 +13,16 @@ from simulator.parallel.adding import with_adding
 from simulator.parallel.data import late_seconds, slowed_seconds
 from simulator.parallel.groups import groups_of
 from simulator.parallel.pieces import LayerSeconds, Piece, hop_seconds, pieces_of
-from simulator.parallel.plan import Plan
+from simulator.parallel.plan import FULLY, Plan
 from simulator.parallel.schedule import Durations, Timeline, played_seconds
-from simulator.parallel.zero import FULLY, Bucket, Sharing, gathered, gradient_exchange, weights_exposed
+from simulator.parallel.zero import Bucket, Sharing, gathered, gradient_exchange, weights_exposed
 from simulator.precision import Precision
 from simulator.roofline.times import Times
 from simulator.workload.workload import Workload
 
 ROUNDING = 1e-9
 
-PARTS = ("compute", "recompute", "exchange", "gathers", "bubble", "gradients", "update", "late")
+PARTS = ("compute", "recompute", "exchange", "gathers", "bubble", "gradients", "update", "late", "input")
 """What a step's time is made of, on the average over the stages."""
 
 
@@ -50,8 +50,8 @@ class PlanStep:
     ----------
     time_s : from the first forward pass to the last update. [s]
     parts : `PARTS` -> seconds, which sum to `time_s`: computing, computing again, exchange among ranks that share
-        layers, waiting for gathered weights, waiting for other stages, gradients that nothing hides, the update, and
-        waiting for the slowest device.
+        layers, waiting for gathered weights, waiting for other stages, gradients that nothing hides, the update,
+        waiting for the slowest device, and for samples, where their way is asked for (`feeding.py`).
     pieces : of the network, each for one micro-batch; stage s has the pieces s, s + stages, s + 2 stages ...
     timeline : the micro-batches that were played; of a long step the first and last.
     hop_s : a tensor's way to the next stage. [s]
@@ -104,7 +104,7 @@ def plan_step(
     parts = _parts(pieces, waits, (plan, microbatches), tails)
     parts |= {"late": late_s}
     idle = time_s - sum(parts.values())
-    parts["bubble"] = idle if idle > ROUNDING * time_s else 0.0
+    parts |= {"bubble": idle if idle > ROUNDING * time_s else 0.0, "input": 0.0}
     return PlanStep(plan, microbatches, time_s, {name: parts[name] for name in PARTS}, pieces, timeline, hop_s, buckets)
 
 
@@ -131,7 +131,7 @@ def _stage_ends(timeline: Timeline, more_s: float) -> list[float]:
 
 def _buckets(share: Share, here: Sequence[Piece], sharing: Sharing) -> tuple[Bucket, ...]:
     """A stage's gradients on the link; none where FSDP scatters them with each block, or nobody shares the weights."""
-    if sharing.plan.zero == FULLY or sharing.plan.tokens_ranks == sharing.plan.tensor:
+    if sharing.plan.shared == FULLY or sharing.plan.tokens_ranks == sharing.plan.tensor:
         return ()
     return tuple(gradient_exchange(here, share.workload, share.seconds, sharing))
 

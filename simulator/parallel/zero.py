@@ -22,14 +22,11 @@ from simulator.op.kernels import FloatArray
 from simulator.parallel.data import one_after_another, slowed_seconds
 from simulator.parallel.groups import Groups
 from simulator.parallel.pieces import LayerSeconds, Piece
-from simulator.parallel.plan import Plan
+from simulator.parallel.plan import FULLY, Plan
 from simulator.parallel.stages import blocks
 from simulator.precision import Precision, Role
 from simulator.roofline.collectives import Collective, collective_seconds
 from simulator.workload.workload import Workload
-
-FULLY = 3
-"""The ZeRO stage that shares out everything, as FSDP does."""
 
 AHEAD = 2
 """Blocks whose weights are gathered or in use at one time. Source: FSDP's rate limiter, section 3.4."""
@@ -102,7 +99,7 @@ def gradient_exchange(
     places = np.concatenate([np.arange(piece.layers.start, piece.layers.stop) for piece in here])[::-1]
     ready = np.cumsum((seconds.backward + seconds.weights)[places]) * _stretch(here)
     ready -= ready[-1]
-    kind = Collective.ALL_REDUCE if plan.zero == 0 else Collective.REDUCE_SCATTER
+    kind = Collective.ALL_REDUCE if plan.shared == 0 else Collective.REDUCE_SCATTER
     limit = sharing.bucket_bytes if plan.overlap else float("inf")
     found: list[Bucket] = []
     for counts, group in ((weights.dense, sharing.groups.replicas), (weights.experts, sharing.groups.experts)):
@@ -142,7 +139,7 @@ def buckets_of(gradient: FloatArray, ready: FloatArray, limit: float) -> tuple[F
 
 def weights_exposed(here: Sequence[Piece], workload: Workload, sharing: Sharing) -> float:
     """What gathering the updated weights takes beyond the next step's first forward pass (stages 1 and 2). [s]"""
-    if sharing.plan.zero not in (1, 2):
+    if sharing.plan.shared not in (1, 2):
         return 0.0
     weights, width = weights_of(workload), sharing.precision.widths[Role.WEIGHT]
     dense = sum(float(weights.dense[p.layers.start : p.layers.stop].sum()) for p in here)
@@ -156,7 +153,7 @@ def gathered(
     workload: Workload, pieces: Sequence[Piece], seconds: LayerSeconds, sharing: Sharing
 ) -> tuple[list[float], list[float]]:
     """What FSDP's gathers and scatters add to each piece's forward and backward pass of a micro-batch. [s]"""
-    if sharing.plan.zero < FULLY:
+    if sharing.plan.shared < FULLY:
         nothing = [0.0] * len(pieces)
         return nothing, nothing
     found = [_exposed(workload, piece, seconds, sharing) for piece in pieces]

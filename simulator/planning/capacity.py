@@ -6,16 +6,14 @@ logarithm, one half as wide as the lower bound says, the other as the upper one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import erf, inf, isnan, log, sqrt
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from simulator.device.columns import DeviceColumns
 from simulator.device.device import Device, load_device
-from simulator.device.profile import Price
+from simulator.device.prices import Pricing
 from simulator.errors import InputError, SimulatorError
 from simulator.execution.run import endless
 from simulator.pipeline import Options, footprint_of
@@ -150,7 +148,7 @@ def plan(
     needs: Needs | None = None,
     options: Options | None = None,
     precisions: Sequence[str] = (),
-    prices: Mapping[str, float] | None = None,
+    prices: Pricing | None = None,
 ) -> CapacityPlan:
     """The cheapest, the fastest and the smallest set-ups that meet what is needed.
 
@@ -159,7 +157,7 @@ def plan(
     devices, counts : names, and how many of each step together over the machine's usual link.
     options : `epochs`, `task`, `framework`, `optimizer`; the batch is chosen unless it is set.
     precisions : those to choose from; the options' own if none is given.
-    prices : of a device an hour, instead of its profile's. [USD]
+    prices : of a device an hour; its profile's if None.
 
     Raises
     ------
@@ -172,7 +170,7 @@ def plan(
     found: list[SetUp] = []
     refused: dict[str, str] = {}
     for name in devices:
-        device = with_price(load_device(name), prices or {})
+        device = (prices or Pricing()).of(load_device(name))
         reasons = []
         for precision in precisions or (asked.precision,):
             try:
@@ -195,15 +193,6 @@ def plan(
         meeting=len(meeting),
         refused=refused,
     )
-
-
-def with_price(device: Device, prices: Mapping[str, float]) -> Device:
-    """The device with the user's price, where there is one."""
-    names = {device.name, *device.profile.aliases} & set(prices)
-    if not names:
-        return device
-    price = Price(usd_per_hour=prices[names.pop()], date="your own", note="given")
-    return replace(device, profile=msgspec.structs.replace(device.profile, price=price))
 
 
 def _least(found: Sequence[SetUp], key: Callable[[SetUp], tuple[float, ...]]) -> SetUp | None:

@@ -12,9 +12,9 @@ from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from simulator.device.device import Device, load_device
+from simulator.device.prices import Pricing
 from simulator.device.system import SystemProfile, load_system
 from simulator.errors import InputError, OutOfMemoryError, SimulatorError
-from simulator.planning.capacity import with_price
 from simulator.planning.fleet import Carried, Demand, FleetSite, Trials, carried, site_of
 from simulator.planning.fleet_search import KEYS, Search
 from simulator.serving.answer import Service
@@ -36,7 +36,7 @@ class Offer:
     Attributes
     ----------
     devices, systems : names; of systems, whole machines are bought.
-    prices : of a device an hour, instead of its profile's. [USD]
+    prices : where those of a device come from.
     most : devices at most.
     """
 
@@ -46,7 +46,7 @@ class Offer:
     engines: Sequence[str] = ("vllm",)
     ways: Sequence[int] = WAYS
     cache: str | None = None
-    prices: Mapping[str, float] | None = None
+    prices: Pricing = Pricing()
     most: int | None = None
 
 
@@ -181,13 +181,12 @@ def _places(offer: Offer) -> Iterator[tuple[str, Device, SystemProfile | None]]:
     """Name, device, and the machine where whole ones are bought."""
     if not offer.devices and not offer.systems:
         raise InputError("nothing to choose from; name a --device or a --system")
-    prices = offer.prices or {}
     for name in offer.devices:
         device = load_device(name)
-        yield device.name, with_price(device, prices), None
+        yield device.name, offer.prices.of(device), None
     for name in offer.systems:
         system = load_system(name)
-        yield system.name, with_price(load_device(system.device), prices), system
+        yield system.name, offer.prices.of(load_device(system.device)), system
 
 
 def _services(offer: Offer, demand: Demand, system: SystemProfile | None) -> Iterator[Service]:

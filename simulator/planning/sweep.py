@@ -13,6 +13,7 @@ import numpy as np
 
 from simulator.device.columns import DeviceColumns, device_columns
 from simulator.device.host import hosted
+from simulator.device.prices import Pricing
 from simulator.errors import InputError, SimulatorError
 from simulator.op.kernels import FloatArray
 from simulator.pipeline import Options
@@ -52,6 +53,7 @@ class Axes:
     batches : samples of each device; the workload's own where empty.
     epochs : passes over the dataset; one where empty.
     prices : of a device an hour, instead of its profile's. [USD]
+    listed : a price list that has those of devices; "" for their profiles.
     """
 
     workloads: Sequence[str]
@@ -63,6 +65,7 @@ class Axes:
     batches: Sequence[int] = ()
     epochs: Sequence[int] = ()
     prices: Sequence[float] = ()
+    listed: str = ""
 
     def __post_init__(self) -> None:
         """Refuse empty axes and unknown names, before any work starts."""
@@ -208,7 +211,8 @@ def _columns(
     )
     try:
         chosen = Options(**options, ignore_memory=True)  # type: ignore[arg-type]
-        return answers(replace(devices, one=hosted(devices.one, chosen.host)), chosen, asked)
+        one = Pricing(listed=part.listed).of(hosted(devices.one, chosen.host))
+        return answers(replace(devices, one=one), chosen, asked)
     except SimulatorError as error:
         return unanswered(shape, str(error))
 

@@ -1,4 +1,4 @@
-"""A run on the calendar and its bill, in words."""
+"""A run's input, its calendar and its bill, in words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from simulator.execution.bill import JOULES_PER_KWH, Amount, Bill
 from simulator.execution.course import Course
+from simulator.execution.input import Input
 from simulator.units import duration, si
 
 
@@ -85,3 +86,23 @@ def _plain(number: float) -> str:
 def _amount(amount: Amount) -> str:
     cost = "an unknown price" if amount.cost_usd is None else f"{_plain(amount.cost_usd)} USD"
     return cost if amount.energy_j is None else f"{cost} and {_kwh(amount.energy_j)}"
+
+
+def input_lines(found: Input | None, each: str = "device") -> Iterator[str]:
+    """The stages of the input beside the device's own time, and what would keep up with it.
+
+    each : what has a loader and workers of its own.
+    """
+    if found is None:
+        return
+    source = f"{found.storage} ({found.cached:.0%} from the page cache)" if found.storage else "the page cache"
+    workers = f", {found.workers} workers a {each}" if found.workers and found.prepare_s else ""
+    parts = {"reading": found.read_s, "preparing": found.prepare_s, "copying": found.copy_s}
+    stages = ", ".join(f"{stage} {duration(time_s)}" for stage, time_s in parts.items() if time_s)
+    device = f"{duration(found.device_s)} of the device"
+    verdict = f"it keeps up with {device}, {found.slowest} at {found.of_device:.1%}"
+    if found.exposed_s:
+        verdict = f"{found.slowest} binds, {found.of_device:.2f} times {device}"
+        if found.slowest == "preparing":
+            verdict += f"; {found.enough_workers:,} workers would keep up"
+    yield f"input by {found.loader}{workers}, from {source}: {stages or 'nothing'} a step: {verdict}"

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from simulator.pipeline import Simulation
 from simulator.report.asked import asked_line, no_interval, utilisation_words
-from simulator.report.bill import bill_lines, course_lines
+from simulator.report.bill import bill_lines, course_lines, input_lines
 from simulator.report.comparison import Other, comparison_rows, failure_lines, total_s, waiting_lines
 from simulator.report.facts import SLOWEST, slowest
 from simulator.report.roofs import roofs_of
-from simulator.report.scorecard import exchange_lines, input_lines
+from simulator.report.scorecard import exchange_lines
 from simulator.report.style import BOUNDS, EXPOSED, binding, machine, percent, setting, version
 from simulator.report.tables import cell, listed, markdown_table, rows_table
 from simulator.roofline.rates import Fidelity
@@ -161,7 +161,7 @@ def _run(simulation: Simulation) -> Iterator[str]:
     """What devices exchange, how samples come, and what the run takes and costs, where that is asked for."""
     lines = [
         *exchange_lines(simulation),
-        *input_lines(simulation),
+        *input_lines(simulation.input),
         *course_lines(simulation.course),
         *bill_lines(simulation.bill),
     ]

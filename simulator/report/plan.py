@@ -10,7 +10,7 @@ from typing import Any
 from simulator.parallel.plan import as_row
 from simulator.parallel.step import PARTS
 from simulator.planned import Planned
-from simulator.report.bill import bill_lines, course_lines
+from simulator.report.bill import bill_lines, course_lines, input_lines
 from simulator.report.listing import Row, print_table
 from simulator.report.summary import known
 from simulator.units import binary_bytes, duration, duration_range
@@ -24,6 +24,7 @@ WORDS = {
     "gradients": "exchange of gradients and weights",
     "update": "update",
     "late": "waiting for the slowest device",
+    "input": "waiting for samples",
 }
 """Part of a step -> what it is."""
 
@@ -63,6 +64,7 @@ def lines(answer: Planned) -> Iterator[str]:
         )
     yield rate
     yield certainty(answer)
+    yield from input_lines(answer.input, "replica")
     yield from run_lines(answer)
     share = "sequence parallel, " if plan.sequence else ""
     share += "exchange in pieces beside products, " if plan.pipelined else ""
@@ -164,6 +166,7 @@ def plan_summary(answer: Planned) -> dict[str, Any]:
         "run": None if answer.run is None else asdict(answer.run) | {"total_s": answer.run.total_s},
         "bill": known(answer.bill),
         "course": known(answer.course),
+        "input": known(answer.input),
         "memory": {"fits": answer.fits, "fullest_stage": answer.fullest + 1, "total_bytes": answer.memory.total_bytes},
         "stages": [_stage(answer, stage) for stage in range(answer.plan.pipeline)],
     }

@@ -28,6 +28,7 @@ COLOURS = {
     "gradients": BLUE,
     "update": GREEN,
     "late": "#D9D9D9",
+    "input": "#999933",
 }
 KINDS = {TaskKind.FORWARD: SKY, TaskKind.BACKWARD: GREEN, TaskKind.WEIGHTS: YELLOW}
 GIB = 2.0**30

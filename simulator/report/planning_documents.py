@@ -4,6 +4,7 @@ from typing import Any, TypedDict
 
 from simulator.execution.bill import Bill
 from simulator.execution.course import Course
+from simulator.execution.input import Input
 from simulator.report.documents import (
     Batches,
     Known,
@@ -90,6 +91,7 @@ class Planned(TypedDict):
     run: Run | None
     bill: Bill | None
     course: Course | None
+    input: Input | None
     memory: PlanMemory
     stages: list[Stage]
 

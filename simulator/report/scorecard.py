@@ -10,7 +10,7 @@ from simulator.planning.division import division_of
 from simulator.planning.hints import precision_hint
 from simulator.planning.puzzles import puzzles_of, work_of
 from simulator.report.asked import asked_line, no_interval, utilisation_words
-from simulator.report.bill import bill_lines, course_lines
+from simulator.report.bill import bill_lines, course_lines, input_lines
 from simulator.report.comparison import (
     UNIMPORTANT,
     Other,
@@ -56,7 +56,7 @@ def _lines(simulation: Simulation, others: Sequence[Other]) -> Iterator[str]:
     yield steps_line(simulation)
     yield from interval_lines(simulation)
     yield bound_line(simulation)
-    yield from input_lines(simulation)
+    yield from input_lines(simulation.input)
     yield from exchange_lines(simulation)
     yield from course_lines(simulation.course)
     yield from bill_lines(simulation.bill)
@@ -153,24 +153,6 @@ def exchange_lines(simulation: Simulation) -> Iterator[str]:
             f"the link; with waiting for the slowest device {duration(step.communication_s)} are exposed: "
             f"{step.kept_share:.0%} of the speed of {step.devices} devices that exchange nothing"
         )
-
-
-def input_lines(simulation: Simulation) -> Iterator[str]:
-    """The stages of the input beside the device's own time, and what would keep up with it."""
-    found = simulation.input
-    if found is None:
-        return
-    source = f"{found.storage} ({found.cached:.0%} from the page cache)" if found.storage else "the page cache"
-    workers = f", {found.workers} workers a device" if found.workers and found.prepare_s else ""
-    parts = {"reading": found.read_s, "preparing": found.prepare_s, "copying": found.copy_s}
-    stages = ", ".join(f"{stage} {duration(time_s)}" for stage, time_s in parts.items() if time_s)
-    device = f"{duration(found.device_s)} of the device"
-    verdict = f"it keeps up with {device}, {found.slowest} at {found.of_device:.1%}"
-    if found.exposed_s:
-        verdict = f"{found.slowest} binds, {found.of_device:.2f} times {device}"
-        if found.slowest == "preparing":
-            verdict += f"; {found.enough_workers:,} workers would keep up"
-    yield f"input by {found.loader}{workers}, from {source}: {stages or 'nothing'} a step: {verdict}"
 
 
 def bound_line(simulation: Simulation) -> str:

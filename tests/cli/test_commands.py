@@ -212,7 +212,9 @@ def test_the_input_of_a_step_is_asked_for(simulate: Simulate) -> None:
     cached = simulate(*words, "--loader", "none", "--storage", "hdd", "--page-cache", "2TiB", "--json").json()
     assert cached["input"]["cached"] == 1
     assert "give --loader" in simulate(*words, "--workers", "2").stderr
-    assert "not of a plan" in simulate(*words, "--loader", "none", "--parallel", "dp=1").stderr
+    shared = simulate(*words, "--loader", "pillow", "--workers", "2", "--parallel", "dp=1", "--json").json()
+    assert shared["step"]["time_s"] == pytest.approx(0.22016)
+    assert shared["step"]["parts_s"]["input"] == pytest.approx(0.22016 - shared["input"]["device_s"])
 
 
 def run_code(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from simulator import catalog
 from simulator.device.device import load_device
-from simulator.device.prices import FOLDER, UNDATED, load_prices, priced
+from simulator.device.prices import FOLDER, UNDATED, Pricing, load_prices, priced
 from simulator.errors import InputError, UnknownNameError
 
 LIST = """name: own
@@ -70,3 +70,20 @@ def test_a_malformed_list_names_its_key(tmp_path: Path, change: tuple[str, str],
 def test_an_unknown_list_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'nebius'"):
         load_prices("nebbius")
+
+
+def test_spot_prices_are_a_column_of_their_own() -> None:
+    h100 = priced(load_device("h100"), "nebius:spot").profile.price
+    assert h100 is not None
+    assert (h100.usd_per_hour, h100.note) == (1.25, "nebius, spot, an eighth of gpu-h100-sxm_8gpu-128vcpu-1600gb")
+    assert priced(load_device("b200"), "nebius:spot").profile.price is None, "its spot price is not known"
+
+
+def test_the_users_price_goes_before_the_list_and_the_list_before_the_profile() -> None:
+    def usd(pricing: Pricing, name: str) -> float | None:
+        price = pricing.of(load_device(name)).profile.price
+        return price.usd_per_hour if price else None
+
+    both = Pricing({"h100": 9.0}, "nebius")
+    assert (usd(both, "h100-sxm5-80gb"), usd(both, "b200"), usd(both, "a100-sxm4-80gb")) == (9.0, 5.5, None)
+    assert usd(Pricing(), "a100-sxm4-80gb") == load_device("a100-sxm4-80gb").profile.price.usd_per_hour  # type: ignore[union-attr]

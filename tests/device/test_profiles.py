@@ -295,3 +295,12 @@ def test_a_measured_fraction_follows_from_the_figures_that_its_source_quotes(nam
                 fractions = [min(1.0, a / b) for a, b in permutations(figures, 2) if b]
                 stated = getattr(profile.sustained, key)
                 assert any(abs(fraction - stated) <= MEASURED_ROUNDING for fraction in fractions), entry.source
+
+
+@pytest.mark.parametrize(
+    "name", [path.stem for path in FILES if path.stem.startswith("tpu-v") and path.parent.name == "devices"]
+)
+def test_a_tpu_multiplies_in_full_width_by_six_passes_and_without_winograd(name: str) -> None:
+    device = load_device(name)
+    assert device.peak["fp32_tensor"] == pytest.approx(device.peak["bf16_tensor"] / 6, rel=1e-3)
+    assert device.kernel["winograd"] == 0

@@ -66,12 +66,24 @@ def test_adam_keeps_two_moments() -> None:
 
 
 def test_mixed_precision_keeps_master_weights() -> None:
-    # Two bytes for the kernels and four for the optimizer; gradients widened for the update; activations halved.
+    # Two bytes for the kernels and four for the optimizer; gradients widened for the update; activations halved, but
+    # for the logits, which the loss keeps in four bytes.
     found = footprint(SMALL, 10, AMP, 1e9, SGD)
     assert found.parameters_bytes == (2 + 4) * VALUES
     assert found.gradients_bytes == 4 * VALUES
     assert found.optimizer_bytes == 4 * VALUES
-    assert found.activations_bytes == 10 * 2 * (KEPT + WIDEST)
+    assert found.activations_bytes == 10 * (2 * (KEPT + WIDEST) + 2 * 5)
+
+
+def test_a_loss_is_taken_in_full_width() -> None:
+    # 1,000 logits of 10 features: kept are the image (10 x 2) and the logarithms (1,000 x 4); the loss' own gradient
+    # beside them is 1,000 x 4, narrowed to 1,000 x 2 for the layer before, unless it overwrites the logarithms.
+    layers = [{"linear": {"out": 1000}}, "loss"]
+    network = read_workload({"name": "wide", "input": [10], "layers": layers}, "wide.yaml")
+    apart = footprint(network, 1, AMP, 1e9, SGD).activations_bytes
+    in_place = footprint(network, 1, AMP, 1e9, SGD, Reserve(loss_in_place=True)).activations_bytes
+    assert apart == 20 + 4000 + 6000 + 2
+    assert in_place == 20 + 4000 + 2000 + 2
 
 
 def test_inference_keeps_what_is_alive() -> None:

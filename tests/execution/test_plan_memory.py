@@ -123,10 +123,16 @@ def test_one_rank_gathers_nothing() -> None:
     assert held(Plan(zero=3))[0].parameters_bytes == held(Plan())[0].parameters_bytes
 
 
-def test_a_stage_gathers_its_own_blocks() -> None:
+def test_two_blocks_are_gathered_at_one_time() -> None:
+    (whole,) = held(Plan(data=2, zero=3))
+    assert whole.parameters_bytes == pytest.approx(4 * ((4 * BLOCK + HEAD) / 2 + 2 * BLOCK + HEAD))
+
+
+def test_a_stage_of_a_pipeline_keeps_what_it_gathered_and_shares_out_the_state() -> None:
     first, last = held(Plan(data=2, pipeline=2, zero=3), [4])
-    assert first.parameters_bytes == pytest.approx(4 * (2 * BLOCK / 2 + 2 * BLOCK))
-    assert last.parameters_bytes == pytest.approx(4 * ((2 * BLOCK + HEAD) / 2 + 2 * BLOCK + HEAD))
+    assert (first.parameters_bytes, last.parameters_bytes) == (4 * 2 * BLOCK, 4 * (2 * BLOCK + HEAD))
+    assert first.gradients_bytes == 4 * 2 * BLOCK
+    assert first.optimizer_bytes == 4 * 2 * BLOCK / 2
 
 
 def test_full_recomputation_keeps_what_enters_a_block() -> None:

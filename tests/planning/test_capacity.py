@@ -7,6 +7,7 @@ from math import inf
 import pytest
 
 from simulator.device.device import load_device
+from simulator.device.prices import Pricing
 from simulator.errors import InputError
 from simulator.pipeline import Options
 from simulator.planning.capacity import CapacityPlan, Needs, SetUp, plan
@@ -77,7 +78,7 @@ def test_an_unknown_price_is_unknown_and_never_nothing() -> None:
     answer = plan(RESNET, ["t4"], needs=Needs(budget_usd=1e9), options=Options(epochs=1))
     assert answer.meeting == 0
     assert answer.obstacle() == "its price is not known"
-    given = plan(RESNET, ["t4"], needs=Needs(budget_usd=1e9), options=Options(epochs=1), prices={"t4": 0.35})
+    given = plan(RESNET, ["t4"], needs=Needs(budget_usd=1e9), options=Options(epochs=1), prices=Pricing({"t4": 0.35}))
     assert given.cheapest is not None
     assert given.cheapest.cost_usd == pytest.approx(0.35 * given.cheapest.time_s / 3600)
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simulator import load_device, load_workload
+from simulator.device.prices import Pricing
 from simulator.device.system import load_system
 from simulator.errors import InputError, OutOfMemoryError
 from simulator.planning.fleet import SLACK, Demand, FleetSite, Trials, carried, site_of
@@ -137,7 +138,7 @@ def test_machines_are_bought_whole() -> None:
 
 
 def test_a_price_of_your_own_is_taken() -> None:
-    found = provision(MODEL, Offer(["l4", "h100"], prices={"l4": 0.01}), demand())
+    found = provision(MODEL, Offer(["l4", "h100"], prices=Pricing({"l4": 0.01})), demand())
     assert found.cheapest is not None
     assert found.cheapest.site.name == "l4"
     assert found.cheapest.usd_per_hour == pytest.approx(0.01 * found.cheapest.devices)

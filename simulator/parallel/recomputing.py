@@ -1,0 +1,64 @@
+"""What the backward pass computes again: nothing, attention, whole blocks, or all but every second product.
+
+PyTorch may keep the results of chosen operations and compute the rest of a block again: those of attention, of every
+second product and of what tensor ranks scatter. Source: torchtitan, `apply_ac` with `selective_ac_option = "op"`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from simulator.op.attention import Attention
+from simulator.op.kernels import FloatArray
+from simulator.op.linear import Linear
+from simulator.op.transfer import Transfer
+from simulator.parallel.stages import block_name, blocks
+from simulator.workload.workload import Workload
+
+SCATTER = "reduce_scatter"
+
+
+def again_seconds(workload: Workload, forward: FloatArray, sent: FloatArray, recompute: str) -> FloatArray:
+    """Forward time of each layer that the backward pass repeats, shape (layers,). [s]
+
+    forward, sent : of each layer's kernels, and of what its ranks exchange in the forward pass. [s]
+    """
+    again = np.zeros(len(workload.layers))
+    if recompute == "selective":
+        chosen = [place for place, layer in enumerate(workload.layers) if isinstance(layer.op, Attention)]
+        again[chosen] = forward[chosen]
+    elif recompute in ("full", "products"):
+        inside = repeated(workload)
+        again[inside] = (forward + sent)[inside]
+    if recompute == "products":
+        again[list(kept_results(workload))] = 0.0
+    return again
+
+
+def repeated(workload: Workload) -> slice:
+    """Layers that full recomputation repeats: all blocks, but not what follows the last one up to the loss."""
+    last, layers = blocks(workload)[-1], workload.layers
+    name = block_name(layers[last.start].name)
+    named = [place for place in last if name and block_name(layers[place].name) == name]
+    return slice(0, (named[-1] if named else last[-1]) + 1)
+
+
+@lru_cache(maxsize=64)
+def kept_results(workload: Workload) -> tuple[int, ...]:
+    """Layers of the blocks whose results are kept where every second product is computed again.
+
+    Worked example: query, key, value, attention, output, gate, up, down: query, value, attention, gate, down.
+    """
+    found: list[int] = []
+    stop = repeated(workload).stop
+    for block in blocks(workload):
+        products = 0
+        for place in range(block.start, min(block.stop, stop)):
+            op = workload.layers[place].op
+            products += isinstance(op, Linear)
+            scattered = isinstance(op, Transfer) and op.sent == SCATTER
+            if isinstance(op, Attention) or scattered or (isinstance(op, Linear) and products % 2):
+                found.append(place)
+    return tuple(found)
