@@ -57,7 +57,9 @@ public/data/models)."""
 
 WORKLOADS = {
     "Qwen/Qwen3-14B": "qwen3_14b",
+    "Qwen/Qwen3-235B-A22B": "qwen3_235b_a22b",
     "Qwen/Qwen3-30B-A3B": "qwen3_30b_a3b",
+    "Qwen/Qwen3-32B": "qwen3_32b",
     "Qwen/Qwen3-8B": "qwen3_8b",
     "deepseek-ai/DeepSeek": "deepseek_v3",
     "meta-llama/Llama-2-7b": "llama2_7b",
@@ -68,6 +70,7 @@ WORKLOADS = {
     "meta-llama/Llama-4-Maverick": "llama4_maverick",
     "meta-llama/Llama-4-Scout": "llama4_scout",
     "meta-llama/Meta-Llama-3-8B": "llama3_8b",
+    "openai/gpt-oss-120b": "gpt_oss_120b",
     "openai/gpt-oss-20b": "gpt_oss_20b",
 }
 """Workloads by the beginning of a model's name."""
