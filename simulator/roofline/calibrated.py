@@ -36,7 +36,7 @@ def _moving_seconds(columns: Columns, setting: Setting, moved_bytes: FloatArray)
     """Seconds of moving data, the shape of `moved_bytes`."""
     device = setting.device
     efficiency = np.minimum(device.sustained["bandwidth"] * class_efficiency(columns, setting), 1.0)
-    memory_s = uncached_bytes(moved_bytes, device) / (device.memory.bandwidth_byte_per_s * efficiency)
+    memory_s = uncached_bytes(moved_bytes, setting) / (device.memory.bandwidth_byte_per_s * efficiency)
     result: FloatArray = memory_s * np.where(columns.engine == Engine.VECTOR, setting.path.elementwise, 1.0)
     return result
 
@@ -121,9 +121,9 @@ def _transposes(columns: Columns, batch: FloatArray | float) -> FloatArray:
 @lru_cache(maxsize=KEPT)
 def class_efficiency(columns: Columns, setting: Setting) -> FloatArray:
     """Fraction of the sustained bandwidth that each kernel's class reaches, as `Passes` says."""
-    return Passes.of(setting.device).efficiency(columns, setting.width, compiled=setting.path.fuses)
+    return setting.cause(Passes).efficiency(columns, setting.width, compiled=setting.path.fuses)
 
 
-def uncached_bytes(moved_bytes: FloatArray, device: Device) -> FloatArray:
+def uncached_bytes(moved_bytes: FloatArray, setting: Setting) -> FloatArray:
     """Traffic in units of main memory's: what the last kernel left in the cache comes faster."""
-    return Cache.of(device).uncached_bytes(moved_bytes, device.cache_bytes, device.cache_speedup)
+    return setting.cause(Cache).uncached_bytes(moved_bytes, setting.device.cache_bytes, setting.device.cache_speedup)

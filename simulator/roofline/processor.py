@@ -74,9 +74,9 @@ def call_seconds(kernels: Kernels, setting: Setting, batch: FloatArray | float) 
     return result
 
 
-def arithmetic_seconds(columns: Columns, device: Device, compute_s: FloatArray) -> FloatArray:
+def arithmetic_seconds(columns: Columns, setting: Setting, compute_s: FloatArray) -> FloatArray:
     """Compute seconds with the rates that compilers reach where no library has a matrix product."""
-    result: FloatArray = compute_s / Instructions.of(device).rate(columns)
+    result: FloatArray = compute_s / setting.cause(Instructions).rate(columns)
     return result
 
 
@@ -94,10 +94,10 @@ def copy_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) 
     weights = at_batch(_bytes(columns, precision, _WEIGHTS, read_too=True), batch)
     copied = weights + (0.0 if weights_only else activations)
     bandwidth = setting.bandwidth_byte_per_s
-    seconds: FloatArray = copies * uncached_bytes(2 * copied, device) / bandwidth
+    seconds: FloatArray = copies * uncached_bytes(2 * copied, setting) / bandwidth
     packing = _packing(columns, setting, batch)
-    seconds = seconds + packing * uncached_bytes(2 * (activations + weights), device) / bandwidth
-    measured = Copies.of(device).first_touch
+    seconds = seconds + packing * uncached_bytes(2 * (activations + weights), setting) / bandwidth
+    measured = setting.cause(Copies).first_touch
     first_touch = setting.calls.first_touch if measured is None else measured
     if not first_touch:
         return seconds
@@ -115,7 +115,7 @@ def _layout_copies(columns: Columns, setting: Setting, batch: FloatArray | float
     TorchInductor keeps activations channels last, and without `freezing` copies the weights so at every call; oneDNN
     then copies them into blocks. Weights of a 1 x 1 window are the same in both layouts, which leaves one copy.
     """
-    if (layout := Copies.of(setting.device).layout) is not None:
+    if (layout := setting.cause(Copies).layout) is not None:
         return np.where(columns.op_class == OpClass.CONVOLUTION, layout, 0.0), False
     calls = setting.calls
     window = columns.window[0] * columns.window[1]
@@ -126,7 +126,7 @@ def _layout_copies(columns: Columns, setting: Setting, batch: FloatArray | float
 def _packing(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
     """Times that a matrix library packs a product's operands; that of one row reads its weights once, as they are."""
     product = (columns.engine == Engine.MATRIX) & (columns.op_class != OpClass.CONVOLUTION)
-    if (packing := Copies.of(setting.device).packing) is not None:
+    if (packing := setting.cause(Copies).packing) is not None:
         return np.where(product, packing, 0.0)
     return np.where(product & (at_batch(columns.gemm[0], batch) > 1), setting.calls.packing, 0.0)
 

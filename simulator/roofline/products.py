@@ -54,17 +54,16 @@ def product_seconds(
 
     channels_last : on tensor cores, whether tensors are in the layout that these take.
     """
-    device = setting.device
     m, n, k = (at_batch(columns.gemm[side], batch) for side in range(3))
     if tensor:
-        m, n, k = Convolutions.of(device).aligned(columns, m, n, k)
+        m, n, k = setting.cause(Convolutions).aligned(columns, m, n, k)
     if channels_last:
         n = np.where(is_grouped(columns) & (n < GROUP_COLUMNS), GROUP_COLUMNS, n)
     seconds = gemm_seconds(m, n, k, columns.groups, _rates(columns, setting, tensor=tensor))
     if channels_last:
         seconds = np.where(in_groups_of(columns, OWN_GROUPS), 0.0, seconds)
         seconds = np.where(
-            in_groups_of(columns, WIDE_GROUPS), seconds * NarrowGroups.of(device).tensor_grouped, seconds
+            in_groups_of(columns, WIDE_GROUPS), seconds * setting.cause(NarrowGroups).tensor_grouped, seconds
         )
     attention = columns.op_class == OpClass.ATTENTION
     if attention.any():
@@ -74,7 +73,7 @@ def product_seconds(
         seconds = seconds + scattered_bytes / setting.bandwidth_byte_per_s
     depthwise = is_depthwise(columns)
     if depthwise.any():
-        alone_s = Depthwise.of(device).seconds(columns, at_batch(columns.flops, batch), setting.lanes_flop_per_s)
+        alone_s = setting.cause(Depthwise).seconds(columns, at_batch(columns.flops, batch), setting.lanes_flop_per_s)
         seconds = np.where(depthwise, alone_s, seconds)
     return seconds
 
@@ -142,11 +141,11 @@ def _tiling(columns: Columns, setting: Setting, *, tensor: bool) -> IntArray:
 
 @lru_cache(maxsize=KEPT)
 def _depth_overhead(columns: Columns, setting: Setting, *, tensor: bool) -> FloatArray:
-    return SmallTiles.of(setting.device).depth(columns, tensor=tensor)
+    return setting.cause(SmallTiles).depth(columns, tensor=tensor)
 
 
 def _tile_overhead(setting: Setting, *, tensor: bool) -> FloatArray:
-    device, tiles = setting.device, SmallTiles.of(setting.device)
+    device, tiles = setting.device, setting.cause(SmallTiles)
     if not tensor:
         return np.asarray(tiles.vector_tile)
     clock_hz = device.clock_hz
@@ -168,7 +167,7 @@ def _most_parts(columns: Columns, *, tensor: bool) -> IntArray:
 
 @lru_cache(maxsize=KEPT)
 def _scattered(columns: Columns, setting: Setting) -> FloatArray:
-    return Convolutions.of(setting.device).scattered(columns)
+    return setting.cause(Convolutions).scattered(columns)
 
 
 def off_tensor_cores_seconds(
@@ -181,7 +180,7 @@ def off_tensor_cores_seconds(
     lanes_s : the same in lanes, directly. [s]
     """
     half, path = setting.width <= HALF_WIDTH, setting.path
-    seconds = ThinImages.of(setting.device).seconds(columns, lanes_s) if half else np.full_like(lanes_s, np.nan)
+    seconds = setting.cause(ThinImages).seconds(columns, lanes_s) if half else np.full_like(lanes_s, np.nan)
     if not half and not path.tf32_groups:
         seconds = np.where(shares_channels(columns), lanes_s, seconds)
     if path.layout == "channels last" and not path.odd_groups:
@@ -209,8 +208,8 @@ def poor_groups_seconds(columns: Columns, setting: Setting, batch: FloatArray | 
 @lru_cache(maxsize=KEPT)
 def convolution_efficiency(columns: Columns, setting: Setting, *, tensor: bool) -> FloatArray:
     """Rate of each product over that of a plain GEMM, (kernels,): of convolutions and of their groups."""
-    device = setting.device
-    rate = Convolutions.of(device).rate(columns, tensor=tensor, operand_bytes=setting.precision.operand_bytes)
-    rate = rate * NarrowGroups.of(device).rate(columns, tensor=tensor)
+    own = setting.cause(Convolutions)
+    rate = own.rate(columns, tensor=tensor, operand_bytes=setting.precision.operand_bytes)
+    rate = rate * setting.cause(NarrowGroups).rate(columns, tensor=tensor)
     result: FloatArray = np.where(columns.op_class == OpClass.CONVOLUTION, rate, 1.0)
     return result

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
+from simulator.causes.cause import Cause
 from simulator.device.device import Device
 from simulator.device.framework import NEVER_LATE, Framework, ProcessorCalls, load_framework
 from simulator.device.framework_profile import ExecutionPath
@@ -19,6 +21,9 @@ PROCESSOR = "cpu"
 
 BURSTS = ("fp16_tensor", "bf16_tensor", "tf32_tensor")
 """Peaks whose sustained share is that of products timed in bursts; in 8 and 4 bits it is that of long ones."""
+
+
+Kind = TypeVar("Kind", bound=Cause)
 
 
 class Setting(msgspec.Struct, frozen=True, eq=False, dict=True):
@@ -39,6 +44,17 @@ class Setting(msgspec.Struct, frozen=True, eq=False, dict=True):
     fidelity: Fidelity = Fidelity.CALIBRATED
     traffic: TrafficModel = TrafficModel.IDEAL
     layout: str = ""
+
+    @cached_property
+    def _causes(self) -> dict[type[Cause], Any]:
+        return {}
+
+    def cause(self, kind: type[Kind]) -> Kind:
+        """A cause with the device's coefficients, found once; an `InputError` where the device lacks one."""
+        if kind not in self._causes:
+            self._causes[kind] = kind.of(self.device)
+        found: Kind = self._causes[kind]
+        return found
 
     @property
     def calibrated(self) -> bool:

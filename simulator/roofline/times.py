@@ -154,7 +154,7 @@ def _calibrated(
         compute_s = np.where(columns.op_class == OpClass.ATTENTION, wider, compute_s)
     if not setting.on_processor:
         return compute_s, memory_s, np.maximum(compute_s, memory_s)
-    compute_s = processor.arithmetic_seconds(columns, setting.device, compute_s)
+    compute_s = processor.arithmetic_seconds(columns, setting, compute_s)
     copies_s = processor.copy_seconds(columns, setting, batch)
     return compute_s, memory_s + copies_s, np.maximum(compute_s, memory_s) + copies_s
 

@@ -45,7 +45,7 @@ def winograd_seconds(columns: Columns, setting: Setting, batch: FloatArray | flo
     """
     seconds = np.full(np.broadcast_shapes(np.shape(batch), (len(columns),)), np.inf)
     which, part = _suited(columns)
-    if len(which) and Winograd.of(setting.device).winograd and setting.width <= WIDEST:
+    if len(which) and setting.cause(Winograd).winograd and setting.width <= WIDEST:
         seconds[..., which] = np.minimum(_in_passes(part, setting, batch), _fused(part, setting, batch))
     return seconds
 
@@ -92,7 +92,7 @@ def _products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArr
 
 def _rates(setting: Setting, tiling: Tiling) -> MatrixRates:
     device = setting.device
-    tiles, winograd = SmallTiles.of(device), Winograd.of(device)
+    tiles, winograd = setting.cause(SmallTiles), setting.cause(Winograd)
     efficiency = winograd.winograd if tiling is Tiling.WINOGRAD else winograd.fused_winograd
     return MatrixRates(
         flop_per_s=np.asarray(setting.lanes_flop_per_s * efficiency),
@@ -120,12 +120,13 @@ def _in_passes(columns: Columns, setting: Setting, batch: FloatArray | float) ->
     tiles = _tiles(columns, batch)
     m, n, k = _products(columns, tiles)
     points = columns.groups * (TILE + columns.window[0] - 1) ** 2
-    device, width, bandwidth = setting.device, setting.width, setting.bandwidth_byte_per_s
+    width, bandwidth = setting.width, setting.bandwidth_byte_per_s
     transformed = _kept_bytes(setting) * points * (m * n + n * k + m * k)
     plain = width * at_batch(activations(columns), batch)
     rates = _rates(setting, Tiling.WINOGRAD)
-    products_s = np.maximum(gemm_seconds(m, n, k, points, rates), transformed / (bandwidth * Passes.of(device).operand))
-    result: FloatArray = products_s + (plain + transformed) / (bandwidth * Winograd.of(device).transform)
+    streamed_s = transformed / (bandwidth * setting.cause(Passes).operand)
+    products_s = np.maximum(gemm_seconds(m, n, k, points, rates), streamed_s)
+    result: FloatArray = products_s + (plain + transformed) / (bandwidth * setting.cause(Winograd).transform)
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from simulator.errors import InputError, UnknownNameError
 from simulator.pipeline import Options, Simulation, simulate, times_of
 from simulator.planning.explain import dominant_causes, explain
 from simulator.roofline.peeled import CAUSES, REST, peeled
+from simulator.roofline.times import Bound, kernel_times
 from simulator.workload.reading import load_workload
 
 
@@ -61,6 +63,17 @@ def test_grouped_convolutions_are_named_for_their_narrow_groups() -> None:
     found = explain(answer, "layer1.0.conv2")
     assert max(found.shares, key=lambda share: share.seconds).cause == "narrow groups"
     assert found.helps == ()
+
+
+def test_causes_are_taken_away_under_the_traffic_that_was_asked_for() -> None:
+    answer = run("resnet50", traffic="naive")
+    shares = {share.cause: share.seconds for share in explain(answer).shares}
+    without = replace(answer.device, launch_s=0.0, start_s=0.0)
+    idle = replace(answer.setting.framework, dispatch_s=(0.0,) * 4, step_s=0.0, helpers_s=0.0)
+    setting = msgspec.structs.replace(answer.setting, device=without, framework=idle)
+    expected = answer.step.time_s - kernel_times(answer.kernels, setting, answer.batch).time_s.sum()
+    assert shares["host and launches"] == pytest.approx(expected)
+    assert shares["host and launches"] <= answer.times.seconds[Bound.OVERHEAD].sum() * (1 + 1e-9)
 
 
 def test_a_small_step_waits_for_its_host() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from simulator.causes.tiles import SmallTiles
 from simulator.device.columns import device_columns
 from simulator.device.device import load_device
 from simulator.device.framework import NEVER_LATE
@@ -68,6 +69,14 @@ def test_the_path_is_the_frameworks_for_the_precision_and_a_processors_own() -> 
     assert Options(framework="tensorflow").on(load_device("cpu-16core")).path == ExecutionPath()
     assert Setting(V100, get_precision("fp32")).path == ExecutionPath()
     assert Setting(V100, get_precision("fp32")).framework is NEVER_LATE
+
+
+def test_causes_have_the_devices_coefficients_and_are_found_once() -> None:
+    setting = Options().on(V100)
+    assert setting.cause(SmallTiles) is setting.cause(SmallTiles)
+    assert setting.cause(SmallTiles).vector_tile == V100.kernel["vector_tile"]
+    other = Setting(replace(V100, kernel={**V100.kernel, "vector_tile": 1.5}), get_precision("fp32"))
+    assert other.cause(SmallTiles).vector_tile == 1.5
 
 
 def test_attention_keeps_its_own_precision_and_all_else() -> None:
