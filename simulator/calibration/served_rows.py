@@ -99,8 +99,8 @@ UNDATED = {"ai-dynamo/aiconfigurator": 2025}
 """First year of rows without one, where a source is no older: vLLM 0.12, TensorRT-LLM from 1.0.0rc3 on."""
 
 RANGED = 0.9
-"""Mean of lengths drawn evenly from 0.8 of a stated one up to it. Source: InferenceMAX's scripts, which gave most of
-the silicon samples: random-range-ratio 0.8 of bench_serving's benchmark_serving.py."""
+"""Mean of lengths drawn evenly from 0.8 of a stated one up to it. Source: random-range-ratio 0.8 of
+benchmark_serving.py, as projects derived from InferenceMAX, which gave most of the silicon samples, call it."""
 
 
 def _share_of_lengths(source: str, note: str) -> float:
@@ -200,7 +200,7 @@ def _tensorrt_llm(row: ServedRow) -> dict[str, int]:
     16,384 tokens for LLaMA 70B, whose short prompts wait for 20 steps on less than 8 devices; the longest prompt and
     answer for DeepSeek V3 in 4 bits; in 8 bits one prompt and a token of each request, so that prompts are read one by
     one, from release 1.2 on at least 8,192. Source: max_num_tokens, batch_wait_timeout_iters in its scripts 70b_*
-    and dsr1_fp*_trt.
+    and dsr1_fp*_trt; that the last came with release 1.2 is inferred from first tokens.
     """
     if row.workload.startswith("llama"):
         short = row.prompt == row.output == round(1024 * RANGED)
@@ -258,7 +258,7 @@ def number_in(pattern: str, text: str, usual: int = 1) -> int:
 
 
 def _split(row: ServedRow) -> bool:
-    """Whether prompts were read elsewhere though the table says otherwise: all of InferenceMAX's runs on GB200."""
+    """Whether prompts were read elsewhere though the table says otherwise: assumed of InferenceMAX's runs on GB200."""
     return row.device == "gb200" and _share_of_lengths(row.source, row.note) < 1
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -170,6 +171,15 @@ def test_a_failed_swap_puts_the_old_report_back(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == [folder]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as at a terminal, also where the tests run in the background of a shell that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_during_the_swap_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "write_outputs", quickly)
     folder = write_report(simulation(), [], tmp_path)
