@@ -20,8 +20,8 @@ ROUNDING = 0.9
 
 
 GUESSING = "tensorrt-llm/release:1.2.0rc6.post3"
-"""Image whose rows make tokens in 0.4 to 0.7 of the time of 1.2.0rc6.post2 in the same cell, with first tokens as late:
-InferenceMAX ran DeepSeek V3's multi-token prediction with it."""
+"""Image whose rows make tokens in 0.4 to 0.7 of the time of 1.2.0rc6.post2 in the same cell, with first tokens as late,
+as DeepSeek V3's multi-token prediction would; no source says so."""
 
 
 FEWER = "h200_sxm/vllm/0.12.0/"

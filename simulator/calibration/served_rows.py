@@ -70,7 +70,7 @@ def _row(row: Row, where: str) -> ServedRow:
     value, devices = number(row, "value", where), int(number(row, "devices", where)) or 1
     ways, stages = (int(number(row, column, where)) for column in ("tp", "pp"))
     batch = number(row, "batch_or_concurrency", where)
-    share = _share_of_lengths(row.get("source_repo") or "", row.get("note") or "")
+    share = RANGED if _drawn(row.get("source_repo") or "", row.get("note") or "") else 1.0
     prompt, output = (round(share * number(row, column, where)) for column in ("input_len", "output_len"))
     if not value:
         raise InputError(f"{where}: value must be positive")
@@ -103,10 +103,9 @@ RANGED = 0.9
 benchmark_serving.py, as projects derived from InferenceMAX, which gave most of the silicon samples, call it."""
 
 
-def _share_of_lengths(source: str, note: str) -> float:
-    """Mean length of a row's prompts and answers, of the stated one."""
-    drawn = source == NARROW_CACHES and re.search(r"db-dump|source_file=\d{4}-", note)
-    return RANGED if drawn else 1.0
+def _drawn(source: str, note: str) -> bool:
+    """Whether a row is of InferenceMAX's runs, whose lengths are drawn."""
+    return source == NARROW_CACHES and re.search(r"db-dump|source_file=\d{4}-", note) is not None
 
 
 def _format_of_model(model: str) -> str:
@@ -189,7 +188,7 @@ def deployment_of(row: ServedRow) -> Deployment:
 def _as_started(row: ServedRow, engine: ServingEngine) -> ServingEngine:
     """An engine with the rules that InferenceMAX's scripts start it with, which gave most of the silicon samples."""
     rule = STARTED.get(row.engine)
-    if rule is None or _share_of_lengths(row.source, row.note) == 1.0:
+    if rule is None or not _drawn(row.source, row.note):
         return engine
     return replace(engine, scheduler=msgspec.structs.replace(engine.scheduler, **rule(row)))
 
@@ -259,7 +258,7 @@ def number_in(pattern: str, text: str, usual: int = 1) -> int:
 
 def _split(row: ServedRow) -> bool:
     """Whether prompts were read elsewhere though the table says otherwise: assumed of InferenceMAX's runs on GB200."""
-    return row.device == "gb200" and _share_of_lengths(row.source, row.note) < 1
+    return row.device == "gb200" and _drawn(row.source, row.note)
 
 
 IN_BLOCKS = ("deepseek_v3",)

@@ -67,8 +67,9 @@ def planned(options: dict[str, Any]) -> Planned:
     joined = cluster_of(options) or cluster(1, load_link("pcie4"))
     workload = chosen_workload(options["workload"][0], options)
     plan = plan_from(options, joined.devices)
-    shares = Shares(workload, device, options_of(_numbered(options)), joined)
-    plan = _with_accumulation(plan, _numbered(options), workload.batch)
+    numbered = _numbered(options)
+    shares = Shares(workload, device, options_of(numbered), joined)
+    plan = _with_accumulation(plan, numbered, workload.batch)
     plan, asked = _filled(plan, options, shares)
     answer = simulate_plan(workload, device, asked, joined, plan, options["global_batch"])
     feeding, habits = feeding_of(options), habits_of(options)
@@ -129,6 +130,8 @@ def plan_from(options: dict[str, Any], devices: int) -> Plan:
 
 def _with_accumulation(plan: Plan, options: dict[str, Any], usual: int) -> Plan:
     """`--accumulate` as the micro-batch that it means."""
+    from simulator.parallel.plan import divisor
+
     steps = options["accumulate"]
     if steps is None:
         return plan
@@ -136,6 +139,6 @@ def _with_accumulation(plan: Plan, options: dict[str, Any], usual: int) -> Plan:
         raise InputError("--accumulate and --microbatch say the same; give one of them")
     batch = (options["global_batch"] or (options["batch"] or usual) * plan.data) // plan.data
     if batch % steps:
-        fit = max(n for n in range(1, steps + 1) if batch % n == 0)
+        fit = divisor(batch, steps)
         raise InputError(f"--accumulate {steps} does not divide the {batch} samples of a replica; {fit} would")
     return replace(plan, microbatch=batch // steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simulator.errors import InputError
-from simulator.parallel.plan import Plan
+from simulator.parallel.plan import Plan, divisor
 from simulator.pipeline import LARGEST
 from simulator.planned import Shares, batches
 
@@ -19,7 +19,7 @@ def largest_microbatch(shares: Shares, plan: Plan, global_batch: int | None = No
     single = replace(plan, microbatch=1)
     batch, _ = batches(shares.workload, shares.options, single, global_batch)
     room = _room(shares, single, global_batch)
-    return max((size for size in range(1, min(room, batch) + 1) if batch % size == 0), default=1)
+    return divisor(batch, max(room, 1))
 
 
 def largest_plan_batch(shares: Shares, plan: Plan) -> int:

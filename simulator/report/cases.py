@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from simulator.report.csv_text import write_frame
 from simulator.report.listing import Row, print_table
-from simulator.report.tables import markdown_table
+from simulator.report.tables import rows_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def write_tables(heading: str, tables: Tables, path: Path) -> None:
     parts = [f"# {heading}"]
     for title, rows in tables.items():
         if rows:
-            parts += [f"## {title}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
+            parts += [f"## {title}", rows_table(rows)]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

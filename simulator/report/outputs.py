@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from simulator.errors import InputError
+
 
 def _always(*_answer: Any) -> bool:
     return True
@@ -95,6 +97,22 @@ def write_outputs(outputs: Sequence[Output], folder: Path, *answer: Any) -> None
     for output in outputs:
         if output.wanted(*answer):
             _write(output, folder, made(output, *([folder] if output.gathers else answer)))
+
+
+def write_folder(outputs: Sequence[Output], folder: Path, *answer: Any) -> Path:
+    """The same in a folder that is made where it is not there.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_outputs(outputs, folder, *answer)
+    except OSError as error:
+        raise InputError(f"cannot write the report to {folder}: {error.strerror or error}") from error
+    return folder
 
 
 def made(output: Output, *answer: Any) -> Any:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simulator.errors import InputError
 from simulator.planned import Planned
 from simulator.report.csv_text import frame_text
-from simulator.report.outputs import PLAN, write_outputs
+from simulator.report.outputs import PLAN, write_folder
 from simulator.report.plan import plan_summary, stage_rows
 from simulator.report.summary import json_text
 
 
 def write_plan(answer: Planned, out: Path) -> Path:
-    """Figures as PNG and SVG, `stages.csv`, `trace.json`, `summary.json`, in a folder named after the question.
+    """All outputs of a plan, in a folder named after the question.
 
     Raises
     ------
@@ -22,12 +21,7 @@ def write_plan(answer: Planned, out: Path) -> Path:
     """
     degrees = answer.plan.label.replace("=", "").replace(",", "-")
     folder = out / f"{answer.workload.name.replace('/', '_')}-{answer.device.name}-{degrees}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_outputs(PLAN, folder, answer)
-    except OSError as error:
-        raise InputError(f"cannot write the report to {folder}: {error.strerror or error}") from error
-    return folder
+    return write_folder(PLAN, folder, answer)
 
 
 def stages_text(answer: Planned) -> str:

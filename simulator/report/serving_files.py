@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import InputError
 from simulator.report.csv_text import frame_text
-from simulator.report.outputs import SERVING, write_outputs
+from simulator.report.outputs import SERVING, write_folder
 from simulator.report.serving import serving_summary
 from simulator.report.summary import json_text
 from simulator.serving.answer import Serving
@@ -22,7 +21,7 @@ US = 1e6
 
 
 def write_serving(answer: Serving, queue: QueueAnswer | None, out: Path) -> Path:
-    """Figures as PNG and SVG, `concurrency.csv`, `summary.json`, and of a queue `requests.csv` and `trace.json`.
+    """All outputs of a served model, and of the queue if one was played, in a folder named after the question.
 
     Raises
     ------
@@ -30,12 +29,7 @@ def write_serving(answer: Serving, queue: QueueAnswer | None, out: Path) -> Path
         If the folder cannot be written.
     """
     folder = out / f"serve-{answer.deployment.workload.name}-{answer.deployment.device.name}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_outputs(SERVING, folder, answer, queue)
-    except OSError as error:
-        raise InputError(f"cannot write the report to {folder}: {error.strerror or error}") from error
-    return folder
+    return write_folder(SERVING, folder, answer, queue)
 
 
 def concurrency_text(answer: Serving, queue: QueueAnswer | None) -> str:  # noqa: ARG001

@@ -15,7 +15,7 @@ from simulator.report.csv_text import literal
 from simulator.report.listing import Row, print_table
 from simulator.report.moved import comparison_summary, comparison_tables
 from simulator.report.parity import write_parity
-from simulator.report.tables import markdown_table
+from simulator.report.tables import rows_table
 from simulator.units import duration
 
 GROUPS = ("task", "precision", "device", "devices", "framework", "layout", "host", "year", "workload")
@@ -184,5 +184,5 @@ def validation_page(found: Validation) -> str:
     for title, rows in tables_of(found):
         if rows:
             heading = title[0].upper() + title[1:]
-            parts += [f"## {heading}", markdown_table(list(rows[0]), [list(row.values()) for row in rows])]
+            parts += [f"## {heading}", rows_table(rows)]
     return "\n\n".join(parts) + "\n"

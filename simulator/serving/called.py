@@ -13,8 +13,8 @@ import numpy as np
 from simulator.device.device import Device
 from simulator.op.kernel import Engine, Role
 from simulator.op.kernels import Columns, FloatArray
+from simulator.roofline.setting import Setting
 from simulator.serving.calls import BLOCK, DEPTH, WIDE_BYTES, LibraryCall
-from simulator.serving.formats import Format
 from simulator.serving.load import Load
 from simulator.serving.network import Attending
 
@@ -34,21 +34,19 @@ class CallTimes:
     beside_s: FloatArray
 
 
-def product_times(
-    columns: Columns, compute_s: FloatArray, device: Device, form: Format, call: LibraryCall
-) -> CallTimes:
+def product_times(columns: Columns, compute_s: FloatArray, setting: Setting, call: LibraryCall) -> CallTimes:
     """Products of weights as a library's calls; `compute_s` is what the device's units take for each. [s]
 
     Wide activations are read, rounded and written narrow before a product in narrow numbers, which then reads them.
     """
     product = columns.engine == Engine.MATRIX
     depth = columns.gemm[2, 0]
-    operand = min(form.precision.operand_bytes, WIDE_BYTES)
+    operand = min(setting.precision.operand_bytes, WIDE_BYTES)
     inputs = columns.read[Role.ACTIVATION, 0]
     rounded_bytes = inputs * (WIDE_BYTES + operand) * (operand < WIDE_BYTES)
     moved = columns.read[Role.WEIGHT, 0] + operand * inputs + WIDE_BYTES * columns.write[Role.ACTIVATION, 0]
-    bandwidth = device.memory.bandwidth_byte_per_s
-    beside_s = call.depth_s * depth / DEPTH + rounded_bytes / (bandwidth * min(device.sustained["bandwidth"], 1.0))
+    beside_s = call.depth_s * depth / DEPTH + rounded_bytes / setting.bandwidth_byte_per_s
+    bandwidth = setting.device.memory.bandwidth_byte_per_s
     streamed_s = np.maximum(moved / (call.stream * bandwidth), call.chain_s * depth / DEPTH)
     return CallTimes(
         np.where(product, compute_s / call.compute, 0.0),

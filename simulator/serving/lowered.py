@@ -149,7 +149,7 @@ class Lowered:
         lanes_s = times.flops / setting.lanes_flop_per_s
         unpack_s = np.where(widened, _unpacking(columns, setting), 0.0)
         called = product if call else np.zeros_like(product)
-        own = product_times(columns, compute_s, self.device, self.form, call) if call else _never(times)
+        own = product_times(columns, compute_s, setting, call) if call else _never(times)
         return LoweredGroup(
             compute_s=np.where(called, own.compute_s, compute_s)[None],
             memory_s=np.where(called, own.memory_s, memory_s)[None],
@@ -186,12 +186,9 @@ class Lowered:
 
     def _attention_call(self, attending: Attending, *, reading: bool) -> LibraryCall | None:
         """None where no such call was measured: decoding over latent keys, which all heads share."""
-        latent = not reading and attending.kv_heads < attending.prefill_kv
-        return (
-            attention_call(self.device, reading=reading, cache_bytes=self.cache_bytes)
-            if self.calls and not latent
-            else None
-        )
+        if not self.calls or (attending.latent and not reading):
+            return None
+        return attention_call(self.device, reading=reading, cache_bytes=self.cache_bytes)
 
     def _mixing(self, mixer: Mixer, layers: float, load: Load) -> Iterator[LoweredGroup]:
         """Layers that keep a state of each request, in the width of activations."""

@@ -43,6 +43,11 @@ class Attending:
     kept: int | None
     cached: int
 
+    @property
+    def latent(self) -> bool:
+        """Whether decoding runs over keys that heads share, which a prompt's reading unpacks head by head."""
+        return self.kv_heads < self.prefill_kv
+
 
 @dataclass(frozen=True, eq=False)
 class Generator:

@@ -163,7 +163,7 @@ def _helpers(deployment: Deployment) -> tuple[float, float]:
     if not engine.fuses:
         return own, own
     mixtures = len(generator.experts)
-    latent = sum(attending.kv_heads < attending.prefill_kv for attending in generator.attention)
+    latent = sum(attending.latent for attending in generator.attention)
     kernels, issued = (own + MIXTURE[at] * mixtures + LATENT[at] * latent for at in (0, 1))
     return kernels, issued
 
