@@ -10,6 +10,7 @@ from simulator.execution.bill import Circumstances, Spans, bill_of
 from simulator.execution.course import Course
 from simulator.execution.energy import Activity, activity_of
 from simulator.execution.run import Run, endless
+from simulator.parallel.bound import PlanBound
 from simulator.pipeline import Simulation, footprint_of
 from simulator.planned import Planned
 
@@ -77,8 +78,9 @@ def _mean_device(answer: Planned) -> Activity | None:
     """The activity of a device of the mean stage; what is computed again is its share of the passes once more."""
     if not answer.options.calibrated:
         return None
-    parts, plan, share = answer.step.parts, answer.plan, answer.share
-    again = 1 + (parts["recompute"] / parts["compute"] if parts["compute"] else 0.0)
+    seconds, plan, share = answer.step.seconds, answer.plan, answer.share
+    once_s, again_s = seconds[PlanBound.COMPUTE], seconds[PlanBound.RECOMPUTE]
+    again = 1 + (again_s / once_s if once_s else 0.0)
     repeats = answer.step.microbatches * again / plan.pipeline, 1 / plan.pipeline
     matrix_peak = answer.setting.matrix_peak
     return activity_of(share.kernels, share.times, matrix_peak, answer.step.time_s, repeats)

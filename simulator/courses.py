@@ -9,10 +9,14 @@ import numpy as np
 from simulator.errors import InputError
 from simulator.execution.course import Habits, RunStep, course_of, evaluation_seconds, without_last
 from simulator.execution.run import endless
+from simulator.parallel.bound import PlanBound
 from simulator.pipeline import Simulation, step_seconds
 from simulator.planned import Planned
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.workload import Workload
+
+COMPUTING = (PlanBound.COMPUTE, PlanBound.RECOMPUTE, PlanBound.UPDATE)
+"""What of a plan's step devices compute in."""
 
 
 def coursed(simulation: Simulation, habits: Habits) -> Simulation:
@@ -63,7 +67,7 @@ def coursed_plan(answer: Planned, habits: Habits) -> Planned:
         run = without_last(run, answer.global_batch, step.time_s)
     costs = RunStep(
         time_s=step.time_s,
-        computing_s=step.parts["compute"] + step.parts["recompute"] + step.parts["update"],
+        computing_s=sum(step.seconds[bound] for bound in COMPUTING),
         samples=answer.global_batch,
         devices=answer.plan.devices,
         evaluate=lambda number: number / answer.global_batch * _forward_seconds(answer),
@@ -74,10 +78,10 @@ def coursed_plan(answer: Planned, habits: Habits) -> Planned:
 
 def _forward_seconds(answer: Planned) -> float:
     """What the forward passes have of a step, with their share of bubbles and exchange. [s]"""
-    pieces, parts = answer.step.pieces, answer.step.parts
+    pieces, seconds = answer.step.pieces, answer.step.seconds
     forward = sum(piece.forward_s + piece.sent_s for piece in pieces)
     backward = sum(piece.again_s + piece.backward_s + piece.weights_s + piece.returned_s for piece in pieces)
-    passes_s = answer.step.time_s - parts["gradients"] - parts["update"]
+    passes_s = answer.step.time_s - seconds[PlanBound.GRADIENTS] - seconds[PlanBound.UPDATE]
     return passes_s * forward / (forward + backward)
 
 

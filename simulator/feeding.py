@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simulator.execution.input import Feeding, input_of
+from simulator.parallel.step import with_late_samples
 from simulator.planned import Planned
 
 
@@ -22,5 +23,4 @@ def fed_plan(answer: Planned, feeding: Feeding) -> Planned:
     loaders = max(min(per_node // plan.replica, plan.data), 1)
     batch, step = answer.global_batch // plan.data, answer.step
     found = input_of(answer.workload, answer.device, feeding, (batch, step.time_s), (loaders, plan.data // loaders))
-    parts = step.parts | {"input": found.exposed_s}
-    return replace(answer, step=replace(step, time_s=step.time_s + found.exposed_s, parts=parts), input=found)
+    return replace(answer, step=with_late_samples(step, found.exposed_s), input=found)

@@ -28,7 +28,7 @@ from simulator.parallel.issuing import issued
 from simulator.parallel.pieces import layer_seconds, pieces_of
 from simulator.parallel.plan import FULLY, Plan, divisor
 from simulator.parallel.shard import shard_by
-from simulator.parallel.step import PARTS, PlanStep, Share, plan_step
+from simulator.parallel.step import PlanStep, Share, plan_step
 from simulator.pipeline import Options, kernels_of, reserve_of, times_of
 from simulator.roofline.setting import Setting
 from simulator.units import binary_bytes
@@ -123,11 +123,6 @@ class Planned:
     def fits(self) -> bool:
         """Whether every stage does."""
         return all(stage.fits for stage in self.stages)
-
-    @property
-    def binds(self) -> str:
-        """The part beside computing that takes most of the step."""
-        return max(PARTS, key=lambda part: self.step.parts[part])
 
 
 def simulate_plan(

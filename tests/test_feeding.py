@@ -8,6 +8,7 @@ from simulator.device.device import load_device
 from simulator.device.system import cluster_of_system
 from simulator.execution.input import Feeding, input_of
 from simulator.feeding import fed_plan
+from simulator.parallel.bound import PlanBound
 from simulator.parallel.plan import Plan
 from simulator.pipeline import Options
 from simulator.planned import Planned, evaluate
@@ -34,9 +35,9 @@ def test_a_step_that_waits_is_longer_by_what_it_waits_and_no_longer_validated() 
     fed = fed_plan(answer, Feeding("pillow", workers=1))
     assert fed.input is not None
     assert fed.step.time_s == pytest.approx(fed.input.time_s)
-    assert fed.step.parts["input"] == pytest.approx(fed.step.time_s - answer.step.time_s)
-    assert sum(fed.step.parts.values()) == pytest.approx(fed.step.time_s)
-    assert fed.binds == "input"
+    assert fed.step.seconds[PlanBound.INPUT] == pytest.approx(fed.step.time_s - answer.step.time_s)
+    assert sum(fed.step.seconds) == pytest.approx(fed.step.time_s)
+    assert fed.step.bound is PlanBound.INPUT
     assert not fed.interval.validated
     assert any("waits for its samples" in reason for reason in fed.interval.reasons)
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from simulator.calibration.fit import SCALE, Parameter, fit, robust, values_at
 from simulator.calibration.llm_ops import device_of
-from simulator.calibration.llm_parts import Parts, parts_of
+from simulator.calibration.llm_parts import work_of
 from simulator.calibration.llm_rows import MeasuredOp, by_group, read_ops
 from simulator.device.device import Device
 from simulator.op.kernels import FloatArray
+from simulator.serving.called import CallWork
 from simulator.serving.calls import LibraryCall, kernels_of
 
 STARTS: dict[str, tuple[float, float]] = {
@@ -50,7 +51,7 @@ class MeasuredCalls:
     """One device's rows of one call. [s]"""
 
     device: Device
-    parts: Parts
+    work: CallWork
     time_s: FloatArray
 
 
@@ -67,7 +68,7 @@ class Costs:
     @property
     def parameters(self) -> Sequence[Parameter]:
         """What may move."""
-        attends = any(rows.parts.waves.any() for rows in self.measured)
+        attends = any(rows.work.waves.any() for rows in self.measured)
         keys = ATTENTION if attends else PRODUCT if self.chained else SPLIT
         return [Parameter("call", key, *STARTS[key]) for key in keys]
 
@@ -82,7 +83,7 @@ class Costs:
         """Robust logarithmic errors, and how far the costs are from where they started; all anew each time."""
         del parameter, base  # each cost touches each row
         call = call_at(self.parameters, logarithms)
-        errors = [np.log(rows.parts.seconds(call, rows.device) / rows.time_s) for rows in self.measured]
+        errors = [np.log(rows.work.seconds(call, rows.device) / rows.time_s) for rows in self.measured]
         spread = np.array([parameter.spread for parameter in self.parameters])
         result: FloatArray = np.concatenate([robust(np.concatenate(errors)), logarithms / spread * HOLD * SCALE])
         return result
@@ -113,7 +114,7 @@ def measured_calls(rows: Sequence[MeasuredOp]) -> dict[tuple[str, str], dict[str
     found: dict[tuple[str, str], dict[str, MeasuredCalls]] = {}
     for (name, call), positions in sorted(by_group(rows).items()):
         device, chosen = device_of(name), [rows[position] for position in positions]
-        measured = MeasuredCalls(device, parts_of(chosen, device), np.array([row.time_s for row in chosen]))
+        measured = MeasuredCalls(device, work_of(chosen, device), np.array([row.time_s for row in chosen]))
         found.setdefault((kernels_of(device), call), {})[name] = measured
     return found
 
@@ -124,7 +125,7 @@ def held_out(rows: Sequence[MeasuredOp]) -> Iterable[tuple[str, str, str, float]
         for name, own in by_device.items():
             others = [measured for other, measured in by_device.items() if other != name]
             if others:
-                error = own.parts.seconds(fit_call(others, call), own.device) / own.time_s - 1
+                error = own.work.seconds(fit_call(others, call), own.device) / own.time_s - 1
                 yield family, call, name, float(np.median(np.abs(error)))
 
 
@@ -165,7 +166,7 @@ TILES = {"matrix_tile": (5.5, 1.5), "matrix_depth": (99, 1.0)}
 def _tiled_errors(name: str, rows: Sequence[MeasuredOp], tiles: Mapping[str, float], call: LibraryCall) -> FloatArray:
     device = device_of(name)
     device = replace(device, kernel={**device.kernel, **tiles})
-    result: FloatArray = np.log(parts_of(rows, device).seconds(call, device) / [row.time_s for row in rows])
+    result: FloatArray = np.log(work_of(rows, device).seconds(call, device) / [row.time_s for row in rows])
     return result
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from simulator.calibration.llm_parts import parts_of
+from simulator.calibration.llm_parts import work_of
 from simulator.calibration.llm_rows import MeasuredOp, by_group
 from simulator.device.device import Device, load_device
 from simulator.errors import SimulatorError
@@ -61,7 +61,7 @@ def predict_ops(
 def _predicted(rows: Sequence[MeasuredOp], device: Device, call: LibraryCall) -> list[OpCase]:
     """Rows of one group; where one has no rule or lacks a size, each by itself."""
     try:
-        seconds = parts_of(rows, device).seconds(call, device).tolist()
+        seconds = work_of(rows, device).seconds(call, device).tolist()
     except SimulatorError as error:
         if len(rows) == 1:
             return [OpCase(rows[0], reason=str(error))]

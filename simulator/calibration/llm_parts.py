@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,7 +13,8 @@ from simulator.op.kernel import OpClass, Role
 from simulator.op.kernels import Columns, FloatArray
 from simulator.roofline.setting import Setting
 from simulator.roofline.times import parts_seconds
-from simulator.serving.calls import BLOCK, DEPTH, WIDE_BYTES, LibraryCall
+from simulator.serving.called import CallWork, product_work
+from simulator.serving.calls import BLOCK, WIDE_BYTES
 from simulator.serving.formats import get_format
 from simulator.serving.network import Attending
 from simulator.serving.points import decode_columns, kernel_columns, prefill_columns
@@ -25,36 +25,7 @@ FORMATS = {"bfloat16": "bf16", "float16": "fp16", "fp8_block": "fp8", "nvfp4": "
 """Formats as a table names them -> formats of weights; `sq` is SmoothQuant, 8 bits on both sides."""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What times of a group's rows are made of, (rows,) each.
-
-    Attributes
-    ----------
-    compute_s : of the family's products and softmax. [s]
-    moved_bytes : operands, results and cache that pass the memory. [byte]
-    rounding_s : of reading wide activations and writing narrow ones. [s]
-    depth : steps of a product's sum, or tokens that each query sees.
-    waves : of attention's blocks over the device's units.
-    """
-
-    compute_s: FloatArray
-    moved_bytes: FloatArray
-    rounding_s: FloatArray
-    depth: FloatArray
-    waves: FloatArray
-
-    def seconds(self, call: LibraryCall, device: Device) -> FloatArray:
-        """Times under a library's call: the slower of computing and streaming, after what does not follow either."""
-        streamed_s = self.moved_bytes / (call.stream * device.memory.bandwidth_byte_per_s)
-        chained_s = call.chain_s * self.depth / DEPTH
-        busy_s = np.maximum(np.maximum(self.compute_s / call.compute, streamed_s), chained_s)
-        beside_s = call.start_s + call.depth_s * self.depth / DEPTH + call.block_s * self.waves
-        result: FloatArray = beside_s + self.rounding_s + busy_s
-        return result
-
-
-def parts_of(rows: Sequence[MeasuredOp], device: Device) -> Parts:
+def work_of(rows: Sequence[MeasuredOp], device: Device) -> CallWork:
     """What the rows of one group are made of.
 
     Raises
@@ -76,25 +47,18 @@ def _sizes(rows: Sequence[MeasuredOp], *names: str) -> list[FloatArray]:
         raise UnsupportedError(f"{rows[0].op} needs sizes {', '.join(names)}; {error} is none") from None
 
 
-def _product(rows: Sequence[MeasuredOp], device: Device) -> Parts:
-    """Products of m tokens with n x k weights, with the rounding of activations that the format asks for.
-
-    Rounding reads 2 bytes of each activation and writes a narrow one, which the product then reads.
-    """
+def _product(rows: Sequence[MeasuredOp], device: Device) -> CallWork:
+    """Products of m tokens with n x k weights, with the rounding of activations that the format asks for."""
     form = get_format(FORMATS.get(rows[0].dtype, rows[0].dtype))
     m, n, k = _sizes(rows, "m", "n", "k")
-    operand = min(form.precision.operand_bytes, WIDE_BYTES)
-    # Activations count as 2 bytes each, so that narrow ones are fewer.
-    read = {Role.WEIGHT: form.weight_bytes * n * k, Role.ACTIVATION: m * k * operand / WIDE_BYTES}
+    read = {Role.WEIGHT: form.weight_bytes * n * k, Role.ACTIVATION: m * k}
     flops = FLOPS_PER_MAC * m * n * k
     columns = kernel_columns(OpClass.GEMM, flops, read, {Role.ACTIVATION: m * n}, (m, n, k), np.ones_like(m))
-    rounded_bytes = m * k * (WIDE_BYTES + operand) * (operand < WIDE_BYTES)
     setting = Setting(device, form.precision)
-    compute_s, moved_bytes = _work(columns, setting)
-    return Parts(compute_s, moved_bytes, rounded_bytes / setting.bandwidth_byte_per_s, k, np.zeros_like(k))
+    return product_work(columns, parts_seconds(columns, setting, 1.0)[0], setting)
 
 
-def _reading(rows: Sequence[MeasuredOp], device: Device) -> Parts:
+def _reading(rows: Sequence[MeasuredOp], device: Device) -> CallWork:
     """Attention of prompts among their own tokens, each row by itself since windows differ."""
     width = 1.0 if rows[0].dtype == "fp8" else WIDE_BYTES
     setting = Setting(device, get_format(FORMATS.get(rows[0].dtype, rows[0].dtype)).cache_precision(width))
@@ -108,7 +72,7 @@ def _reading(rows: Sequence[MeasuredOp], device: Device) -> Parts:
     return _joined(parts)
 
 
-def _decoding(rows: Sequence[MeasuredOp], device: Device) -> Parts:
+def _decoding(rows: Sequence[MeasuredOp], device: Device) -> CallWork:
     """Attention of one new token of each request over its cache."""
     width = 1.0 if rows[0].dims.get("kv_cache_dtype") == "fp8" else WIDE_BYTES
     setting = Setting(device, get_format(FORMATS.get(rows[0].dtype, rows[0].dtype)).cache_precision(width))
@@ -122,14 +86,14 @@ def _decoding(rows: Sequence[MeasuredOp], device: Device) -> Parts:
     return _joined(parts)
 
 
-def _joined(parts: Sequence[Parts]) -> Parts:
-    names = Parts.__dataclass_fields__
-    return Parts(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+def _joined(parts: Sequence[CallWork]) -> CallWork:
+    names = CallWork.__dataclass_fields__
+    return CallWork(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _attention(columns: Columns, setting: Setting, depth: FloatArray, blocks: FloatArray) -> Parts:
+def _attention(columns: Columns, setting: Setting, depth: FloatArray, blocks: FloatArray) -> CallWork:
     compute_s, moved_bytes = _work(columns, setting)
-    return Parts(compute_s, moved_bytes, np.zeros_like(depth), depth, blocks / setting.device.unit_count)
+    return CallWork(compute_s, moved_bytes, np.zeros_like(depth), depth, blocks / setting.device.unit_count)
 
 
 def _work(columns: Columns, setting: Setting) -> tuple[FloatArray, FloatArray]:

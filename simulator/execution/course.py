@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, erfc, exp, isfinite, log1p, sqrt
+from typing import ClassVar
 
 from simulator.errors import InputError
 from simulator.execution.run import Run
@@ -78,7 +79,6 @@ class Course:
     warm_up_s, evaluation_s : of the steps before the first epoch, and of all evaluations.
     evaluations : how many.
     dropped : samples of an epoch that no step reads.
-    total_s : all of it.
     """
 
     steps_s: float
@@ -87,7 +87,14 @@ class Course:
     evaluation_s: float
     evaluations: int
     dropped: int
-    total_s: float
+
+    DERIVED: ClassVar = ("total_s",)
+    """What documents state beside the fields, from which it follows."""
+
+    @property
+    def total_s(self) -> float:
+        """All of it."""
+        return self.steps_s + self.late_s + self.warm_up_s + self.evaluation_s
 
 
 @dataclass(frozen=True)
@@ -145,8 +152,7 @@ def course_of(
     late = (habits.straggler_spread or 0.0) * largest_of(costs.devices) * costs.computing_s / costs.time_s
     warm_up_s = habits.warm_up_steps * costs.time_s * (1 + late)
     evaluation_s = evaluations * costs.evaluate(samples) if samples and evaluations else 0.0
-    total_s = run.total_s + late * run.total_s + warm_up_s + evaluation_s
-    return Course(run.total_s, late * run.total_s, warm_up_s, evaluation_s, evaluations, dropped, total_s)
+    return Course(run.total_s, late * run.total_s, warm_up_s, evaluation_s, evaluations, dropped)
 
 
 def evaluation_seconds(samples: int, together: int, forward_s: Callable[[int], float]) -> float:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, isfinite, log1p
+from typing import ClassVar
 
 from simulator.device.device import Device
 from simulator.device.loader import Loader, load_loader
@@ -84,7 +85,6 @@ class Input:
     ----------
     cached : share of the samples that the page cache holds when they are read.
     enough_workers : from which on preparing keeps up with the device; None where nothing is prepared.
-    time_s, slowest : of the slowest stage, and which it is: reading, preparing or copying.
     """
 
     loader: str
@@ -96,8 +96,23 @@ class Input:
     cached: float
     device_s: float
     enough_workers: int | None
-    time_s: float
-    slowest: str
+
+    DERIVED: ClassVar = ("time_s", "slowest")
+    """What documents state beside the fields, from which it follows."""
+
+    @property
+    def _stages(self) -> dict[str, float]:
+        return {"reading": self.read_s, "preparing": self.prepare_s, "copying": self.copy_s}
+
+    @property
+    def slowest(self) -> str:
+        """The stage that takes longest: reading, preparing or copying."""
+        return max(self._stages, key=lambda stage: self._stages[stage])
+
+    @property
+    def time_s(self) -> float:
+        """Of the slowest stage."""
+        return self._stages[self.slowest]
 
     @property
     def of_device(self) -> float:
@@ -145,8 +160,6 @@ def input_of(
         read_s = batch * devices * (1 - cached) * each_s
     prepare_s = batch * one_s / (feeding.workers or 1)
     copy_s = batch * copied_bytes(workload, loader) / _copy_rate(device, loader) if device.kind != "cpu" else 0.0
-    stages = {"reading": read_s, "preparing": prepare_s, "copying": copy_s}
-    slowest = max(stages, key=lambda stage: stages[stage])
     return Input(
         loader=loader.name,
         storage=feeding.storage,
@@ -157,8 +170,6 @@ def input_of(
         cached=cached,
         device_s=device_s,
         enough_workers=ceil(batch * one_s / device_s) if one_s else None,
-        time_s=stages[slowest],
-        slowest=slowest,
     )
 
 

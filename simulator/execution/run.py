@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from simulator.errors import InputError
 
@@ -16,6 +17,9 @@ class Run:
     steps_per_epoch: int
     epoch_s: float
     epochs: int
+
+    DERIVED: ClassVar = ("total_s",)
+    """What documents state beside the fields, from which it follows."""
 
     @property
     def total_s(self) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from numpy import asarray
 
 from simulator.device.system import Cluster
 from simulator.op.kernels import FloatArray, Kernels
 from simulator.parallel.adding import with_adding
+from simulator.parallel.bound import PlanBound
 from simulator.parallel.data import late_seconds, slowed_seconds
 from simulator.parallel.groups import groups_of
 from simulator.parallel.pieces import LayerSeconds, Piece, hop_seconds, pieces_of
@@ -21,9 +22,6 @@ from simulator.roofline.times import Times
 from simulator.workload.workload import Workload
 
 ROUNDING = 1e-9
-
-PARTS = ("compute", "recompute", "exchange", "gathers", "bubble", "gradients", "update", "late", "input")
-"""What a step's time is made of, on the average over the stages."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +47,7 @@ class PlanStep:
     Attributes
     ----------
     time_s : from the first forward pass to the last update. [s]
-    parts : `PARTS` -> seconds, which sum to `time_s`: computing, computing again, exchange among ranks that share
-        layers, waiting for gathered weights, waiting for other stages, gradients that nothing hides, the update,
-        waiting for the slowest device, and for samples, where their way is asked for (`feeding.py`).
+    seconds : in the order of `PlanBound`; they sum to `time_s`. [s]
     pieces : of the network, each for one micro-batch; stage s has the pieces s, s + stages, s + 2 stages ...
     timeline : the micro-batches that were played; of a long step the first and last.
     hop_s : a tensor's way to the next stage. [s]
@@ -61,11 +57,16 @@ class PlanStep:
     plan: Plan
     microbatches: int
     time_s: float
-    parts: dict[str, float]
+    seconds: tuple[float, ...]
     pieces: tuple[Piece, ...]
     timeline: Timeline
     hop_s: float
     buckets: tuple[tuple[Bucket, ...], ...]
+
+    @property
+    def bound(self) -> PlanBound:
+        """What takes most of the step."""
+        return max(PlanBound, key=lambda bound: self.seconds[bound])
 
     def of_stage(self, stage: int) -> tuple[Piece, ...]:
         """The pieces of one stage."""
@@ -101,11 +102,17 @@ def plan_step(
     buckets = tuple(_buckets(share, pieces[stage :: plan.pipeline], sharing) for stage in range(plan.pipeline))
     tails = [_tail(share, pieces[s :: plan.pipeline], sharing, sent) for s, sent in enumerate(buckets)]
     time_s = late_s + max(end + sum(tail) for end, tail in zip(ends, tails, strict=True))
-    parts = _parts(pieces, waits, (plan, microbatches), tails)
-    parts |= {"late": late_s}
-    idle = time_s - sum(parts.values())
-    parts |= {"bubble": idle if idle > ROUNDING * time_s else 0.0, "input": 0.0}
-    return PlanStep(plan, microbatches, time_s, {name: parts[name] for name in PARTS}, pieces, timeline, hop_s, buckets)
+    spent = _spent(pieces, waits, (plan, microbatches), tails) | {PlanBound.LATE: late_s}
+    idle = time_s - sum(spent.values())
+    spent[PlanBound.BUBBLE] = idle if idle > ROUNDING * time_s else 0.0
+    seconds = tuple(spent.get(bound, 0.0) for bound in PlanBound)
+    return PlanStep(plan, microbatches, time_s, seconds, pieces, timeline, hop_s, buckets)
+
+
+def with_late_samples(step: PlanStep, exposed_s: float) -> PlanStep:
+    """The same step where it waits so long for samples, beside all else. [s]"""
+    seconds = tuple(step.seconds[bound] + exposed_s * (bound is PlanBound.INPUT) for bound in PlanBound)
+    return replace(step, time_s=step.time_s + exposed_s, seconds=seconds)
 
 
 def _durations(
@@ -145,20 +152,20 @@ def _tail(share: Share, here: Sequence[Piece], sharing: Sharing, sent: Sequence[
     return exposed + weights_exposed(here, share.workload, sharing), sum(piece.update_s for piece in here)
 
 
-def _parts(
+def _spent(
     pieces: Sequence[Piece],
     waits: tuple[list[float], list[float]],
     counts: tuple[Plan, int],
     tails: Sequence[tuple[float, float]],
-) -> dict[str, float]:
-    """Seconds by cause on the average over the stages, but for what is idle."""
+) -> dict[PlanBound, float]:
+    """Seconds on the average over the stages, but for what is idle."""
     plan, microbatches = counts
     each = microbatches / plan.pipeline
     return {
-        "compute": each * sum(piece.forward_s + piece.backward_s + piece.weights_s for piece in pieces),
-        "recompute": each * sum(piece.again_s for piece in pieces),
-        "exchange": each * sum(piece.sent_s + piece.returned_s for piece in pieces),
-        "gathers": each * sum(map(sum, waits)),
-        "gradients": sum(exposed for exposed, _ in tails) / plan.pipeline,
-        "update": sum(update for _, update in tails) / plan.pipeline,
+        PlanBound.COMPUTE: each * sum(piece.forward_s + piece.backward_s + piece.weights_s for piece in pieces),
+        PlanBound.RECOMPUTE: each * sum(piece.again_s for piece in pieces),
+        PlanBound.EXCHANGE: each * sum(piece.sent_s + piece.returned_s for piece in pieces),
+        PlanBound.GATHERS: each * sum(map(sum, waits)),
+        PlanBound.GRADIENTS: sum(exposed for exposed, _ in tails) / plan.pipeline,
+        PlanBound.UPDATE: sum(update for _, update in tails) / plan.pipeline,
     }

@@ -10,9 +10,9 @@ from simulator.device.device import Device
 from simulator.device.system import Cluster
 from simulator.errors import InputError
 from simulator.op.experts import Experts
+from simulator.parallel.bound import PlanBound
 from simulator.parallel.plan import RECOMPUTE, Plan
 from simulator.parallel.stages import blocks
-from simulator.parallel.step import PARTS
 from simulator.parallel.tensor import heads_of
 from simulator.pipeline import Options
 from simulator.planned import Planned, Shares
@@ -133,6 +133,7 @@ def _experts(workload: Workload, ranks: int) -> list[int]:
 def why_slower(best: Planned, other: Planned) -> str:
     """What costs a plan most against a faster one: "4.1% slower: exchange is 12.0% of its step, not 3.0%"."""
     ours, theirs = best.step, other.step
-    part = max(PARTS, key=lambda name: theirs.parts[name] - ours.parts[name])
-    shares = (theirs.parts[part] / theirs.time_s, ours.parts[part] / ours.time_s)
-    return f"{theirs.time_s / ours.time_s - 1:.1%} slower: {part} is {shares[0]:.1%} of its step, not {shares[1]:.1%}"
+    part = max(PlanBound, key=lambda bound: theirs.seconds[bound] - ours.seconds[bound])
+    shares = (theirs.seconds[part] / theirs.time_s, ours.seconds[part] / ours.time_s)
+    slower = theirs.time_s / ours.time_s - 1
+    return f"{slower:.1%} slower: {part.word} is {shares[0]:.1%} of its step, not {shares[1]:.1%}"

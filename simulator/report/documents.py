@@ -6,8 +6,6 @@ Quantities are in SI units; docs/json.md says what each key means. `Known` numbe
 from typing import Any, NotRequired, TypedDict
 
 from simulator.execution.bill import Bill
-from simulator.execution.course import Course
-from simulator.execution.input import Input
 from simulator.serving.curve import CurvePoint
 
 Known = float | None
@@ -69,6 +67,30 @@ class Step(TypedDict):
     samples_per_s: float
     bound: str
     mfu: float
+
+
+class CourseDocument(TypedDict):
+    steps_s: float
+    late_s: float
+    warm_up_s: float
+    evaluation_s: float
+    evaluations: int
+    dropped: int
+    total_s: float
+
+
+class InputDocument(TypedDict):
+    loader: str
+    storage: str | None
+    workers: int | None
+    read_s: float
+    prepare_s: float
+    copy_s: float
+    cached: float
+    device_s: float
+    enough_workers: int | None
+    time_s: float
+    slowest: str
 
 
 class Run(TypedDict):
@@ -159,10 +181,10 @@ class Simulate(TypedDict):
     run: Run
     memory: Memory
     exchange: Exchange | None
-    input: Input | None
+    input: InputDocument | None
     interval: Interval | None
     bill: Bill | None
-    course: Course | None
+    course: CourseDocument | None
     busy_batch: int | None
     layers: list[LayerTime]
     coverage: float

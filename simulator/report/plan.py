@@ -7,26 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from simulator.parallel.bound import PlanBound
 from simulator.parallel.plan import as_row
-from simulator.parallel.step import PARTS
 from simulator.planned import Planned
 from simulator.report.bill import bill_lines, course_lines, input_lines
 from simulator.report.listing import Row, print_table
+from simulator.report.style import PLAN_BOUNDS
 from simulator.report.summary import known
 from simulator.units import binary_bytes, duration, duration_range
-
-WORDS = {
-    "compute": "computing",
-    "recompute": "computing again",
-    "exchange": "exchange inside layers",
-    "gathers": "waiting for gathered weights",
-    "bubble": "waiting for other stages",
-    "gradients": "exchange of gradients and weights",
-    "update": "update",
-    "late": "waiting for the slowest device",
-    "input": "waiting for samples",
-}
-"""Part of a step -> what it is."""
 
 
 def print_plan(answer: Planned, folder: Path | None) -> None:
@@ -73,7 +61,7 @@ def lines(answer: Planned) -> Iterator[str]:
         f"ZeRO stage {plan.zero}, recomputation {plan.recompute}, gradients {'beside' if plan.overlap else 'after'} "
         "the backward pass"
     )
-    yield f"{answer.mfu:.1%} of the peak used (MFU); most of the step is {WORDS[answer.binds]}"
+    yield f"{answer.mfu:.1%} of the peak used (MFU); most of the step is {PLAN_BOUNDS[answer.step.bound][0]}"
     memory = answer.memory
     which = f" on stage {answer.fullest + 1}, the fullest" if plan.pipeline > 1 else ""
     yield (
@@ -103,11 +91,11 @@ def certainty(answer: Planned) -> str:
 
 def part_rows(answer: Planned) -> list[Row]:
     """Parts of the step that take time, the largest first."""
-    parts = sorted(answer.step.parts.items(), key=lambda part: -part[1])
+    parts = sorted(zip(PlanBound, answer.step.seconds, strict=True), key=lambda part: -part[1])
     total = answer.step.time_s
     return [
-        {"part": WORDS[name], "time": duration(seconds), "share": f"{seconds / total:.1%}"}
-        for name, seconds in parts
+        {"part": PLAN_BOUNDS[bound][0], "time": duration(seconds), "share": f"{seconds / total:.1%}"}
+        for bound, seconds in parts
         if seconds > 0
     ]
 
@@ -155,15 +143,15 @@ def plan_summary(answer: Planned) -> dict[str, Any]:
             "time_s": step.time_s,
             "low_s": step.time_s * answer.interval.low,
             "high_s": step.time_s * answer.interval.high,
-            "parts_s": {name: step.parts[name] for name in PARTS},
+            "parts_s": {bound.word: step.seconds[bound] for bound in PlanBound},
             "samples_per_s": answer.samples_per_s,
             "tokens_per_s_per_device": answer.tokens_per_s_per_device if answer.tokens > 1 else None,
             "mfu": answer.mfu,
             "model_flops": answer.model_flops,
-            "binds": answer.binds,
+            "binds": step.bound.word,
             "hop_s": step.hop_s,
         },
-        "run": None if answer.run is None else asdict(answer.run) | {"total_s": answer.run.total_s},
+        "run": known(answer.run),
         "bill": known(answer.bill),
         "course": known(answer.course),
         "input": known(answer.input),

@@ -6,30 +6,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.parallel.bound import PlanBound
 from simulator.parallel.schedule import TaskKind
-from simulator.parallel.step import PARTS
 from simulator.planned import Planned
 from simulator.report.money import Slice, money_figure, time_parts
-from simulator.report.plan import WORDS
-from simulator.report.style import BLUE, GREY, INK, ORANGE, clean, draw_key, new_figure, percent, styled, version
+from simulator.report.style import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    PLAN_BOUNDS,
+    clean,
+    draw_key,
+    new_figure,
+    percent,
+    styled,
+    version,
+)
 from simulator.units import duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PURPLE, GREEN, SKY, YELLOW = "#CC79A7", "#00694D", "#56B4E9", "#F0E442"
-COLOURS = {
-    "compute": ORANGE,
-    "recompute": YELLOW,
-    "exchange": PURPLE,
-    "gathers": "#882255",
-    "bubble": GREY,
-    "gradients": BLUE,
-    "update": GREEN,
-    "late": "#D9D9D9",
-    "input": "#999933",
-}
+GREEN, SKY, YELLOW = "#00694D", "#56B4E9", "#F0E442"
 KINDS = {TaskKind.FORWARD: SKY, TaskKind.BACKWARD: GREEN, TaskKind.WEIGHTS: YELLOW}
 GIB = 2.0**30
 CROWDED = 200
@@ -59,11 +59,11 @@ def parts_figure(answer: Planned) -> Figure:
     with styled():
         figure = _new(answer, f"{duration(answer.step.time_s)} a step, and where it goes", [])
         axes = figure.add_axes((0.27, 0.17, 0.66, 0.72))
-        shown = [name for name in PARTS if answer.step.parts[name] > 0]
-        seconds = [answer.step.parts[name] for name in shown]
+        shown = [bound for bound in PlanBound if answer.step.seconds[bound] > 0]
+        seconds = [answer.step.seconds[bound] for bound in shown]
         places = np.arange(len(shown))[::-1]
-        axes.barh(places, seconds, color=[COLOURS[name] for name in shown], edgecolor=INK, linewidth=0.5)
-        axes.set_yticks(places, [WORDS[name] for name in shown])
+        axes.barh(places, seconds, color=[PLAN_BOUNDS[bound][1] for bound in shown], edgecolor=INK, linewidth=0.5)
+        axes.set_yticks(places, [PLAN_BOUNDS[bound][0] for bound in shown])
         for place, value in zip(places.tolist(), seconds, strict=True):
             text = f"{duration(value)}, {percent(value / answer.step.time_s)}"
             axes.annotate(text, (value, place), xytext=(5, 0), textcoords="offset points", va="center_baseline")
@@ -76,7 +76,9 @@ def bill_figure(answer: Planned) -> Figure:
     """Where the run's money and energy go; of a plan with a bill."""
     bill = answer.bill
     assert bill is not None  # noqa: S101 - the registry of outputs asks for it
-    steps = [Slice(f"steps: {WORDS[n]}", COLOURS[n], answer.step.parts[n]) for n in PARTS]
+    steps = [
+        Slice(f"steps: {word}", colour, answer.step.seconds[bound]) for bound, (word, colour) in PLAN_BOUNDS.items()
+    ]
     run_s = answer.run.total_s if answer.run else bill.time_s
     return money_figure(_title(answer), _basis(answer), time_parts(steps, run_s, answer.course, bill), bill)
 

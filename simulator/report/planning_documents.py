@@ -3,10 +3,10 @@
 from typing import Any, TypedDict
 
 from simulator.execution.bill import Bill
-from simulator.execution.course import Course
-from simulator.execution.input import Input
 from simulator.report.documents import (
     Batches,
+    CourseDocument,
+    InputDocument,
     Known,
     Layers,
     LayersAgainst,
@@ -90,8 +90,8 @@ class Planned(TypedDict):
     step: PlanStep
     run: Run | None
     bill: Bill | None
-    course: Course | None
-    input: Input | None
+    course: CourseDocument | None
+    input: InputDocument | None
     memory: PlanMemory
     stages: list[Stage]
 

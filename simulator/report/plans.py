@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from simulator.parallel.bound import PlanBound
 from simulator.planned import Planned
 from simulator.planning.plans import Found, why_slower
 from simulator.report.listing import Row, print_table
@@ -73,8 +74,8 @@ def rows(answers: Sequence[Planned]) -> list[Row]:
             "step": duration(answer.step.time_s),
             "slower": f"{answer.step.time_s / fastest - 1:.1%}",
             "MFU": f"{answer.mfu:.1%}",
-            "exchange": f"{answer.step.parts['exchange'] / answer.step.time_s:.1%}",
-            "bubble": f"{answer.step.parts['bubble'] / answer.step.time_s:.1%}",
+            "exchange": f"{answer.step.seconds[PlanBound.EXCHANGE] / answer.step.time_s:.1%}",
+            "bubble": f"{answer.step.seconds[PlanBound.BUBBLE] / answer.step.time_s:.1%}",
             "memory": binary_bytes(answer.memory.total_bytes),
         }
         for answer in answers

@@ -9,7 +9,7 @@ from simulator.report.listing import Row, print_table
 from simulator.serving.answer import Point, Serving
 from simulator.serving.cache import Capacity
 from simulator.serving.certainty import serving_certainty, spans_of
-from simulator.serving.step import StepTimes
+from simulator.serving.times import ServingBound, StepTimes
 from simulator.serving.traffic import QueueAnswer, percentiles
 from simulator.units import binary_bytes, duration
 
@@ -100,7 +100,8 @@ def _held(room: Capacity, length: int) -> str:
 
 def _bound_line(answer: Serving) -> str:
     first, last = answer.points[0], answer.points[-1]
-    words = [f"reading a prompt waits for {answer.prefill.bound()}", f"decoding {first.requests} for {first.bound}"]
+    reading = answer.prefill.bound().word
+    words = [f"reading a prompt waits for {reading}", f"decoding {first.requests} for {first.bound}"]
     if last is not first:
         words.append(f"decoding {last.requests} for {last.bound}")
     return "; ".join(words)
@@ -202,5 +203,9 @@ def _queue_summary(queue: QueueAnswer) -> dict[str, Any]:
 
 def _step(times: StepTimes) -> dict[str, Any]:
     """One step by what it waits for."""
-    names = ("time_s", "compute_s", "memory_s", "gap_s", "cache_s", "exchange_s", "host_s", "flops", "traffic_bytes")
-    return {"bound": times.bound(), **{name: float(getattr(times, name)[0]) for name in names}}
+    return {
+        "bound": times.bound().word,
+        "time_s": float(times.time_s[0]),
+        **{bound.key: float(times.seconds[bound, 0]) for bound in ServingBound},
+        **{name: float(getattr(times, name)[0]) for name in ("cache_s", "flops", "traffic_bytes")},
+    }

@@ -13,7 +13,8 @@ from simulator.roofline.roofs import device_roofs
 from simulator.roofline.setting import Setting
 from simulator.serving.answer import Point, Serving
 from simulator.serving.cache import request_bytes
-from simulator.serving.step import StepTimes, decoding, reading, step_times
+from simulator.serving.step import decoding, reading, step_times
+from simulator.serving.times import StepTimes
 from simulator.serving.traffic import LATENCIES, QueueAnswer
 
 if TYPE_CHECKING:

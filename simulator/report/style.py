@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from simulator.execution.step import Step
+from simulator.parallel.bound import PlanBound
 from simulator.pipeline import Simulation
 from simulator.report.asked import asked_line
 from simulator.report.placement import Box
@@ -41,6 +42,19 @@ BOUNDS = {
     Bound.INPUT: ("input", "#009E73", "v"),
 }
 """Bound -> (word, colour, marker)."""
+
+PLAN_BOUNDS = {
+    PlanBound.COMPUTE: ("computing", ORANGE),
+    PlanBound.RECOMPUTE: ("computing again", "#F0E442"),
+    PlanBound.EXCHANGE: ("exchange inside layers", "#CC79A7"),
+    PlanBound.GATHERS: ("waiting for gathered weights", "#882255"),
+    PlanBound.BUBBLE: ("waiting for other stages", GREY),
+    PlanBound.GRADIENTS: ("exchange of gradients and weights", BLUE),
+    PlanBound.UPDATE: ("update", "#00694D"),
+    PlanBound.LATE: ("waiting for the slowest device", "#D9D9D9"),
+    PlanBound.INPUT: ("waiting for samples", "#999933"),
+}
+"""What a plan's step waits for -> (words, colour)."""
 
 EXPOSED = {
     Bound.COMMUNICATION: "communication that hides behind nothing",

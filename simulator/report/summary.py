@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from simulator.execution.bill import Bill
     from simulator.execution.course import Course
     from simulator.execution.input import Input
+    from simulator.execution.run import Run
     from simulator.report.comparison import Other
     from simulator.workload.table import LayerRow
 
@@ -54,9 +55,9 @@ def summary_text(simulation: Simulation, others: Sequence[Other] = ()) -> str:
     return json_text(summary(simulation, others)) + "\n"
 
 
-def known(part: Bill | Course | Input | None) -> dict[str, Any] | None:
-    """A part of an answer; null where it was not asked for."""
-    return None if part is None else asdict(part)
+def known(part: Bill | Course | Input | Run | None) -> dict[str, Any] | None:
+    """A part of an answer with what follows from its fields; null where it was not asked for."""
+    return None if part is None else asdict(part) | {name: getattr(part, name) for name in getattr(part, "DERIVED", ())}
 
 
 def json_text(content: Any) -> str:

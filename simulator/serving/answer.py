@@ -10,7 +10,8 @@ from simulator.serving.cache import Capacity, capacity, request_bytes
 from simulator.serving.engine import ServingEngine, load_engine
 from simulator.serving.formats import BLOCK_BYTES, Format, get_format
 from simulator.serving.static import RequestLengths, Steady, first_token_times, steady_at
-from simulator.serving.step import Deployment, StepTimes
+from simulator.serving.step import Deployment
+from simulator.serving.times import StepTimes
 from simulator.units import parse
 from simulator.workload.workload import Workload
 

@@ -34,25 +34,71 @@ class CallTimes:
     beside_s: FloatArray
 
 
-def product_times(columns: Columns, compute_s: FloatArray, setting: Setting, call: LibraryCall) -> CallTimes:
-    """Products of weights as a library's calls; `compute_s` is what the device's units take for each. [s]
+@dataclass(frozen=True)
+class CallWork:
+    """What times of calls are made of, (kernels,) each.
+
+    Attributes
+    ----------
+    compute_s : that the device's units take for products and softmax. [s]
+    moved_bytes : operands, results and cache that pass the memory. [byte]
+    rounding_s : of reading wide activations and writing narrow ones. [s]
+    depth : steps of a product's sum, or tokens that each query sees.
+    waves : of attention's blocks over the device's units.
+    """
+
+    compute_s: FloatArray
+    moved_bytes: FloatArray
+    rounding_s: FloatArray
+    depth: FloatArray
+    waves: FloatArray
+
+    def times(self, call: LibraryCall, device: Device) -> CallTimes:
+        """Under a library's call: the slowest of computing, streaming and its chain, after what follows none of them.
+
+            time = rounding + (depth_s depth / 1024 + block_s waves)
+                 + max(compute_s / compute, moved / (stream bandwidth), chain_s depth / 1024)
+
+        >>> from simulator.device.device import load_device
+        >>> call = LibraryCall(start_s=3e-6, compute=0.8, stream=0.5, depth_s=1e-6)
+        >>> one = np.ones(1)  # 8 us of computing, 16.776 MB in half of an H100's 3.3552 TB/s are 10 us
+        >>> work = CallWork(8e-6 * one, 16.776e6 * one, 0 * one, 4096 * one, 0 * one)
+        >>> times = work.times(call, load_device("h100"))
+        >>> [f"{1e6 * float(part[0]):.0f}" for part in (times.compute_s, times.memory_s, times.beside_s)]
+        ['10', '10', '4']
+        """
+        chains = self.depth / DEPTH
+        streamed_s = self.moved_bytes / (call.stream * device.memory.bandwidth_byte_per_s)
+        return CallTimes(
+            self.compute_s / call.compute,
+            np.maximum(streamed_s, call.chain_s * chains),
+            self.rounding_s + call.depth_s * chains + call.block_s * self.waves,
+        )
+
+    def seconds(self, call: LibraryCall, device: Device) -> FloatArray:
+        """Of each call with its start. [s]"""
+        times = self.times(call, device)
+        return call.start_s + times.beside_s + np.maximum(times.compute_s, times.memory_s)
+
+
+def product_work(columns: Columns, compute_s: FloatArray, setting: Setting) -> CallWork:
+    """Products of weights; `compute_s` is what the device's units take for each. [s]
 
     Wide activations are read, rounded and written narrow before a product in narrow numbers, which then reads them.
     """
-    product = columns.engine == Engine.MATRIX
-    depth = columns.gemm[2, 0]
-    operand = min(setting.precision.operand_bytes, WIDE_BYTES)
+    operand, depth = min(setting.precision.operand_bytes, WIDE_BYTES), columns.gemm[2, 0]
     inputs = columns.read[Role.ACTIVATION, 0]
     rounded_bytes = inputs * (WIDE_BYTES + operand) * (operand < WIDE_BYTES)
     moved = columns.read[Role.WEIGHT, 0] + operand * inputs + WIDE_BYTES * columns.write[Role.ACTIVATION, 0]
-    beside_s = call.depth_s * depth / DEPTH + rounded_bytes / setting.bandwidth_byte_per_s
-    bandwidth = setting.device.memory.bandwidth_byte_per_s
-    streamed_s = np.maximum(moved / (call.stream * bandwidth), call.chain_s * depth / DEPTH)
-    return CallTimes(
-        np.where(product, compute_s / call.compute, 0.0),
-        np.where(product, streamed_s, 0.0),
-        np.where(product, beside_s, 0.0),
-    )
+    return CallWork(compute_s, moved, rounded_bytes / setting.bandwidth_byte_per_s, depth, np.zeros_like(depth))
+
+
+def product_times(columns: Columns, compute_s: FloatArray, setting: Setting, call: LibraryCall) -> CallTimes:
+    """The products among kernels as a library's calls."""
+    product = columns.engine == Engine.MATRIX
+    times = product_work(columns, compute_s, setting).times(call, setting.device)
+    parts = (times.compute_s, times.memory_s, times.beside_s)
+    return CallTimes(*(np.where(product, part, 0.0) for part in parts))
 
 
 def attention_times(
@@ -69,11 +115,7 @@ def attention_times(
     depth = seen if attending.span is None else np.minimum(seen, attending.span)
     blocks = load.prompts * np.ceil(load.new / BLOCK) if reading else load.decoding
     waves = blocks * attending.heads / device.unit_count
-    return CallTimes(
-        compute_s / call.compute,
-        moved / (call.stream * device.memory.bandwidth_byte_per_s),
-        call.depth_s * depth / DEPTH + call.block_s * waves,
-    )
+    return CallWork(compute_s, moved, np.zeros_like(depth), depth, waves).times(call, device)
 
 
-__all__ = ["CallTimes", "attention_times", "product_times"]
+__all__ = ["CallTimes", "CallWork", "attention_times", "product_times", "product_work"]

@@ -12,7 +12,8 @@ from simulator.errors import InputError
 from simulator.op.kernels import FloatArray
 from simulator.serving.arrivals import MOST_TOKENS
 from simulator.serving.cache import running
-from simulator.serving.step import Deployment, Load, StepTimes, both, decoding, reading, step_times
+from simulator.serving.step import Deployment, Load, both, decoding, reading, step_times
+from simulator.serving.times import StepTimes
 
 CONTEXTS = 9
 """Points at which a request's growing context is looked at; time between them is all but linear."""
@@ -163,7 +164,7 @@ def steady_at(
         for step_s, own, share in zip(steps_s, own_s, together.tolist(), strict=True)
     ]
     loops = [
-        _loop(number, request, cost, times.bound(point * CONTEXTS))
+        _loop(number, request, cost, times.bound(point * CONTEXTS).word)
         for point, (number, cost) in enumerate(zip(numbers.tolist(), costs, strict=True))
     ]
     return [

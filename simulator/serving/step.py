@@ -15,6 +15,7 @@ from simulator.serving.formats import Format
 from simulator.serving.load import Load, both, decoding, reading
 from simulator.serving.lowered import Lowered, LoweredGroup, lowered_on
 from simulator.serving.network import Generator, generator_of
+from simulator.serving.times import ServingBound, StepTimes
 from simulator.serving.work import Work, work_of
 from simulator.units import parse
 from simulator.workload.workload import Workload
@@ -69,65 +70,16 @@ class Deployment:
         return lowered_on(self.work, self.device, self.form, self.cache_bytes, calls=self.engine.calls)
 
 
-@dataclass(frozen=True)
-class StepTimes:
-    """Time of a step by what it waits for, (points,) each. [s]
-
-    Attributes
-    ----------
-    compute_s, memory_s, gap_s : of kernels, by what each waits for; the memory's holds weights and cache.
-    cache_s : the part of kernels that read the cache, whatever they wait for.
-    exchange_s : sums over the devices of a group, hand-over between stages.
-    host_s : the engine's scheduler.
-    computing_s : in which the units compute, whatever the kernel waits for; beside the others, not one of them.
-    """
-
-    compute_s: FloatArray
-    memory_s: FloatArray
-    gap_s: FloatArray
-    cache_s: FloatArray
-    exchange_s: FloatArray
-    host_s: FloatArray
-    flops: FloatArray
-    traffic_bytes: FloatArray
-    computing_s: FloatArray
-
-    @property
-    def time_s(self) -> FloatArray:
-        """The whole step."""
-        return self.compute_s + self.memory_s + self.gap_s + self.exchange_s + self.host_s
-
-    @property
-    def intensity_flop_per_byte(self) -> FloatArray:
-        """Work for each byte of main memory traffic. [FLOP/byte]"""
-        return self.flops / self.traffic_bytes
-
-    @property
-    def flop_per_s(self) -> FloatArray:
-        """What one device does, all its time counted. [FLOP/s]"""
-        return self.flops / self.time_s
-
-    def bound(self, point: int = 0) -> str:
-        """What most of a point's time waits for."""
-        parts = {
-            "compute": self.compute_s,
-            "memory": self.memory_s,
-            "launches": self.gap_s,
-            "exchange": self.exchange_s,
-            "scheduler": self.host_s,
-        }
-        return max(parts, key=lambda name: float(parts[name][point]))
-
-
 def step_times(deployment: Deployment, load: Load) -> StepTimes:
     """Times of steps with so much in them, one a point; all layers, of all stages one after the other."""
-    compute, memory, cache, launches, beside, flops, traffic, computing = np.zeros((8, len(load.tokens)))
+    seconds = np.zeros((len(ServingBound), len(load.tokens)))
+    cache, launches, beside, flops, traffic, computing = np.zeros((6, len(load.tokens)))
     for group in deployment.lowered.groups(load):
         number, place = group.number, group.place
         computing_s, moving_s = _attention(deployment, group) if group.cache else _products(deployment, group)
         busy_s, waits = np.maximum(computing_s, moving_s) * number, computing_s >= moving_s
-        compute += np.where(waits, busy_s, 0.0).sum(axis=0)[place]
-        memory += np.where(waits, 0.0, busy_s).sum(axis=0)[place]
+        seconds[ServingBound.COMPUTE] += np.where(waits, busy_s, 0.0).sum(axis=0)[place]
+        seconds[ServingBound.MEMORY] += np.where(waits, 0.0, busy_s).sum(axis=0)[place]
         launches += np.where(busy_s > 0, number, 0.0).sum(axis=0)[place]
         beside_s = group.beside_s * number
         beside += beside_s.sum(axis=0)[place]
@@ -141,9 +93,11 @@ def step_times(deployment: Deployment, load: Load) -> StepTimes:
     # Recorded graphs serve steps that decode alone.
     gap_s = np.where(load.prompts > 0, engine.prefill_gap_s, engine.gap_s) * (launches + helpers) + beside
     issued_s = np.where((load.prompts > 0) | (not engine.recorded), engine.dispatch_s, 0.0) * (launches + issued)
-    gap_s = np.maximum(gap_s, issued_s - compute - memory)
-    rest = (_exchange(deployment, load), _host(deployment, load))
-    return StepTimes(compute, memory, gap_s, cache, *rest, flops, traffic, computing)
+    late_s = issued_s - seconds[ServingBound.COMPUTE] - seconds[ServingBound.MEMORY]
+    seconds[ServingBound.LAUNCHES] = np.maximum(gap_s, late_s)
+    seconds[ServingBound.EXCHANGE] = _exchange(deployment, load)
+    seconds[ServingBound.SCHEDULER] = _host(deployment, load)
+    return StepTimes(seconds, cache, flops, traffic, computing)
 
 
 MIXTURE = (8.0, 24.0)

@@ -26,6 +26,7 @@ from simulator.execution.course import (
 )
 from simulator.execution.failures import Failures
 from simulator.execution.run import Run, run_of
+from simulator.parallel.bound import PlanBound
 from simulator.parallel.plan import Plan
 from simulator.pipeline import Options, simulate
 from simulator.planned import Planned, simulate_plan
@@ -144,8 +145,8 @@ def test_a_plan_on_the_calendar() -> None:
     assert found.course is not None
     assert (plain.run.steps_per_epoch, found.run.steps_per_epoch) == (16, 15)
     assert found.course.steps_s == pytest.approx(30 * plain.step.time_s)
-    parts = plain.step.parts
-    computing = parts["compute"] + parts["recompute"] + parts["update"]
+    seconds = plain.step.seconds
+    computing = seconds[PlanBound.COMPUTE] + seconds[PlanBound.RECOMPUTE] + seconds[PlanBound.UPDATE]
     assert found.course.late_s == pytest.approx(30 * 0.02 * largest_of(16) * computing)
     assert 0.2 * 20 * plain.step.time_s < found.course.evaluation_s < 0.4 * 20 * plain.step.time_s
 

@@ -12,6 +12,7 @@ from simulator.device.system import usual_cluster
 from simulator.errors import InputError
 from simulator.op.transfer import Transfer
 from simulator.parallel.beside import WorkBeside, exposed, in_pieces
+from simulator.parallel.bound import PlanBound
 from simulator.parallel.plan import Plan
 from simulator.parallel.shard import shard
 from simulator.pipeline import Options
@@ -63,8 +64,8 @@ def step(**more: object) -> Planned:
 
 def test_a_pipelined_step_waits_less_and_computes_the_same() -> None:
     usual, pieces = step(), step(pipelined=True)
-    assert pieces.step.parts["compute"] == usual.step.parts["compute"]
-    assert 0 < pieces.step.parts["exchange"] < 0.7 * usual.step.parts["exchange"]
+    assert pieces.step.seconds[PlanBound.COMPUTE] == usual.step.seconds[PlanBound.COMPUTE]
+    assert 0 < pieces.step.seconds[PlanBound.EXCHANGE] < 0.7 * usual.step.seconds[PlanBound.EXCHANGE]
 
 
 def test_pieces_need_shared_positions() -> None:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from simulator import load_device, load_workload
 from simulator.errors import InputError, OutOfMemoryError, UnknownNameError
+from simulator.report.serving import serving_summary
+from simulator.report.serving_documents import Prefill
 from simulator.serving.answer import Service, Serving, deploy, serve
 from simulator.serving.cache import capacity, request_bytes, running
 from simulator.serving.calls import product_call
@@ -20,6 +22,7 @@ from simulator.serving.engine import load_engine, names, profile_of
 from simulator.serving.exchange import sum_seconds
 from simulator.serving.static import RequestLengths, batch_seconds, first_token_times, prompt_seconds, steady, steady_at
 from simulator.serving.step import Deployment, both, decoding, reading, step_times
+from simulator.serving.times import ServingBound
 
 TOKENS = st.integers(1, 4000)
 FEW = st.integers(1, 64)
@@ -59,7 +62,8 @@ def test_more_requests_and_longer_contexts_never_take_less(requests: int, short:
         deployment, decoding(np.array([requests, requests, requests + 8]), np.array([short, short + more, short]))
     )
     assert times.time_s[0] <= times.time_s[1] * (1 + 1e-9)
-    assert times.memory_s[0] + times.compute_s[0] <= (times.memory_s + times.compute_s)[2] * (1 + 1e-9)
+    kernels_s = times.seconds[ServingBound.COMPUTE] + times.seconds[ServingBound.MEMORY]
+    assert kernels_s[0] <= kernels_s[2] * (1 + 1e-9)
 
 
 @given(FEW, TOKENS)
@@ -68,10 +72,19 @@ def test_the_parts_are_the_whole_and_points_do_not_mix(requests: int, context: i
     deployment = deployed(devices=2)
     load = both(decoding(requests, context), reading(1, 512))
     one = step_times(deployment, load)
-    parts = (one.compute_s, one.memory_s, one.gap_s, one.exchange_s, one.host_s)
-    assert sum(float(part[0]) for part in parts) == pytest.approx(float(one.time_s[0]))
+    assert one.seconds.shape == (len(ServingBound), 1)
+    assert (one.seconds >= 0).all()
+    assert one.bound() == max(ServingBound, key=lambda bound: one.seconds[bound, 0])
     many = step_times(deployment, decoding(np.array([1, requests]), np.array([1, context])))
     assert many.time_s[1] == pytest.approx(step_times(deployment, decoding(requests, context)).time_s[0])
+
+
+def test_the_document_of_a_step_has_each_resource_and_names_the_largest(large: Serving) -> None:
+    step = serving_summary(large)["prefill"]
+    named = [key for key in Prefill.__annotations__ if key in {bound.key for bound in ServingBound}]
+    assert len(named) == len(ServingBound)
+    assert sum(step[key] for key in named) == pytest.approx(step["time_s"], rel=1e-12)
+    assert max(ServingBound, key=lambda bound: step[bound.key]).word == step["bound"]
 
 
 def test_a_static_batch_is_its_prompts_and_its_tokens() -> None:
@@ -97,8 +110,8 @@ def test_the_answer_of_a_large_model_is_whole(large: Serving) -> None:
     # 6.88 USD an hour on each of 4 devices over tokens a second, for a million.
     assert first.cost_usd == pytest.approx(4 * 6.88 / 3600 / first.tokens_per_s * 1e6)
     # 80 layers of a dozen kernels, issued one by one, take the host longer than 2,048 tokens on four devices.
-    assert large.prefill.bound() == "launches"
-    assert first_token_times(large.deployment, 8192).bound() == "compute"
+    assert large.prefill.bound() is ServingBound.LAUNCHES
+    assert first_token_times(large.deployment, 8192).bound() is ServingBound.COMPUTE
 
 
 def test_what_cannot_be_served_is_one_line() -> None:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from simulator.calibration.llm_fit import MeasuredCalls, fit_call, held_out, measured_calls, section
 from simulator.calibration.llm_ops import OpCase, device_of, predict_ops
-from simulator.calibration.llm_parts import parts_of
+from simulator.calibration.llm_parts import work_of
 from simulator.calibration.llm_rows import MeasuredOp, is_ops, read_ops
 from simulator.cli import main
 from simulator.device.device import load_device
@@ -73,7 +73,7 @@ def test_products_of_devices_held_out_err_by_12_percent_at_most() -> None:
 def test_a_streamed_product_by_hand() -> None:
     """8 x 51200 x 6144 in bf16: 2 (51200 x 6144 + 8 x 6144 + 8 x 51200) bytes = 630 MB, at half of 3.35 TB/s."""
     row, device = product(8, 51200, 6144), load_device("h100-sxm5-80gb")
-    parts = parts_of([row], device)
+    parts = work_of([row], device)
     assert parts.moved_bytes[0] == 2 * (51200 * 6144 + 8 * 6144 + 8 * 51200)
     seconds = parts.seconds(LibraryCall(5e-6, 1.0, 0.5, 1e-6), device)[0]
     assert seconds == pytest.approx(5e-6 + 6e-6 + parts.moved_bytes[0] / 1.675e12)
@@ -81,7 +81,7 @@ def test_a_streamed_product_by_hand() -> None:
 
 def test_narrow_formats_round_their_activations() -> None:
     device = load_device("h100-sxm5-80gb")
-    wide, narrow = (parts_of([product(4096, 64, 8192, dtype)], device) for dtype in ("bfloat16", "fp8"))
+    wide, narrow = (work_of([product(4096, 64, 8192, dtype)], device) for dtype in ("bfloat16", "fp8"))
     sustained = device.memory.bandwidth_byte_per_s * device.sustained["bandwidth"]
     assert wide.rounding_s[0] == 0
     assert narrow.rounding_s[0] == pytest.approx(4096 * 8192 * 3 / sustained)
@@ -93,10 +93,10 @@ def test_a_window_bounds_what_a_token_sees() -> None:
             "window_size": "128", "kv_cache_dtype": "fp8", "step": "4095"}  # fmt: skip
     row = MeasuredOp("1", "h100-sxm", "generation_attention", "bfloat16", "torch_flow", dims, 1e-5)
     device = device_of("h100-sxm")
-    near, far = (parts_of([replace(row, dims={**dims, "step": step})], device) for step in ("127", "4095"))
+    near, far = (work_of([replace(row, dims={**dims, "step": step})], device) for step in ("127", "4095"))
     assert near.depth[0] == far.depth[0] == 128
     assert far.moved_bytes[0] == near.moved_bytes[0]
-    whole = parts_of([replace(row, dims={**dims, "window_size": "0"})], device)
+    whole = work_of([replace(row, dims={**dims, "window_size": "0"})], device)
     assert whole.moved_bytes[0] > 10 * far.moved_bytes[0]
 
 
@@ -104,7 +104,7 @@ def test_a_fit_finds_the_costs_that_made_the_times() -> None:
     device = device_of("h200-sxm")
     rng = np.random.default_rng(7)
     rows = [product(*(int(size) for size in 2 ** rng.integers(3, 14, 3))) for _ in range(60)]
-    parts, made = parts_of(rows, device), LibraryCall(6e-6, 0.8, 0.7, 9e-7)
+    parts, made = work_of(rows, device), LibraryCall(6e-6, 0.8, 0.7, 9e-7)
     found = fit_call([MeasuredCalls(device, parts, parts.seconds(made, device))])
     assert found.start_s == pytest.approx(made.start_s, rel=0.03)
     assert (found.compute, found.stream) == pytest.approx((0.8, 0.7), rel=0.03)
