@@ -143,7 +143,7 @@ def load_device(name: str, *, memory: str | None = None, overrides: Sequence[str
     if memory is not None:
         content["memory"] = swapped_memory(memory)
         changed.append("memory")
-    changed += apply_overrides(content, overrides, lambda path: _stock_value(name, path))
+    changed += apply_overrides(content, overrides, lambda path: _stock_value(load_device(name, memory=memory), path))
     profile = _convert(content, where)
     if isinstance(profile, MemoryProfile):
         raise InputError(f"{profile.name} is a memory technology, not a device; use it as --memory {profile.name}:4")
@@ -151,9 +151,8 @@ def load_device(name: str, *, memory: str | None = None, overrides: Sequence[str
     return replace(device, swapped_memory=memory, overrides=tuple(overrides))
 
 
-def _stock_value(name: str, path: str) -> float | None:
-    """What the unchanged device takes from its family at a key path, in SI units."""
-    device = load_device(name)
+def _stock_value(device: Device, path: str) -> float | None:
+    """What a device takes from its family, or from its memory's technology, at a key path, in SI units."""
     section, _, key = path.partition(".")
     mappings = {"sustained": device.sustained, "kernel": device.kernel}
     if section in mappings:

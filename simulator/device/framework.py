@@ -203,7 +203,8 @@ def _merged(name: str) -> tuple[dict[str, Any], dict[str, str]]:
         raise InputError(f"{where}: like: {content['like']!r} must be the name of a framework that ships")
     base, origin = _merged(_canonical(content["like"])) if "like" in content else ({}, {})
     own = {f"{section}.{key}": name for section in SECTIONS for key in content.get(section, {})}
-    sections = {section: {**base.get(section, {}), **content.get(section, {})} for section in SECTIONS}
+    given = [section for section in SECTIONS if section in base or section in content]
+    sections = {section: {**base.get(section, {}), **content.get(section, {})} for section in given}
     return {**content, **sections}, {**origin, **own}
 
 

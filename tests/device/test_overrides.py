@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simulator.device.device import load_device
-from simulator.device.overrides import key_paths, split_device
+from simulator.device.overrides import Override, key_paths, read_override, spaced, split_device
 from simulator.errors import InputError
 from simulator.pipeline import Options, simulate
 from simulator.workload.reading import load_workload
@@ -69,3 +69,72 @@ def test_every_value_of_a_device_can_be_set() -> None:
     paths = set(key_paths())
     assert {"peak.fp16_tensor", "memory.bandwidth", "units.count", "kernel.winograd", "cache.last_level"} <= paths
     assert not {"name", "sources", "description"} & paths
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("peak.fp32=20TFLOP/s", ("peak.fp32", "20TFLOP/s")),
+        (" peak.fp32 = 20 TFLOP/s ", ("peak.fp32", "20 TFLOP/s")),
+        ("memory.bandwidth=+10%", ("memory.bandwidth", "+10%")),
+        ("family=volta", ("family", "volta")),
+    ],
+)
+def test_an_override_is_a_key_and_a_value(text: str, expected: tuple[str, str]) -> None:
+    assert read_override(text) == Override(*expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        *((text, "write KEY=VALUE, for example peak.fp32=20TFLOP/s") for text in ("peak.fp32", "=2", "peak.fp32=")),
+        ("bandwidth=2x", "has no value 'bandwidth'; did you mean 'sustained.bandwidth' or 'memory.bandwidth' or "),
+        ("memory.fp32=2", "has no value 'memory.fp32'; did you mean 'peak.fp32'?"),
+        ("peak.fp33=2", "has no value 'peak.fp33'; did you mean 'peak.fp32'"),
+        ("memory.latency=2", r"did you mean 'links.host.latency' or 'links.peer.latency'\?"),
+        ("memory.chips=2x", "the device does not say memory.chips; give a value"),
+        ("memory.technology=2x", "the device does not say memory.technology; give a value"),
+    ],
+)
+def test_what_is_no_override_says_what_would_be(text: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        load_device("v100", overrides=[text])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("450GB/s", "450 GB/s"),
+        ("2x", "2x"),
+        ("+10%", "+10%"),
+        ("4 us", "4 us"),
+        (" 1.5  GHz ", "1.5 GHz"),
+        ("5V", "5V"),
+    ],
+)
+def test_a_number_and_its_unit_are_read_apart(text: str, expected: str) -> None:
+    assert spaced(text) == expected
+
+
+def test_a_change_of_a_change() -> None:
+    # The second is of what the first left: 900 x 2 x 0.5, and the label says both.
+    device = load_device("v100[memory.bandwidth=0.5x]", overrides=["memory.bandwidth=2x"])
+    assert device.memory.bandwidth_byte_per_s == 900e9
+    assert device.label == "v100-pcie-16gb with memory.bandwidth 2x, memory.bandwidth 0.5x"
+    assert load_device("v100", memory="hbm2:2").label == "v100-pcie-16gb with memory hbm2:2"
+
+
+def test_a_count_stays_one_and_is_at_least_one() -> None:
+    # 80 units: 2.5 % is two, a thousandth would be none.
+    for text, count in (("0.025x", 2), ("0.001x", 1), ("-50%", 40), ("7", 7)):
+        assert load_device("v100", overrides=[f"units.count={text}"]).unit_count == count
+
+
+def test_values_that_a_family_gives_are_scaled_in_their_unit() -> None:
+    cpu = load_device("cpu-16core")
+    device = load_device("cpu-16core", overrides=["start=2x", "launch=3x", "utilisation=0.5x", "sustained.vector=0.5x"])
+    assert (device.start_s, device.launch_s) == pytest.approx((2 * cpu.start_s, 3 * cpu.launch_s))
+    assert device.utilisation == pytest.approx(cpu.utilisation / 2)
+    assert device.sustained["vector"] == pytest.approx(cpu.sustained["vector"] / 2)
+    stacks = load_device("v100", memory="hbm2:4", overrides=["memory.capacity=2x", "memory.bandwidth=0.25x"]).memory
+    assert (stacks.capacity_bytes, stacks.bandwidth_byte_per_s) == (64 * 2**30, 256e9)

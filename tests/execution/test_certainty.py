@@ -5,13 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from math import exp
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.device.device import load_device
 from simulator.device.framework import load_framework
-from simulator.execution.certainty import Interval, Question, certainty, interval_of
+from simulator.execution.certainty import (
+    Interval,
+    Question,
+    Widths,
+    certainty,
+    factors_of,
+    features,
+    interval_of,
+    is_widened,
+    why_none,
+)
 from simulator.pipeline import Options, simulate
 from simulator.workload.reading import load_workload
 
@@ -101,3 +112,74 @@ def test_half_width_without_lanes_for_it_is_later_and_said() -> None:
     for name in ("p100-sxm2-16gb", "v100-sxm2-16gb"):
         other = found(replace(KNOWN, device=load_device(name), precision="fp16"))
         assert not any("no lanes" in reason for reason in other.reasons)
+
+
+def test_a_width_that_is_not_said_widens_nothing() -> None:
+    others = {name: getattr(Widths(base=-1.0), name) for name in Widths.__struct_fields__}
+    assert others.pop("base") == -1.0
+    assert set(others.values()) == {0.0}
+
+
+def applies(**change: object) -> set[str]:
+    """Keys of what widens a question, beside the base."""
+    return {key for key, amount in features(replace(KNOWN, **change)) if amount} - {"base"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, set()),
+        ({"batch": 16}, set()),
+        ({"batch": 15}, {"small_batch"}),
+        ({"precision": "amp"}, {"narrow"}),
+        ({"framework": load_framework("tensorflow")}, {"graph"}),
+        ({"framework": load_framework("tensorflow"), "batch": 15}, {"graph", "small_batch", "small_graph"}),
+        ({"workload": "mine"}, {"workload"}),
+        ({"waiting": 0.5}, {"waiting"}),
+        ({"waiting": 0.5, "host": "named"}, {"waiting"}),
+        ({"waiting": 0.5, "host": "measured"}, {"waiting", "host"}),
+        ({"device": load_device("titan-xp"), "precision": "fp16"}, {"narrow", "widened", "device"}),
+    ],
+)
+def test_what_of_a_question_widens_it(change: dict[str, object], expected: set[str]) -> None:
+    assert applies(**change) == expected
+
+
+def test_every_width_is_one_that_a_question_can_have() -> None:
+    # `seen` is of rows that the fit has seen; a question's never is.
+    assert {key for key, _ in features(KNOWN)} == set(Widths.__struct_fields__) - {"seen"}
+
+
+def test_bounds_of_many_shares_are_those_of_each() -> None:
+    both = factors_of(KNOWN, np.array([0.0, 0.3, 1.0]))
+    assert both is not None
+    for place, waiting in enumerate((0.0, 0.3, 1.0)):
+        one = found(replace(KNOWN, waiting=waiting))
+        assert (both[0][place], both[1][place]) == pytest.approx((one.low, one.high))
+
+
+def test_a_width_is_the_sum_of_its_parts() -> None:
+    # A third of the step waits for a host of a known class, in amp, of an unmeasured network.
+    widths = certainty().high
+    logarithm = widths.base + widths.waiting / 3 + widths.narrow + widths.workload
+    question = replace(KNOWN, waiting=1 / 3, host="named", precision="amp", workload="mine")
+    assert found(question).high == pytest.approx(exp(exp(logarithm)))
+
+
+def test_a_kind_that_nobody_measured_says_so() -> None:
+    assert why_none(load_device("tpu-v3")) == "no interval: no step of a tpu was measured"
+    assert factors_of(replace(KNOWN, device=load_device("tpu-v3")), 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "expected"),
+    [
+        ("titan-xp", "fp16", True),
+        ("titan-xp", "fp32", False),
+        ("titan-x-maxwell", "amp", True),
+        ("p100-sxm2-16gb", "fp16", False),
+        ("v100-sxm2-16gb", "fp16", False),
+    ],
+)
+def test_who_widens_half_width_values(device: str, precision: str, expected: bool) -> None:
+    assert is_widened(load_device(device), precision) is expected

@@ -17,6 +17,7 @@ from simulator.execution.failures import Failures
 from simulator.parallel.plan import Plan
 from simulator.pipeline import Options, Simulation, simulate
 from simulator.planned import simulate_plan
+from simulator.precision import Engine
 from simulator.roofline.times import Bound
 from simulator.workload.reading import load_workload
 
@@ -43,6 +44,15 @@ def test_the_activity_of_a_step_is_the_sum_over_its_kernels() -> None:
     in_lanes = activity_of(answer.kernels, answer.times, "fp32", answer.step.time_s)
     assert in_lanes.tensors_s == 0
     assert in_lanes.lanes_s == pytest.approx(found.lanes_s + found.tensors_s)
+
+
+def test_products_are_in_tensor_cores_and_nothing_else_is() -> None:
+    answer = resnet(precision="amp")
+    found = activity_of(answer.kernels, answer.times, "fp16_tensor", answer.step.time_s)
+    computing = zip(answer.kernels.engine, answer.times.seconds[Bound.COMPUTE], strict=True)
+    products_s = math.fsum(seconds for engine, seconds in computing if engine == Engine.MATRIX)
+    assert found.tensors_s == pytest.approx(products_s)
+    assert 0 < found.lanes_s < found.tensors_s
 
 
 def test_passes_and_update_are_repeated_apart() -> None:
@@ -83,6 +93,53 @@ def test_parts_of_the_power_sum_to_it_below_the_limit() -> None:
     assert parts == pytest.approx(drawn.power_w)
     assert drawn.low_w == pytest.approx(LOW * drawn.power_w)
     assert drawn.high_w == 8 * 400
+
+
+def test_a_board_that_idles_has_room_above() -> None:
+    # Static 52.8, running 145.6, a tenth of the tensor cores' 222: 220.6 W a board, of 400.
+    idle = Activity(lanes_s=0.0, tensors_s=0.1, traffic_bytes=0.0, time_s=1.0)
+    drawn = bill_of(HOUR, A100, 8, Circumstances(), Spans(1.0, HOUR, idle)).drawn
+    assert drawn is not None
+    assert drawn.power_w == pytest.approx(8 * 220.6, rel=1e-3)
+    assert (drawn.low_w, drawn.high_w) == pytest.approx((LOW * drawn.power_w, HIGH * drawn.power_w))
+    assert (drawn.static_w, drawn.running_w) == pytest.approx((8 * 52.8, 8 * 145.6))
+    assert (drawn.computing_w, drawn.memory_w) == (pytest.approx(8 * 22.2, rel=1e-3), 0.0)
+
+
+def test_money_by_hand_and_whose_price_it_is() -> None:
+    # Ten hours of eight boards at 2 USD.
+    own = bill(Circumstances(price_usd_per_hour=2.0))
+    assert (own.cost_usd, own.price_date, own.price_note) == (pytest.approx(160.0), "", "")
+    profile = A100.profile.price
+    assert profile is not None
+    listed = bill()
+    assert (listed.price_usd_per_hour, listed.price_date) == (profile.usd_per_hour, profile.date)
+    assert listed.cost_usd == pytest.approx(80 * profile.usd_per_hour)
+    free = bill(Circumstances(price_usd_per_hour=0.0))
+    assert (free.cost_usd, free.price_usd_per_hour) == (0.0, 0.0)
+    unpriced = bill_of(HOUR, load_device("cpu-16core"), 1, Circumstances())
+    assert (unpriced.cost_usd, unpriced.price_usd_per_hour, unpriced.run.cost_usd) == (None, None, None)
+    assert (unpriced.drawn, unpriced.step, unpriced.epoch, unpriced.low, unpriced.high) == (None,) * 5
+
+
+def test_the_most_that_boards_take_by_hand() -> None:
+    # 8 x 400 W, a fifth more for the data centre, ten hours: 38.4 kWh; at 400 g each 15.36 kg.
+    found = bill(Circumstances(pue=1.2, carbon_g_per_kwh=400.0))
+    assert (found.power_w, found.energy_j) == (3200.0, pytest.approx(38.4 * 3.6e6))
+    assert found.carbon_g == pytest.approx(15360.0)
+    assert bill().carbon_g is None
+
+
+def test_bounds_of_a_long_run_by_hand() -> None:
+    # Factors of 0.5 and 0.803, of 2 and 1.28: logarithms 0.693, 0.219 and 0.247, roots of squares 0.727 and 0.736.
+    found = bill(low=0.5, high=2.0)
+    energy = found.run.energy_j
+    assert energy is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert (found.low.time_s, found.high.time_s) == (5 * HOUR, 20 * HOUR)
+    assert (found.low.energy_j or 0) / energy == pytest.approx(math.exp(-0.727), rel=1e-3)
+    assert (found.high.energy_j or 0) / energy == pytest.approx(math.exp(0.736), rel=1e-3)
 
 
 def test_the_interval_of_the_energy_has_both_errors() -> None:

@@ -142,6 +142,58 @@ def test_full_recomputation_keeps_what_enters_a_block() -> None:
     assert whole.activations_per_sample_bytes == 4 * (3 * 8 + 2 + 16 + 16)
 
 
+FUNNEL = read_workload(
+    {
+        "name": "funnel",
+        "input": [4],
+        "layers": [
+            layer
+            for place, (hidden, out) in enumerate([(16, 8), (32, 12), (64, 6)])
+            for layer in (
+                {"linear": {"name": f"block.{place}.up", "out": hidden}},
+                {"relu": {"name": f"block.{place}.act"}},
+                {"linear": {"name": f"block.{place}.down", "out": out}},
+            )
+        ]
+        + [{"linear": {"name": "head", "out": 2}}, "loss"],
+    },
+    "funnel.yaml",
+)
+# Blocks that are entered by 4, 8 and 12 values; their first products make 16, 32 and 64, their second 8, 12 and 6. All
+# that a block keeps is what its products read: 4 + 16, 8 + 32 and 12 + 64. Behind them the head keeps its 6, the loss
+# its 2. The widest pair of gradients is the ReLU's, 64 + 64.
+
+
+@pytest.mark.parametrize(
+    ("recompute", "kept"),
+    [
+        ("none", (4 + 16) + (8 + 32) + (12 + 64)),
+        # The input of the network is there anyway; the widest block is computed again.
+        ("full", 8 + 12 + (12 + 64)),
+        # The results of first products too.
+        ("products", (16 + 32 + 64) + 8 + 12 + (12 + 64)),
+    ],
+)
+def test_blocks_of_several_widths_by_hand(recompute: str, kept: int) -> None:
+    (whole,) = held(Plan(recompute=recompute), workload=FUNNEL)
+    assert whole.activations_per_sample_bytes == 4 * (kept + 6 + 2 + 128)
+
+
+def test_a_copy_of_the_gradients_and_the_loss_in_place() -> None:
+    def footprint(**more: bool) -> Footprint:
+        reserve = Reserve(loss_in_place=more.pop("in_place", False))
+        holding = Holding(get_precision("amp"), OPTIMIZERS["adam"], 1e9, reserve, **more)
+        whole = Piece(range(len(STACK.layers)), *[0.0] * 7)
+        return stage_footprints(STACK, [whole], Plan(data=2, zero=2), (SAMPLES, 4), holding)[0]
+
+    values = 4 * BLOCK + HEAD
+    # A micro-batch's gradients in 2 bytes lie whole beside their sums in 4, which the ranks share.
+    assert footprint(copied=True).gradients_bytes == 4 * values / 2 + 2 * values
+    assert footprint().gradients_bytes == 4 * values / 2
+    # The widest pair is a block's 8 + 8, not the loss's 1 and 2, in place or not.
+    assert footprint(in_place=True).activations_bytes == footprint().activations_bytes
+
+
 def test_selective_recomputation_keeps_no_scores() -> None:
     gpt2 = load_workload("gpt2")
     (every,) = held(Plan(), workload=gpt2, precision="amp")
