@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from simulator.device.machine import disks_of
 from simulator.device.storage import load_storage
 from simulator.errors import InputError
 from simulator.execution.bill import Circumstances, Spans, bill_of
@@ -25,7 +26,7 @@ def billed(simulation: Simulation, given: Circumstances) -> Simulation:
     run_s, late = _on_the_calendar(run, simulation.course)
     spans = Spans(step.time_s * late, run.epoch_s * late, activity, *bounds)
     given = _written(given, simulation, 1)
-    return replace(simulation, bill=bill_of(run_s, simulation.device, step.devices, given, spans))
+    return replace(simulation, bill=bill_of(run_s, simulation.device, step.devices, given, spans, simulation.cluster))
 
 
 def billed_plan(answer: Planned, given: Circumstances) -> Planned:
@@ -42,7 +43,7 @@ def billed_plan(answer: Planned, given: Circumstances) -> Planned:
     run_s, late = _on_the_calendar(run, answer.course)
     spans = Spans(answer.step.time_s * late, run.epoch_s * late, _mean_device(answer), interval.low, interval.high)
     given = _written(given, answer, _writers(answer))
-    return replace(answer, bill=bill_of(run_s, answer.device, answer.plan.devices, given, spans))
+    return replace(answer, bill=bill_of(run_s, answer.device, answer.plan.devices, given, spans, answer.cluster))
 
 
 def _on_the_calendar(run: Run, course: Course | None) -> tuple[float, float]:
@@ -67,7 +68,12 @@ def _written(given: Circumstances, answer: Simulation | Planned, writers: int) -
     """
     if given.checkpoint_to is None or given.failures is None:
         return given
-    storage, state = load_storage(given.checkpoint_to), footprint_of(answer.workload, answer.device, answer.options)
+    cluster = answer.cluster
+    where = disks_of(given.checkpoint_to, cluster.machine if cluster else None)
+    storage, state = (
+        load_storage(where or given.checkpoint_to),
+        footprint_of(answer.workload, answer.device, answer.options),
+    )
     if storage.write_byte_per_s is None:
         raise InputError(f"--checkpoint-to {storage.name}: nobody knows how fast it writes; give --checkpoint TIME")
     write_s = (state.parameters_bytes + state.optimizer_bytes) / (storage.write_byte_per_s * writers)

@@ -21,6 +21,7 @@ def fed_plan(answer: Planned, feeding: Feeding) -> Planned:
     """
     plan, per_node = answer.plan, answer.cluster.per_node
     loaders = max(min(per_node // plan.replica, plan.data), 1)
+    feeding = feeding.on(answer.cluster.machine, loaders, per_node)
     batch, step = answer.global_batch // plan.data, answer.step
     found = input_of(answer.workload, answer.device, feeding, (batch, step.time_s), (loaders, plan.data // loaders))
     return replace(answer, step=with_late_samples(step, found.exposed_s), input=found)

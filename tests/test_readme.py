@@ -13,6 +13,8 @@ from simulator import Options, load_device, load_workload, simulate
 from simulator.catalog import convert, parse_yaml
 from simulator.cli import main
 from simulator.device.framework import FrameworkProfile, load_framework
+from simulator.device.machine import disks_of
+from simulator.device.system import cluster_of_system
 from simulator.workload.reading import read_workload
 
 ROOT = Path(__file__).parents[1]
@@ -79,6 +81,12 @@ def test_an_example_file_of_the_guide_is_read(block: str, tmp_path: Path) -> Non
         shipped = load_framework(profile.name)
         assert profile.release is not None
         assert (shipped.release_of, shipped.mixed.odd_groups) == (profile.release.of, profile.mixed.odd_groups)
+    elif content.get("kind") == "system":
+        path = tmp_path / "my-box.yaml"
+        path.write_text(block, encoding="utf-8")
+        box = cluster_of_system(str(path)).machine
+        assert box is not None
+        assert (box.cores, disks_of("local", box), box.peak_w) == (64, "nvme-pcie4*2", 3200)
     elif "kind" in content:
         path = tmp_path / "my-gpu.yaml"
         path.write_text(block, encoding="utf-8")

@@ -36,8 +36,14 @@ CONVERSATION = "lm-arena-chat"
 ANSWERS = {
     ("Qwen/Qwen3-14B", "gpqa"): 7063,
     ("Qwen/Qwen3-14B", CONVERSATION): 616,
+    ("Qwen/Qwen3-235B-A22B-Instruct-2507", CONVERSATION): 870,
+    ("Qwen/Qwen3-235B-A22B-Instruct-2507-FP8", CONVERSATION): 867,
+    ("Qwen/Qwen3-235B-A22B-Thinking-2507", "gpqa"): 9222,
+    ("Qwen/Qwen3-235B-A22B-Thinking-2507-FP8", "gpqa"): 9201,
     ("Qwen/Qwen3-30B-A3B-Instruct-2507", CONVERSATION): 920,
     ("Qwen/Qwen3-30B-A3B-Thinking-2507", "gpqa"): 8164,
+    ("Qwen/Qwen3-32B", "gpqa"): 7026,
+    ("Qwen/Qwen3-32B", CONVERSATION): 630,
     ("Qwen/Qwen3-8B", "gpqa"): 8115,
     ("Qwen/Qwen3-8B", CONVERSATION): 648,
     ("deepseek-ai/DeepSeek-R1-0528", "gpqa"): 11450,
@@ -50,6 +56,7 @@ ANSWERS = {
     ("meta-llama/Llama-3.3-70B-Instruct", CONVERSATION): 411,
     ("meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8", CONVERSATION): 411,
     ("meta-llama/Llama-4-Scout-17B-16E-Instruct", CONVERSATION): 405,
+    ("openai/gpt-oss-120b", "gpqa"): 1748,
     ("openai/gpt-oss-20b", "gpqa"): 2180,
 }
 """Mean tokens of an answer by model and task, over the batches that ML.ENERGY measured (ml-energy/leaderboard,

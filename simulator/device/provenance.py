@@ -51,7 +51,7 @@ def leaves(content: Mapping[str, Any], prefix: str = "") -> list[str]:
     skipped = {"name", "kind", "description", "aliases", "vendor", "host", "family", "year", "notes", "sources"}
     paths: list[str] = []
     for key, value in content.items():
-        if not prefix and key in skipped:
+        if not prefix and key in skipped and not isinstance(value, Mapping):  # a system's host is a section
             continue
         path = f"{prefix}{key}"
         if isinstance(value, Mapping):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -11,6 +11,7 @@ from msgspec import Meta
 from simulator import catalog
 from simulator.device.device import Device
 from simulator.device.link import Link, load_link
+from simulator.device.machine import DisksSection, HostSection, Machine, WallSection, machine
 from simulator.device.profile import Source, Strict
 from simulator.errors import InputError, UnsupportedError
 
@@ -30,6 +31,9 @@ class SystemProfile(Strict, frozen=True, kw_only=True):
     link: Annotated[str, Meta(description="a link profile, between the machine's devices")]
     network: Annotated[str | None, Meta(description="a link profile, between machines")] = None
     ports: Annotated[int, Meta(gt=0, description="of the network, in one machine")] = 1
+    host: HostSection | None = None
+    storage: DisksSection | None = None
+    power: WallSection | None = None
     usual_for: Annotated[tuple[str, ...], Meta(description="devices that usually sit in such a machine")] = ()
     aliases: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
@@ -44,6 +48,7 @@ class Cluster:
     devices : in all machines together.
     per_node : in one machine.
     ports : of the network in one machine.
+    machine : what each has beside its devices; None where only links are named.
     """
 
     devices: int
@@ -51,6 +56,7 @@ class Cluster:
     link: Link
     network: Link | None = None
     ports: int = 1
+    machine: Machine | None = None
 
     @property
     def nodes(self) -> int:
@@ -91,7 +97,12 @@ def cluster_of_system(name: str, nodes: int = 1, devices: int | None = None) -> 
             f"{nodes * system.devices} would"
         )
     network = load_link(system.network) if system.network else None
-    return cluster(wanted, load_link(system.link), network, per_node=wanted // nodes, ports=system.ports)
+    joined = cluster(wanted, load_link(system.link), network, per_node=wanted // nodes, ports=system.ports)
+    return replace(joined, machine=_machine(system))
+
+
+def _machine(system: SystemProfile) -> Machine:
+    return machine(system.name, system.devices, system.host, system.storage, system.power)
 
 
 def cluster(devices: int, link: Link, network: Link | None = None, *, per_node: int = 0, ports: int = 1) -> Cluster:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from math import exp, hypot, isfinite, log
 
 from simulator.device.device import Device
-from simulator.device.draw import HIGH, LOW, draw_of
+from simulator.device.draw import HIGH, LOW, Draw, draw_of
+from simulator.device.profile import Price
+from simulator.device.system import Cluster
 from simulator.errors import InputError
 from simulator.execution.energy import Activity
 from simulator.execution.failures import Failures, Interrupted, interrupted
+from simulator.execution.wall import Wall, rated_watts, wall_of
 from simulator.units import parse
 
 HOUR_S = 3600.0
@@ -112,8 +115,10 @@ class Bill:
     time_s : with failures, where some are expected.
     interrupted : what they cost; None where nothing fails.
     price_usd_per_hour, price_date, price_note : of one device, from when, and of what; "" where the user gave it.
-    power_w, energy_j, carbon_g : at most, with all devices at their power limit and what the data centre adds.
+    power_w, energy_j, carbon_g : at most, with all machines at their rated power, or all devices at their limit where
+        no machine is named, and what the data centre adds.
     drawn : what the devices draw, as predicted; None where that is not known.
+    wall : what whole machines draw, which the energy is then of; None where no machine is named, or nobody says.
     step, epoch, run : what is expected of each, the failures' share included; step and epoch None where not said.
     low, high : bounds of the run's; None where its time has no interval.
     """
@@ -129,6 +134,7 @@ class Bill:
     energy_j: float | None
     carbon_g: float | None
     drawn: Power | None
+    wall: Wall | None
     step: Amount | None
     epoch: Amount | None
     run: Amount
@@ -136,8 +142,11 @@ class Bill:
     high: Amount | None
 
 
-def bill_of(run_s: float, device: Device, devices: int, given: Circumstances, spans: Spans | None = None) -> Bill:
-    """The bill of a run of `run_s` seconds on so many devices.
+def bill_of(
+    run_s: float, device: Device, devices: int, given: Circumstances, spans: Spans | None = None,
+    cluster: Cluster | None = None,
+) -> Bill:  # fmt: skip
+    """The bill of a run of `run_s` seconds on so many devices, in machines that may be named.
 
     Raises
     ------
@@ -146,13 +155,12 @@ def bill_of(run_s: float, device: Device, devices: int, given: Circumstances, sp
     """
     broken = interrupted(run_s, devices, given.failures) if given.failures else None
     time_s = broken.time_s if broken else run_s
-    own = device.profile.price
-    listed = own if given.price_usd_per_hour is None else None
-    price = listed.usd_per_hour if listed else given.price_usd_per_hour
-    limit_w = parse(device.profile.power, "W", device.name) * devices if device.profile.power else None
-    drawn = _drawn(device, devices, spans.activity) if spans and spans.activity else None
-    most_w = _times(limit_w, given.pue)
-    rates = _Rates(_times(price, devices / HOUR_S), drawn.power_w * given.pue if drawn else None, most_w, given)
+    price, listed = _price(device, given)
+    powers = _powers_of(device, devices, spans.activity if spans else None, cluster)
+    expected = powers.expected
+    most_w = _times(powers.limit_w, given.pue)
+    rates = _Rates(_times(price, devices / HOUR_S), expected.power_w * given.pue if expected else None, most_w, given)
+    low, high = powers.bounds
     most = replace(rates, power_w=most_w).amount(time_s)
     more = time_s / run_s
     return Bill(
@@ -163,15 +171,16 @@ def bill_of(run_s: float, device: Device, devices: int, given: Circumstances, sp
         price_date=listed.date if listed else "",
         price_note=(listed.note or "") if listed else "",
         cost_usd=most.cost_usd,
-        power_w=limit_w,
+        power_w=powers.limit_w,
         energy_j=most.energy_j,
         carbon_g=most.carbon_g,
-        drawn=drawn,
+        drawn=powers.drawn,
+        wall=powers.wall,
         step=rates.amount(spans.step_s * more) if spans else None,
         epoch=rates.amount(spans.epoch_s * more) if spans else None,
         run=rates.amount(time_s),
-        low=rates.bound(time_s, spans.low if spans else None, LOW),
-        high=rates.bound(time_s, spans.high if spans else None, HIGH),
+        low=rates.bound(time_s, spans.low if spans else None, low),
+        high=rates.bound(time_s, spans.high if spans else None, high),
     )
 
 
@@ -205,11 +214,43 @@ def _times(number: float | None, factor: float) -> float | None:
     return None if number is None else number * factor
 
 
-def _drawn(device: Device, devices: int, activity: Activity) -> Power | None:
-    """What all devices draw, each like the one whose activity is given."""
-    draw = draw_of(device)
-    if draw is None:
-        return None
+def _price(device: Device, given: Circumstances) -> tuple[float | None, Price | None]:
+    """USD an hour of one device, and the listed price that it is of; None where the user gave it or nobody knows."""
+    listed = device.profile.price if given.price_usd_per_hour is None else None
+    return (listed.usd_per_hour if listed else given.price_usd_per_hour), listed
+
+
+@dataclass(frozen=True)
+class _Powers:
+    """What devices draw, what their machines do, and both at most; None for what is not known. [W]"""
+
+    drawn: Power | None
+    wall: Wall | None
+    limit_w: float | None
+
+    @property
+    def expected(self) -> Power | Wall | None:
+        """Of whole machines, or of the devices where no machine is known."""
+        return self.wall or self.drawn
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Of the power over the expected; a machine's idle power is sure."""
+        wall = self.wall
+        return (wall.low_w / wall.power_w, wall.high_w / wall.power_w) if wall else (LOW, HIGH)
+
+
+def _powers_of(device: Device, devices: int, activity: Activity | None, cluster: Cluster | None) -> _Powers:
+    """Of all devices, each like the one whose activity is given."""
+    boards_w = parse(device.profile.power, "W", device.name) * devices if device.profile.power else None
+    limit_w, draw = rated_watts(cluster) or boards_w, draw_of(device)
+    if draw is None or activity is None:
+        return _Powers(None, None, limit_w)
+    drawn = _drawn(draw, devices, activity)
+    return _Powers(drawn, wall_of(cluster, draw, (drawn.power_w, drawn.low_w, drawn.high_w)), limit_w)
+
+
+def _drawn(draw: Draw, devices: int, activity: Activity) -> Power:
     power_w = activity.power_w(draw) * devices
     computing_w = (activity.lanes_s * draw.vector_w + activity.tensors_s * draw.matrix_w) / activity.time_s
     return Power(

@@ -20,12 +20,13 @@ cache of half the data answers 0.15 of the reads, and one of all of it each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, isfinite, log1p
 from typing import ClassVar
 
 from simulator.device.device import Device
 from simulator.device.loader import Loader, load_loader
+from simulator.device.machine import LOCAL, Machine, disks_of
 from simulator.device.storage import load_storage
 from simulator.errors import InputError, UnsupportedError
 from simulator.op.base import elements
@@ -39,6 +40,10 @@ IMAGE_BYTES, IMAGE_VALUES = 110e3, 3 * 224 * 224
 TOKEN_BYTES = 8
 """Of a token's number, as frameworks hold it."""
 
+STORED_TOKEN_BYTES = 4
+"""Of a token's number on disk, where the dataset does not say: Megatron-LM's indexed datasets have 4 bytes for
+vocabularies above 65,500, 2 for smaller ones."""
+
 HOST_COPY = 0.83
 """Of a PCIe link's rate, that a copy to the device reaches: nvbandwidth has 26.3 of 31.5 GB/s on an A100 of PCIe 4, 51
 and 52 of 63 GB/s on an H100 and an H200 of PCIe 5 (Azure/AI-benchmarking-guide)."""
@@ -50,8 +55,8 @@ class Feeding:
 
     Attributes
     ----------
-    loader, storage : names; without storage, all samples lie in the page cache.
-    workers : cores that prepare samples, of each device.
+    loader, storage : names; "local" is the machine's own disks; without storage, all samples lie in the page cache.
+    workers : cores that prepare samples, of each device; all of its machine's, shared out, if None.
     samples_per_s : that one worker prepares, where the user measured it. [1/s]
     cache_bytes : of each machine's memory for the page cache.
     """
@@ -66,7 +71,8 @@ class Feeding:
         """Refuse unknown names and what cannot be."""
         load_loader(self.loader)
         if self.storage is not None:
-            load_storage(self.storage)
+            if self.storage != LOCAL:
+                load_storage(self.storage)
         elif self.cache_bytes:
             raise InputError("--page-cache is of what --storage holds: give both")
         if self.workers is not None and self.workers < 1:
@@ -75,6 +81,14 @@ class Feeding:
             raise InputError(f"--page-cache cannot be negative, found {self.cache_bytes:g} bytes")
         if self.samples_per_s is not None and not (isfinite(self.samples_per_s) and self.samples_per_s > 0):
             raise InputError(f"--worker-rate must be positive, found {self.samples_per_s}")
+
+    def on(self, machine: Machine | None, loaders: int, used: int) -> Feeding:
+        """The same on a machine of which so many devices work, with loaders that share out these devices' part of its
+        cores; its own disks have their name.
+        """
+        cores = machine.cores * used // machine.devices if machine and machine.cores else None
+        workers = self.workers or (max(cores // loaders, 1) if cores else None)
+        return replace(self, workers=workers, storage=disks_of(self.storage, machine))
 
 
 @dataclass(frozen=True)
@@ -152,7 +166,9 @@ def input_of(
     cached = _cached(feeding, dataset, machines, _stored_bytes(workload, loader)) if feeding.storage else 1.0
     one_s = _prepare_seconds(workload, loader, feeding)
     if one_s and feeding.workers is None:
-        raise InputError(f"--loader {loader.name} prepares samples on cores: give --workers, those of each device")
+        raise InputError(
+            f"--loader {loader.name} prepares samples on cores: give --workers, those of each device, or a --system"
+        )
     read_s = 0.0
     if feeding.storage is not None:
         storage = load_storage(feeding.storage)
@@ -184,6 +200,8 @@ def _stored_bytes(workload: Workload, loader: Loader) -> float:
     dataset = workload.dataset
     if dataset.encoding == "jpeg" and loader.decode_s is None:
         return copied_bytes(workload, loader)
+    if dataset.sample_bytes is None and all(len(shape) == 1 for shape in workload.inputs):
+        return float(STORED_TOKEN_BYTES * sum(elements(shape) for shape in workload.inputs))
     if dataset.sample_bytes is None:
         raise InputError(
             f"{dataset.name} does not say how many bytes a sample has; a dataset file with sample_bytes does"

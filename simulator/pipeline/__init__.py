@@ -127,6 +127,7 @@ def fed(simulation: Simulation, feeding: Feeding) -> Simulation:
     workload, device, step, options = simulation.workload, simulation.device, simulation.step, simulation.options
     cluster = simulation.cluster
     machine = (cluster.per_node, cluster.nodes) if cluster else (1, 1)
+    feeding = feeding.on(cluster.machine if cluster else None, machine[0], machine[0])
     found = input_of(workload, device, feeding, (step.batch, step.time_s), machine)
     timed = partial(times_of, workload, simulation.kernels, device, options)
     run = _run(workload, step, options, timed, found.time_s / step.batch)

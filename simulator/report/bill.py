@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from simulator.execution.bill import JOULES_PER_KWH, Amount, Bill
 from simulator.execution.course import Course
 from simulator.execution.input import Input
+from simulator.execution.wall import Wall
 from simulator.units import duration, si
 
 
@@ -39,8 +40,9 @@ def bill_lines(bill: Bill | None) -> Iterator[str]:
             f"{duration(broken.daly_s)}, by Young {duration(broken.young_s)}), {duration(broken.lost_s)} lost"
         )
     yield f"the run costs {_cost(bill)}; energy {_energy(bill)}"
-    if bill.step is not None and bill.epoch is not None and bill.epoch.time_s < bill.run.time_s:
-        yield f"an epoch costs {_amount(bill.epoch)}; a step {_amount(bill.step)}"
+    if bill.step is not None and bill.epoch is not None:
+        epoch = f"an epoch costs {_amount(bill.epoch)}; " if bill.epoch.time_s < bill.run.time_s else ""
+        yield f"{epoch}a step{'' if epoch else ' costs'} {_amount(bill.step)}"
 
 
 def _cost(bill: Bill) -> str:
@@ -57,14 +59,27 @@ def _cost(bill: Bill) -> str:
 
 def _energy(bill: Bill) -> str:
     """What is expected, within which interval, and the bound."""
-    most = "unknown" if bill.energy_j is None else f"at most {_kwh(bill.energy_j)}, with every board at its limit"
+    most = "unknown" if bill.energy_j is None else f"at most {_kwh(bill.energy_j)}, with {_limit(bill)}"
     if bill.drawn is None or bill.run.energy_j is None:
         return most + ("" if bill.carbon_g is None else f", {bill.carbon_g / 1000:,.4g} kg of carbon dioxide")
     low, high = (bound.energy_j if bound else None for bound in (bill.low, bill.high))
     range_ = "" if low is None or high is None else f" (with 80% probability {_kwh(low)} to {_kwh(high)})"
     carbon = "" if bill.run.carbon_g is None else f", {bill.run.carbon_g / 1000:,.4g} kg of carbon dioxide"
-    each_w = bill.drawn.power_w / bill.devices
-    return f"{_kwh(bill.run.energy_j)}{range_}{carbon}, {each_w:,.0f} W a device; {most}"
+    return f"{_kwh(bill.run.energy_j)}{range_}{carbon}, {_power(bill.drawn.power_w / bill.devices, bill.wall)}; {most}"
+
+
+def _limit(bill: Bill) -> str:
+    """What the most that a run draws is with."""
+    return "every machine at its rated power" if bill.wall else "every board at its limit"
+
+
+def _power(each_w: float, wall: Wall | None) -> str:
+    """Of a device, and at the wall where a machine is named."""
+    if wall is None:
+        return f"{each_w:,.0f} W a device, without what its computer draws beside"
+    return (
+        f"{wall.power_w / wall.machines / 1000:,.3g} kW a {wall.system} at the wall, {each_w:,.0f} W of them a device"
+    )
 
 
 def _kwh(energy_j: float) -> str:

@@ -106,14 +106,17 @@ def energy_parts(bill: Bill, total: float) -> list[Slice]:
     drawn = bill.drawn
     if drawn is None:
         return []
-    each = (
-        Slice("at rest", GREY, drawn.static_w),
-        Slice("running", SKY, drawn.running_w),
-        Slice("computing", ORANGE, drawn.computing_w),
-        Slice("memory", BLUE, drawn.memory_w),
+    boards = (
+        Slice("boards: at rest", GREY, drawn.static_w),
+        Slice("boards: running", SKY, drawn.running_w),
+        Slice("boards: computing", ORANGE, drawn.computing_w),
+        Slice("boards: memory", BLUE, drawn.memory_w),
     )
-    whole = _sum(each)
-    return [Slice(part.name, part.colour, part.size / whole * total) for part in each]
+    beside_w = bill.wall.power_w - drawn.power_w if bill.wall else 0.0
+    whole_w, share = drawn.power_w + beside_w, drawn.power_w / _sum(boards)
+    each = [Slice(part.name, part.colour, part.size * share) for part in boards]
+    rest = [Slice("rest of the machines", PALE, beside_w)] if bill.wall else []
+    return [Slice(part.name, part.colour, part.size / whole_w * total) for part in each + rest]
 
 
 def _sum(parts: Sequence[Slice]) -> float:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from simulator.device.device import load_device
 from simulator.device.loader import load_loader
 from simulator.device.storage import load_storage
+from simulator.device.system import cluster_of_system
 from simulator.errors import InputError, SimulatorError, UnknownNameError, UnsupportedError
 from simulator.execution.input import Feeding, copied_bytes, hit_rate, input_of
 from simulator.pipeline import Options, fed, simulate
@@ -162,3 +163,22 @@ def test_an_ssd_measured_at_two_sizes_of_file() -> None:
     # Files of 16 KiB at 1,006 MiB/s, as its source has it: the model's rate lies within 3 %.
     storage = load_storage("samsung-980-pro")
     assert 16384 / (16384 / storage.read_byte_per_s + storage.file_s) == pytest.approx(1006.3 * 2**20, rel=0.03)
+
+
+def test_workers_are_the_machines_cores_and_disks_its_own() -> None:
+    """A DGX A100 has 128 cores for eight devices and eight disks; four devices have half of its cores."""
+    box = cluster_of_system("dgx-a100-80gb").machine
+    asked = Feeding("pillow", storage="local")
+    assert asked.on(box, 8, 8) == Feeding("pillow", 16, storage="nvme-pcie4*8")
+    assert asked.on(box, 4, 4).workers == 16
+    assert asked.on(box, 1, 4).workers == 64
+    assert Feeding("pillow", 3).on(box, 8, 8).workers == 3
+    assert Feeding("pillow").on(None, 1, 1).workers is None
+    with pytest.raises(InputError, match="give --system"):
+        asked.on(None, 1, 1)
+
+
+def test_tokens_without_a_stated_size_have_four_bytes() -> None:
+    gpt = load_workload("gpt2", samples=512)
+    found = input_of(gpt, V100, Feeding("none", storage="nvme-pcie4"), (8, 0.05))
+    assert found.read_s == pytest.approx(8 * 1024 * 4 / load_storage("nvme-pcie4").read_byte_per_s)

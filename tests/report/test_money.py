@@ -60,7 +60,17 @@ def test_the_parts_of_the_energy_sum_to_it() -> None:
     _, bill = answer()
     parts = energy_parts(bill, 8.0)
     assert sum(part.size for part in parts) == pytest.approx(8.0)
-    assert [part.name for part in parts] == ["at rest", "running", "computing", "memory"]
+    boards = ["boards: at rest", "boards: running", "boards: computing", "boards: memory"]
+    assert [part.name for part in parts] == boards
+    joined = simulate(load_workload("resnet50"), A100, Options(), cluster_of_system("dgx-a100-80gb"))
+    whole = billed(joined, Circumstances()).bill
+    assert whole is not None
+    assert whole.wall is not None
+    assert whole.drawn is not None
+    parts = energy_parts(whole, whole.wall.power_w)
+    assert [part.name for part in parts] == [*boards, "rest of the machines"]
+    assert sum(part.size for part in parts[:4]) == pytest.approx(whole.drawn.power_w)
+    assert sum(part.size for part in parts) == pytest.approx(whole.wall.power_w)
 
 
 def test_the_figure_shows_cost_and_energy() -> None:

@@ -86,6 +86,17 @@ def test_devices_held_out_err_as_documented(measured: list[MeasuredPower]) -> No
     assert (low, high) == (pytest.approx(LOW, abs=0.005), pytest.approx(HIGH, abs=0.01))
 
 
+def test_models_that_nothing_was_fitted_to_err_as_documented(cases: list[PoweredCase]) -> None:
+    """ML.ENERGY's figures of Qwen 3 32B and 235B and of gpt-oss 120B; none is among the others."""
+    unseen = [predict_powered(row) for row in read_powered(HERE / "power_unseen.csv")]
+    assert not {case.row.quantity for case in unseen} & {case.row.quantity for case in cases}
+    assert len(unseen) == 164
+    wide = [case for case in unseen if "FP8" not in case.row.quantity and "gpt-oss" not in case.row.quantity]
+    assert np.mean([abs(case.error) for case in unseen]) == pytest.approx(0.161, abs=0.005)
+    assert np.mean([abs(case.error) for case in wide]) == pytest.approx(0.10, abs=0.01)
+    assert np.mean([case.low_w <= case.row.value <= case.high_w for case in unseen]) == pytest.approx(0.74, abs=0.02)
+
+
 def test_errors_are_logarithms_of_predicted_over_measured(measured: list[MeasuredPower]) -> None:
     doubled = [replace(row, each_w=2 * watts(row.rates)) for row in measured[:5]]
     assert errors(doubled, (RUNNING, WAY_J, PROMPTS)) == pytest.approx(-math.log(2))

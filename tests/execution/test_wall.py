@@ -1,0 +1,78 @@
+"""Power of whole machines at the wall: by hand, at rest and loaded, part of a machine, and in the bill."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from simulator.billing import billed
+from simulator.device.device import load_device
+from simulator.device.draw import HELD, Draw, draw_of
+from simulator.device.system import cluster_of_system
+from simulator.execution.bill import Bill, Circumstances
+from simulator.execution.wall import LOADED, rated_watts, wall_of
+from simulator.pipeline import Options, simulate
+from simulator.workload.reading import load_workload
+
+H100 = load_device("h100-sxm5-80gb")
+ONE = cluster_of_system("dgx-h100")
+
+
+def draw() -> Draw:
+    found = draw_of(H100)
+    assert found is not None
+    return found
+
+
+def watts(drawn_w: float, joined: object = ONE) -> float:
+    found = wall_of(joined, draw(), (drawn_w, drawn_w, drawn_w))  # type: ignore[arg-type]
+    assert found is not None
+    return found.power_w
+
+
+def test_a_machine_by_hand() -> None:
+    # Rest 8 x (15 + 132 x 0.35) = 489.6 W, limit 8 x 0.96 x 700 = 5376 W. At 4200 W: 3710.4 / 4886.4 = 0.7593 of the
+    # way from 1530 to 0.82 x 10200 = 8364 W: 6719 W.
+    assert watts(4200) == pytest.approx(6719, abs=1)
+
+
+def test_at_rest_it_idles_and_loaded_it_draws_what_was_measured() -> None:
+    assert watts(8 * draw().static_w) == pytest.approx(1530)
+    assert watts(8 * HELD * 700) == pytest.approx(LOADED * 10200) == pytest.approx(8364)
+    assert watts(0.0) == pytest.approx(1530)
+
+
+def test_machines_add_up_and_half_a_machine_idles_whole() -> None:
+    two, half = cluster_of_system("dgx-h100", 2), cluster_of_system("dgx-h100", 1, 4)
+    assert watts(8400, two) == pytest.approx(2 * watts(4200))
+    assert watts(2100, half) - 1530 == pytest.approx((watts(4200) - 1530) / 2)
+    assert rated_watts(two) == 20400
+
+
+def test_without_a_machine_or_its_power_it_is_not_known() -> None:
+    tpu = cluster_of_system("tpu-v4-4x4x4")
+    for joined in (None, replace(ONE, machine=None), tpu):
+        assert wall_of(joined, draw(), (1.0, 1.0, 1.0)) is None
+        assert rated_watts(joined) is None
+
+
+def bill(joined: object) -> Bill:
+    answer = simulate(load_workload("resnet50"), H100, Options(precision="amp", batch=64), joined)  # type: ignore[arg-type]
+    found = billed(answer, Circumstances(pue=1.5)).bill
+    assert found is not None
+    return found
+
+
+def test_a_bill_is_of_the_machine_where_one_is_named() -> None:
+    whole, boards = bill(ONE), bill(replace(ONE, machine=None))
+    assert whole.wall is not None
+    assert boards.wall is None
+    assert whole.drawn == boards.drawn
+    assert whole.drawn is not None
+    assert whole.run.energy_j == pytest.approx(whole.time_s * whole.wall.power_w * 1.5)
+    assert boards.run.energy_j == pytest.approx(boards.time_s * whole.drawn.power_w * 1.5)
+    assert whole.power_w == 10200
+    assert boards.power_w == 5600
+    assert whole.wall.low_w < whole.wall.power_w < whole.wall.high_w
+    assert whole.wall.power_w > whole.drawn.power_w
