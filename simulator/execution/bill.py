@@ -117,6 +117,7 @@ class Bill:
     price_usd_per_hour, price_date, price_note : of one device, from when, and of what; "" where the user gave it.
     power_w, energy_j, carbon_g : at most, with all machines at their rated power, or all devices at their limit where
         no machine is named, and what the data centre adds.
+    power_of : "machines" or "devices": whose limit that is.
     drawn : what the devices draw, as predicted; None where that is not known.
     wall : what whole machines draw, which the energy is then of; None where no machine is named, or nobody says.
     step, epoch, run : what is expected of each, the failures' share included; step and epoch None where not said.
@@ -131,6 +132,7 @@ class Bill:
     price_note: str
     cost_usd: float | None
     power_w: float | None
+    power_of: str
     energy_j: float | None
     carbon_g: float | None
     drawn: Power | None
@@ -172,6 +174,7 @@ def bill_of(
         price_note=(listed.note or "") if listed else "",
         cost_usd=most.cost_usd,
         power_w=powers.limit_w,
+        power_of="machines" if rated_watts(cluster) else "devices",
         energy_j=most.energy_j,
         carbon_g=most.carbon_g,
         drawn=powers.drawn,

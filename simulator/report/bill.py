@@ -70,7 +70,7 @@ def _energy(bill: Bill) -> str:
 
 def _limit(bill: Bill) -> str:
     """What the most that a run draws is with."""
-    return "every machine at its rated power" if bill.wall else "every board at its limit"
+    return "every machine at its rated power" if bill.power_of == "machines" else "every board at its limit"
 
 
 def _power(each_w: float, wall: Wall | None) -> str:

@@ -142,7 +142,7 @@ def test_a_runs_bill_is_asked_for(simulate: Simulate) -> None:
     assert "failures expected" in text
     assert "price of 2026-11-09, an eighth of AWS p4de.24xlarge); energy 24" in text
     assert "kWh (with 80% probability" in text
-    assert "W a device; at most" in text
+    assert "W a device, without what its computer draws beside; at most" in text
     assert "an epoch costs" in text
     assert "kg of carbon dioxide" in text
     bill = simulate(*words, "--price", "2", "--json").json()["bill"]

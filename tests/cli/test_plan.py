@@ -58,7 +58,8 @@ def test_the_run_of_a_plan_has_its_bill(simulate: Simulate) -> None:
     found = answer["bill"]
     assert found["interrupted"]["time_s"] == found["time_s"] > run["total_s"]
     assert found["cost_usd"] == pytest.approx(2.5 * 8 * found["time_s"] / 3600)
-    assert found["energy_j"] == pytest.approx(1.2 * 8 * 700 * found["time_s"])
+    assert found["energy_j"] == pytest.approx(1.2 * 10200 * found["time_s"])
+    assert (found["power_of"], found["wall"]["system"]) == ("machines", "dgx-h100")
     text = " ".join(simulate(*words, *bill).stdout.split())
     assert "of 1,000 samples: 189 steps" in text
     assert "the run costs" in text
