@@ -38,5 +38,5 @@ class Cache(Cause):
         import numpy as np
 
         kept = np.minimum(moved_bytes, self.cache * cache_bytes)
-        result: FloatArray = moved_bytes - kept * (1 - 1 / (speedup or CACHE_SPEEDUP))
+        result: FloatArray = moved_bytes - kept * (1 - 1 / (CACHE_SPEEDUP if speedup is None else speedup))
         return result

@@ -82,15 +82,17 @@ class Convolutions(Cause):
         result: FloatArray = (on_cores if tensor else self.convolution) * by_phase * strided
         return result
 
-    def scattered(self, columns: Columns) -> FloatArray:
-        """Outputs of input gradients with a stride, (2, kernels), which lanes write more than once. [elements]
+    def scattered(self, columns: Columns, batch: FloatArray | float) -> FloatArray:
+        """Outputs of input gradients with a stride, which lanes write more than once, (kernels,) or (batches, kernels).
 
         They are set to zero, and those that a window meets are then written one by one: with a stride of 2, single
-        values in every other place of every other row.
+        values in every other place of every other row. [elements]
         """
+        from simulator.op.kernels import at_batch
+
         strided = (columns.window[2] > 1) & (columns.op_class == OpClass.CONVOLUTION)
-        once: FloatArray = columns.write[Role.GRADIENT] * (strided & (columns.phase == Phase.INPUT_GRADIENT))
-        return self.scattered_write * once
+        once = columns.write[Role.GRADIENT] * (strided & (columns.phase == Phase.INPUT_GRADIENT))
+        return self.scattered_write * at_batch(once, batch)
 
     def aligned(
         self, columns: Columns, m: FloatArray, n: FloatArray, k: FloatArray

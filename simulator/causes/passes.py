@@ -73,8 +73,11 @@ class Passes(Cause):
         """
         import numpy as np
 
+        from simulator.op.kernels import side_by_side
+
         pooling = columns.op_class == OpClass.POOLING
-        efficiency: FloatArray = np.array([self.of_class(one, compiled=compiled) for one in OpClass])[columns.op_class]
+        by_class = side_by_side([self.of_class(one, compiled=compiled) for one in OpClass])
+        efficiency: FloatArray = by_class[..., columns.op_class]
         if width <= HALF_WIDTH:
             efficiency = np.where(columns.engine == Engine.VECTOR, efficiency * self.half_width, efficiency)
         if width < FULL_WIDTH and not compiled:

@@ -16,27 +16,35 @@ from simulator.device.device import Device, load_device
 
 Numbers = NDArray[np.float64]
 
-COLUMNS = ("cache_bytes", "launch_s", "unit_count", "clock_hz")
-"""Numbers that may be columns, beside those of the memory, every peak and sustained fraction; what reads them
-broadcasts."""
+COLUMNS = (
+    "cache_bytes", "cache_speedup", "launch_s", "start_s", "step_s", "call_scale", "utilisation", "unit_count",
+    "clock_hz",
+)  # fmt: skip
+"""Numbers that may be columns, beside those of the memory, costs of calls, and all of `SECTIONS`: every number of a
+device that a time reads. What reads them broadcasts."""
 
-SECTIONS = ("peak", "sustained", "clocks")
+SECTIONS = ("peak", "sustained", "clocks", "kernel")
 """Mappings whose numbers may be columns."""
+
+CALLS = "calls_s"
+"""Costs of a call by phase, which may be columns each."""
 
 KEYS = (
     "memory.bandwidth",
     "memory.capacity",
     "cache.last_level",
+    "cache.bandwidth",
     "launch",
+    "start",
+    "calls.",
+    "utilisation",
     "units.count",
     "units.clock",
     "peak.",
     "sustained.",
+    "kernel.",
 )
 """Key paths of a profile that change these numbers alone."""
-
-ONE_BY_ONE = "cpu"
-"""A processor's threads and calls are worked out for one device at a time."""
 
 
 @dataclass(frozen=True)
@@ -146,10 +154,10 @@ def _agrees(
 
 
 def _together(devices: Sequence[Device]) -> DeviceColumns | None:
-    """Columns of devices that are alike but for their numbers; None for others, and for processors."""
+    """Columns of devices that are alike but for their numbers; None for others."""
     one = devices[0]
     alike = all(_rest(device) == _rest(one) for device in devices[1:])
-    if one.kind == ONE_BY_ONE or not alike:
+    if not alike:
         return None
     numbers = [_numbers(device) for device in devices]
     table = {path: np.array([each[path] for each in numbers]) for path in numbers[0]}
@@ -165,12 +173,13 @@ def _numbers(device: Device) -> dict[str, float]:
         "memory.capacity_bytes": device.memory.capacity_bytes,
     }
     plain = {path: getattr(device, path) for path in COLUMNS}
+    plain |= {f"{CALLS}.{phase}": seconds for phase, seconds in enumerate(device.calls_s or ())}
     return found | memory | {path: float(value) for path, value in plain.items() if value is not None}
 
 
 def _rest(device: Device) -> tuple[Any, ...]:
     """What may not differ: names of the numbers that are known, and every other value that a time reads."""
-    given = {*SECTIONS, "memory", "provenance", "profile", "limits", "overrides", *COLUMNS}
+    given = {*SECTIONS, "memory", "provenance", "profile", "limits", "overrides", CALLS, *COLUMNS}
     return (
         sorted(_numbers(device)),
         device.memory.technology,
@@ -184,5 +193,7 @@ def _with(device: Device, columns: Mapping[str, Any]) -> Device:
     for section in SECTIONS:
         inside = {path.partition(".")[2]: column for path, column in columns.items() if path.startswith(f"{section}.")}
         own[section] = {**getattr(device, section), **inside}
+    if device.calls_s is not None:
+        own[CALLS] = tuple(columns.get(f"{CALLS}.{phase}", seconds) for phase, seconds in enumerate(device.calls_s))
     memory = {path.partition(".")[2]: column for path, column in columns.items() if path.startswith("memory.")}
     return replace(device, **own, memory=replace(device.memory, **memory))

@@ -116,6 +116,14 @@ def at_batch(count: FloatArray, batch: FloatArray | float, context: FloatArray |
     return result
 
 
+def side_by_side(numbers: Sequence[FloatArray | float]) -> FloatArray:
+    """Numbers along the last axis, (numbers,); (variants, numbers) where some are columns of shape (variants, 1)."""
+    if not any(isinstance(number, np.ndarray) for number in numbers):
+        return np.array(numbers)
+    columns: FloatArray = np.concatenate(np.broadcast_arrays(*map(np.atleast_1d, numbers)), axis=-1)
+    return columns
+
+
 def at_points(columns: Columns, batch: FloatArray, context: FloatArray | float = 0.0) -> Columns:
     """Columns of points x kernels, all counts worked out: point after point.
 

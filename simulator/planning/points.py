@@ -19,7 +19,7 @@ from simulator.pipeline import Options, gradient_bytes_of, interval_factors, ker
 from simulator.precision import Engine, Precision
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.setting import Setting
-from simulator.roofline.times import Bound, busy_times, overhead_seconds
+from simulator.roofline.times import OF_KERNELS, Bound, busy_times, overhead_seconds
 from simulator.workload.workload import Workload
 
 CHUNK = 256
@@ -31,8 +31,8 @@ fresh pages of the system, whose first touch costs more than the arithmetic on t
 
 Buckets = tuple[FloatArray, IntArray, FloatArray]
 
-LAUNCH = "launch_s"
-"""The one number of a device that a kernel's own time does not depend on."""
+WAITING = ("launch_s", "start_s", "step_s", "call_scale", "calls_s.", "kernel.desktop_host")
+"""Numbers of a device that a kernel's own time does not depend on."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Steps:
 def steps_at(points: Points) -> Steps:
     """Steps at every combination of the axes, in pieces that a core's cache holds.
 
-    A kernel's own time is worked out once for all variants that differ in their launch cost alone.
+    A kernel's own time is worked out once for all variants that differ in what is waited between kernels alone.
     """
     parts = np.empty((len(points.devices), len(points.batches), len(Bound), len(points.clusters)))
     for variants, places in _pieces(points.devices, parts.shape[1]):
@@ -103,7 +103,7 @@ def steps_at(points: Points) -> Steps:
 
 
 def _pieces(devices: DeviceColumns, batches: int) -> Iterator[tuple[IntArray, IntArray]]:
-    """Some points of each piece: variants with each of their launch costs, (points, launch costs), and batches."""
+    """Some points of each piece: variants with each of their waiting costs, (points, costs), and batches."""
     groups = _alike(devices)
     numbers = np.arange(len(groups) * batches)
     for start in range(0, numbers.size, CHUNK):
@@ -112,11 +112,11 @@ def _pieces(devices: DeviceColumns, batches: int) -> Iterator[tuple[IntArray, In
 
 
 def _alike(devices: DeviceColumns) -> IntArray:
-    """Variants whose kernels take the same time, (groups, launch costs); each alone where they come in no product."""
+    """Variants whose kernels take the same time, (groups, waiting costs); each alone where they come in no product."""
     each = np.arange(len(devices))
-    if LAUNCH not in devices.changed:
+    own = [values for path, values in devices.changed.items() if not path.startswith(WAITING)]
+    if len(own) == len(devices.changed):
         return each[:, None]
-    own = [values for path, values in devices.changed.items() if path != LAUNCH]
     if not own:
         return each[None, :]
     _, group, size = np.unique(np.array(own), axis=1, return_inverse=True, return_counts=True)
@@ -126,52 +126,46 @@ def _alike(devices: DeviceColumns) -> IntArray:
 
 
 def _piece(points: Points, variants: IntArray, places: IntArray) -> FloatArray:
-    """Time by (bound, number of devices) of some points at each of their launch costs, (points, launch costs, ...). [s]
+    """Time by (bound, number of devices) of some points at each of their waiting costs, (points, costs, ...). [s]
 
-    variants : (points, launch costs).
+    variants : (points, costs).
     places : of their batches, (points,).
     """
     batch = points.batches[places].astype(float)[:, None]
-    busy_s, computes = _busy(points, variants[:, 0], batch)
+    busy_s, roof = _busy(points, variants[:, 0], batch)
     rows = max(SMALL // len(points.kernels.row), 1)
     found = np.empty((*variants.shape, len(Bound), len(points.clusters)))
     for start in range(0, len(batch), rows):
         some = slice(start, start + rows)
-        launches = busy_s[some][:, points.kernels.row], computes[some][:, points.kernels.row]
+        launches = busy_s[some][:, points.kernels.row], roof[some][:, points.kernels.row]
         for place, each in enumerate(variants[some].T):
             found[some, place] = _by_bound(points, each, batch[some], launches)
     return found
 
 
-def _busy(points: Points, variants: IntArray, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Time of each distinct kernel without waiting, and whether it computes longer than it moves, (points, kernels)."""
+def _busy(points: Points, variants: IntArray, batch: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Time of each distinct kernel without waiting, and the roof that binds it, (points, kernels)."""
     kernels, setting = points.kernels, points.setting_at(variants)
     shape = (len(batch), len(kernels.distinct))
     if setting.fidelity is Fidelity.NAPKIN:
         time_s = times_of(points.workload, kernels, setting.device, points.options, batch).time_s
-        return time_s[:, np.unique(kernels.row, return_index=True)[1]], np.ones(shape)
+        return time_s[:, np.unique(kernels.row, return_index=True)[1]], np.full(shape, Bound.COMPUTE)
     busy = busy_times(kernels, setting, batch)
-    computes = (busy.roof == Bound.COMPUTE).astype(float)
-    return np.broadcast_to(busy.busy_s, shape), np.broadcast_to(computes, shape)
+    return np.broadcast_to(busy.busy_s, shape), np.broadcast_to(busy.roof, shape)
 
 
 def _by_bound(
-    points: Points, variants: IntArray, batch: FloatArray, launches: tuple[FloatArray, FloatArray]
+    points: Points, variants: IntArray, batch: FloatArray, launches: tuple[FloatArray, IntArray]
 ) -> FloatArray:
     """Time of each point's step by bound and number of devices, (points, bounds, numbers of devices). [s]"""
-    kernels, (busy_s, computes) = points.kernels, launches
-    waiting_s = np.zeros(len(batch))
+    kernels, (busy_s, bound) = points.kernels, launches
     time_s = busy_s
     if points.setting.calibrated:
         overhead_s = overhead_seconds(kernels, points.setting_at(variants), batch, busy_s)
-        time_s = busy_s + overhead_s
-        waits = np.where(overhead_s > busy_s, time_s, 0.0)
-        waiting_s, computes = waits.sum(axis=-1), computes * (waits == 0.0)
-    computing_s = np.einsum("ij,ij->i", time_s, computes)
+        time_s, bound = busy_s + overhead_s, np.where(overhead_s > busy_s, Bound.OVERHEAD, bound)
     parts = np.zeros((len(batch), len(Bound), len(points.clusters)))
-    parts[:, Bound.COMPUTE] = computing_s[:, None]
-    parts[:, Bound.OVERHEAD] = waiting_s[:, None]
-    parts[:, Bound.MEMORY] = np.maximum(time_s.sum(axis=-1) - computing_s - waiting_s, 0.0)[:, None]
+    for resource in OF_KERNELS:
+        parts[:, resource] = np.einsum("ij,ij->i", time_s, bound == resource)[:, None]
     for place, (cluster, buckets) in enumerate(zip(points.clusters, points.buckets, strict=True)):
         if cluster is not None and buckets is not None:
             taken = np.ravel(taken_units(points.devices.at(variants), cluster.link))
@@ -183,7 +177,7 @@ def _utilisation(points: Points, time_s: FloatArray) -> FloatArray:
     """FLOPs of matrix products over time times their peak; of the napkin estimate what it assumes."""
     kernels, devices = points.kernels, points.devices
     if points.setting.fidelity is Fidelity.NAPKIN:
-        return np.full_like(time_s, devices.one.utilisation)
+        return np.broadcast_to(devices.number("utilisation")[:, None, None], time_s.shape)
     columns, times = kernels.distinct, np.bincount(kernels.row, minlength=len(kernels.distinct))
     products = (columns.engine == Engine.MATRIX) & (columns.phase != Phase.UPDATE)
     flops = (at_batch(columns.flops, points.batches.astype(float)[:, None]) * times)[:, products].sum(axis=-1)

@@ -88,6 +88,12 @@ class MatrixRates:
     tiling: IntArray | int = Tiling.PRODUCT
     clock: FloatArray | float = 1.0
 
+    @property
+    def numbers(self) -> tuple[FloatArray | float, ...]:
+        """All that may hold one number for each product, or for each variant of a device."""
+        overheads = self.tile_overhead, self.depth_overhead
+        return self.flop_per_s, self.units, *overheads, self.bandwidth_byte_per_s, self.clock
+
     def part(self, at: slice | IntArray) -> MatrixRates:
         """Those of some of the products."""
         several = {field.name: value for field in fields(self) if np.size(value := getattr(self, field.name)) > 1}
@@ -131,7 +137,7 @@ def _gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArra
     kinds = sorted(set(kind.tolist()))
     if len(kinds) == 1:
         return _alike_seconds((m, n, k, groups), rates, divmod(kinds[0], SEVERAL))
-    best = np.empty(np.broadcast_shapes(*(np.shape(each) for each in (m, n, k, rates.units, rates.flop_per_s))))
+    best = np.empty(np.broadcast_shapes(*map(np.shape, (m, n, k, *rates.numbers))))
     groups = np.broadcast_to(groups, best.shape[-1:])
     for one in kinds:
         at = np.flatnonzero(kind == one)
@@ -145,7 +151,7 @@ def _alike_seconds(
 ) -> FloatArray:
     """Products of one family of kernels, the best of its tiles and parts; axes of tiles and of parts come first."""
     m, n, k = map(_steady, sides[:3])
-    ones = [1] * max(np.ndim(each) for each in (m, n, k, rates.flop_per_s, rates.units, rates.bandwidth_byte_per_s))
+    ones = [1] * max(map(np.ndim, (m, n, k, *rates.numbers)))
     rows, columns, parts = _candidates(*kind, tuple(ones))
     operands = np.maximum((rows + columns) / (rows * columns) - LARGEST_TILE, 0.0)
     tile_s = 2 * rows * columns / (rates.flop_per_s / rates.units / (1 + rates.tile_overhead * operands))

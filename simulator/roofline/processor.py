@@ -6,6 +6,7 @@ A device that measured nothing takes from the framework's file (`processor`) wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from simulator.causes.processor import Copies, Instructions
 from simulator.device.device import Device
 from simulator.op.kernel import OpClass, Phase
-from simulator.op.kernels import Columns, FloatArray, Kernels, at_batch
+from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels, at_batch, side_by_side
 from simulator.op.views import KEPT
 from simulator.precision import Engine, Precision, Role
 from simulator.roofline.calibrated import uncached_bytes
@@ -52,6 +53,19 @@ def start_seconds(device: Device) -> float:
     return device.launch_s + threads * device.start_s
 
 
+def by_phase(seconds: Sequence[float], phase: IntArray) -> FloatArray:
+    """What each launch costs by its phase, (launches,), or (variants, launches) where costs are columns. [s]"""
+    result: FloatArray = side_by_side(seconds)[..., phase]
+    return result
+
+
+def with_first(seconds: FloatArray, first_s: float) -> FloatArray:
+    """The same with what the first launch costs besides. [s]"""
+    whole: FloatArray = np.array(seconds + np.zeros_like(first_s))
+    whole[..., :1] += first_s
+    return whole
+
+
 def call_seconds(kernels: Kernels, setting: Setting, batch: FloatArray | float) -> FloatArray | None:
     """What comes before each kernel on a processor: the call, the start of the threads; None where calls queue. [s]
 
@@ -62,14 +76,13 @@ def call_seconds(kernels: Kernels, setting: Setting, batch: FloatArray | float) 
     """
     device, framework = setting.device, setting.framework
     if device.calls_s is not None:
-        calls_s = np.where(kernels.dispatch, np.array(device.calls_s)[kernels.phase], 0.0) + start_seconds(device)
-        calls_s[:1] += device.step_s
-        return calls_s
+        calls_s = np.where(kernels.dispatch, by_phase(device.calls_s, kernels.phase), 0.0) + start_seconds(device)
+        return with_first(calls_s, device.step_s)
     if not setting.on_processor or framework.processor.call_s is None:
         return None
-    by_phase = np.array([framework.processor.call_s, *framework.dispatch_s[1:]])[kernels.phase]
+    issued_s = by_phase((framework.processor.call_s, *framework.dispatch_s[1:]), kernels.phase)
     library_s = np.where(in_library(kernels.distinct, batch), framework.processor.convolution_s, 0.0)
-    calls_s = np.where(kernels.dispatch, by_phase + library_s[..., kernels.row], 0.0) * device.host_scale
+    calls_s = np.where(kernels.dispatch, issued_s + library_s[..., kernels.row], 0.0) * device.host_scale
     result: FloatArray = calls_s + start_seconds(device)
     return result
 
@@ -99,14 +112,15 @@ def copy_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) 
     seconds = seconds + packing * uncached_bytes(2 * (activations + weights), setting) / bandwidth
     measured = setting.cause(Copies).first_touch
     first_touch = setting.calls.first_touch if measured is None else measured
-    if not first_touch:
+    if not np.any(first_touch):
         return seconds
     in_place = (columns.op_class == OpClass.ELEMENTWISE) & (columns.phase == Phase.FORWARD)
     written = at_batch(_bytes(columns, precision, _OUTPUTS, read_too=False), batch)
     blocked = 0.0 if weights_only else np.minimum(copies, 1.0)
     fresh = np.where((written >= LARGEST_REUSED) & ~in_place, written * (1 + blocked), 0.0)
-    fresh += np.where(weights >= LARGEST_REUSED, weights * copies, 0.0)
-    return seconds + fresh / (device.memory.bandwidth_byte_per_s * first_touch)
+    fresh = fresh + np.where(weights >= LARGEST_REUSED, weights * copies, 0.0)
+    touched_s = fresh / (device.memory.bandwidth_byte_per_s * np.where(np.equal(first_touch, 0), np.inf, first_touch))
+    return seconds + touched_s
 
 
 def _layout_copies(columns: Columns, setting: Setting, batch: FloatArray | float) -> tuple[FloatArray, bool]:
@@ -119,7 +133,7 @@ def _layout_copies(columns: Columns, setting: Setting, batch: FloatArray | float
         return np.where(columns.op_class == OpClass.CONVOLUTION, layout, 0.0), False
     calls = setting.calls
     window = columns.window[0] * columns.window[1]
-    copies = np.where((window > 1) | (not calls.channels_last), calls.layout, min(calls.layout, 1.0))
+    copies = np.where((window > 1) | (not calls.channels_last), calls.layout, np.minimum(calls.layout, 1.0))
     return np.where(in_library(columns, batch), copies, 0.0), calls.channels_last
 
 

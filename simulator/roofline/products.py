@@ -69,8 +69,8 @@ def product_seconds(
     if attention.any():
         seconds = seconds + np.where(attention, _softmax_seconds(columns, setting, batch), 0.0)
     if not tensor:
-        scattered_bytes = setting.precision.widths[Role.GRADIENT] * at_batch(_scattered(columns, setting), batch)
-        seconds = seconds + scattered_bytes / setting.bandwidth_byte_per_s
+        scattered = setting.cause(Convolutions).scattered(columns, batch)
+        seconds = seconds + setting.precision.widths[Role.GRADIENT] * scattered / setting.bandwidth_byte_per_s
     depthwise = is_depthwise(columns)
     if depthwise.any():
         alone_s = setting.cause(Depthwise).seconds(columns, at_batch(columns.flops, batch), setting.lanes_flop_per_s)
@@ -163,11 +163,6 @@ def _most_parts(columns: Columns, *, tensor: bool) -> IntArray:
     whole = columns.phase == Phase.INPUT_GRADIENT if tensor else columns.phase != Phase.WEIGHT_GRADIENT
     result: IntArray = np.where((columns.op_class == OpClass.CONVOLUTION) & whole, 1, SPLITS[-1])
     return result
-
-
-@lru_cache(maxsize=KEPT)
-def _scattered(columns: Columns, setting: Setting) -> FloatArray:
-    return setting.cause(Convolutions).scattered(columns)
 
 
 def off_tensor_cores_seconds(

@@ -178,10 +178,10 @@ def overhead_seconds(kernels: Kernels, setting: Setting, batch: FloatArray | flo
     if calls_s is not None:
         return np.broadcast_to(calls_s, busy_s.shape)
     if framework is NEVER_LATE:
-        return np.full_like(busy_s, processor.start_seconds(device))
-    dispatch_s = np.where(kernels.dispatch, np.array(framework.dispatch_s)[kernels.phase], 0.0)
+        return np.broadcast_to(processor.start_seconds(device), busy_s.shape)
+    dispatch_s = np.where(kernels.dispatch, processor.by_phase(framework.dispatch_s, kernels.phase), 0.0)
     if not setting.on_processor:  # copying a batch to a device and waiting for its answer
-        dispatch_s[:1] += framework.step_s
+        dispatch_s = processor.with_first(dispatch_s, framework.step_s)
     if device.profile.family in setting.path.launched_groups:
         dispatch_s = dispatch_s + group_launches(kernels) * device.launch_s
     dispatch_s = dispatch_s * device.host_scale

@@ -44,9 +44,10 @@ def winograd_seconds(columns: Columns, setting: Setting, batch: FloatArray | flo
     It runs in lanes: whether it beats tensor cores is the caller's to see.
     """
     seconds = np.full(np.broadcast_shapes(np.shape(batch), (len(columns),)), np.inf)
-    which, part = _suited(columns)
-    if len(which) and setting.cause(Winograd).winograd and setting.width <= WIDEST:
-        seconds[..., which] = np.minimum(_in_passes(part, setting, batch), _fused(part, setting, batch))
+    (which, part), rate = _suited(columns), np.asarray(setting.cause(Winograd).winograd)
+    if len(which) and rate.any() and setting.width <= WIDEST:
+        fastest_s = np.minimum(_in_passes(part, setting, batch), _fused(part, setting, batch))
+        seconds[..., which] = fastest_s if rate.all() else np.where(rate > 0, fastest_s, np.inf)
     return seconds
 
 
@@ -94,8 +95,10 @@ def _rates(setting: Setting, tiling: Tiling) -> MatrixRates:
     device = setting.device
     tiles, winograd = setting.cause(SmallTiles), setting.cause(Winograd)
     efficiency = winograd.winograd if tiling is Tiling.WINOGRAD else winograd.fused_winograd
+    # Variants that have none take any rate, which is then left out.
+    some = np.where(np.equal(winograd.winograd, 0), 1.0, efficiency)
     return MatrixRates(
-        flop_per_s=np.asarray(setting.lanes_flop_per_s * efficiency),
+        flop_per_s=setting.lanes_flop_per_s * some,
         units=device.unit_count,
         tile_overhead=np.asarray(tiles.vector_tile),
         depth_overhead=np.asarray(tiles.vector_depth),

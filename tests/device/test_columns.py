@@ -74,9 +74,8 @@ def test_sustained_fractions_are_columns_too() -> None:
 @pytest.mark.parametrize(
     ("name", "axes"),
     [
-        ("cpu-16core", {"memory.bandwidth": ["1x", "2x"]}),  # threads and calls are one processor's
-        ("v100", {"kernel.vector_tile": ["10", "12"]}),  # a coefficient of a cause is no column
-        ("v100", {"memory.bandwidth": ["1x", "2x"], "host": ["server", "desktop"]}),  # nor is a word
+        ("v100", {"memory.bandwidth": ["1x", "2x"], "power": ["200 W", "250 W"]}),  # which the price of a run reads
+        ("v100", {"memory.bandwidth": ["1x", "2x"], "host": ["server", "desktop"]}),  # a word is no column
     ],
 )
 def test_what_differs_in_more_than_columns_stands_apart(name: str, axes: dict[str, list[str]]) -> None:

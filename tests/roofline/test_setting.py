@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from simulator.causes.tiles import SmallTiles
 from simulator.device.columns import device_columns
 from simulator.device.device import load_device
-from simulator.device.framework import NEVER_LATE
+from simulator.device.framework import NEVER_LATE, Framework, load_framework
 from simulator.device.framework_profile import ExecutionPath
 from simulator.errors import UnsupportedError
 from simulator.op.kernel import OpClass
@@ -58,6 +59,43 @@ def test_rates_of_a_device_that_are_columns_broadcast() -> None:
         alone = load_device("v100", overrides=[f"memory.bandwidth={bandwidth}", f"peak.fp32={peak}"])
         expected = kernel_times(kernels, Setting(alone, get_precision("fp32")), 64.0)
         np.testing.assert_allclose(times.time_s[place], expected.time_s, rtol=1e-12)
+
+
+OF_PATHS = ("elementwise", "convolution", "attention", "transposes")
+OF_PROCESSORS = ("call_s", "convolution_s", "layout", "packing", "first_touch")
+LEAVES = [
+    *("step_s", "helpers_s", *(f"dispatch_s.{phase}" for phase in range(4))),
+    *(f"{path}.{key}" for path in ("plain", "mixed") for key in OF_PATHS),
+    *(f"processor.{key}" for key in OF_PROCESSORS),
+]
+
+
+def with_leaf(framework: Framework, leaf: str, value: object) -> Framework:
+    """A framework with a value in place of one of its numbers."""
+    name, _, inner = leaf.partition(".")
+    if name in ("plain", "mixed"):
+        return replace(framework, **{name: msgspec.structs.replace(getattr(framework, name), **{inner: value})})
+    if name == "processor":
+        return replace(framework, processor=replace(framework.processor, **{inner: value}))
+    if inner:
+        phases = [value if str(phase) == inner else each for phase, each in enumerate(framework.dispatch_s)]
+        return replace(framework, dispatch_s=tuple(phases))
+    return replace(framework, **{name: value})
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_each_number_of_a_framework_may_be_a_column(leaf: str) -> None:
+    device = load_device("cpu-16core" if leaf.startswith("processor") else "a100-sxm4-80gb")
+    precision = get_precision("amp" if leaf.startswith("mixed") else "tf32" if leaf.startswith("plain") else "fp32")
+    name = "vit_b_16" if leaf.endswith("attention") else "resnet50"
+    kernels, framework = kernels_of(load_workload(name), Options()), load_framework("pytorch")
+    found = []
+    for values in ((0.0, 0.6), (2e-3, 0.9), (np.array([[0.0], [2e-3]]), np.array([[0.6], [0.9]]))):
+        one = with_leaf(framework, leaf, values[leaf.partition(".")[0] in ("plain", "mixed")])
+        found.append(kernel_times(kernels, Setting(device, precision, one), np.full((2, 1), 64.0)).seconds)
+    first, last, both = found
+    np.testing.assert_allclose(both, np.stack([first[:, 0], last[:, 1]], axis=1), rtol=1e-12)
+    assert (both[:, 0] != both[:, 1]).any()
 
 
 def test_the_path_is_the_frameworks_for_the_precision_and_a_processors_own() -> None:
