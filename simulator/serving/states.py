@@ -8,11 +8,12 @@ otherwise (`mamba_ssm_cache_dtype` auto), whatever the format of the cache.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from simulator.op.kernel import Engine, Role
-from simulator.op.kernels import Columns, FloatArray
+from simulator.op.kernels import Columns, FloatArray, at_points
 from simulator.op.mixer import Mixer, MixerKernel, MixerProduct, extent
 from simulator.serving.formats import Format
 from simulator.serving.network import Generator
@@ -26,22 +27,34 @@ def state_bytes(generator: Generator, form: Format) -> float:
 
 def stepping_columns(mixer: Mixer, requests: FloatArray, form: Format) -> list[Columns]:
     """Kernels of one position of each request, (points,) each: nothing in them follows the context."""
-    return [_columns(piece, requests, form) for piece in mixer.step()]
+    return [at_points(columns, requests) for columns in stepping_kernels(mixer, form)]
+
+
+@lru_cache(maxsize=256)
+def stepping_kernels(mixer: Mixer, form: Format) -> tuple[Columns, ...]:
+    """The same kernels at any number of requests, (1,) each: counts are affine in them."""
+    fixed, of_each = np.array([[1.0], [0.0]]), np.array([[0.0], [1.0]])
+    return tuple(_columns(piece, (fixed, of_each), form) for piece in mixer.step())
 
 
 def reading_columns(mixer: Mixer, prompts: FloatArray, new: FloatArray, form: Format) -> list[Columns]:
     """Kernels of `new` positions of each prompt, (points,) each."""
     run = extent(np.maximum(new, 1.0), mixer.chunk)
-    return [_columns(piece, prompts, form) for piece in mixer.pieces(run, training=False)]
+    counts = np.ones_like(prompts), prompts
+    return [_columns(piece, counts, form) for piece in mixer.pieces(run, training=False)]
 
 
-def _columns(piece: MixerKernel, requests: FloatArray, form: Format) -> Columns:
-    """A kernel for so many requests together, its parameters read once."""
+def _columns(piece: MixerKernel, counts: tuple[FloatArray, FloatArray], form: Format) -> Columns:
+    """A kernel for several requests together, its parameters read once.
+
+    counts : one, and the requests; numbers at points, (points,), or their terms, (2, 1).
+    """
+    once, requests = counts
     read = {role: requests * count for role, count in piece.read.items()}
     written = {role: requests * count for role, count in piece.write.items()}
-    read[Role.WEIGHT] = np.full_like(requests, piece.weights * form.small_bytes)
+    read[Role.WEIGHT] = once * (piece.weights * form.small_bytes)
     view = piece.product or MixerProduct(0, 0.0, 0.0, 0.0)
-    sides = (requests * view.m, np.zeros_like(requests) + view.n, np.zeros_like(requests) + view.k)
-    groups = np.full_like(requests, float(view.groups))
+    sides = (requests * view.m, once * view.n, once * view.k)
+    groups = np.full(once.shape[-1], float(view.groups))
     columns = kernel_columns(piece.op_class, requests * piece.all_flops, read, written, sides, groups)
     return columns if piece.product else replace(columns, engine=np.full_like(columns.engine, Engine.VECTOR))
