@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 @click.option("--precision", default="bf16", show_default=True, help="Weights: bf16, fp8, fp4, int8, int4, q4_k_m ...")
 @click.option("--kv", "cache", metavar="FORMAT", help="Numbers of the cache: fp16, fp8, int8 ...")
 @click.option("--engine", type=ENGINE, default="vllm", show_default=True, help="Software that serves.")
+@click.option("--memory-fraction", "fraction", type=float, help="Of the memory that the engine takes; its default.")
+@click.option("--step-tokens", "tokens", type=int, help="Most tokens of a step; the engine's default.")
+@click.option("--step-requests", "most", type=int, help="Most requests at a time; the engine's default.")
 @click.option("--graphs", type=click.Choice(["on", "off"]), default="on", help="Recorded graphs of decoding steps.")
 @click.option("--input", "prompt", default="1024", show_default=True, help="Tokens of a prompt, or lognormal:MEAN,CV.")
 @click.option("--output", default="256", show_default=True, help="Tokens of an answer, or lognormal:MEAN,CV.")
@@ -93,11 +96,13 @@ QUEUE = ("rate", "requests", "arrivals", "seed", "slo", "prefix", "speculate", "
 def _service(asked: dict[str, Any]) -> Service:
     from simulator.serving.answer import Service
     from simulator.serving.arrivals import mean_length
+    from simulator.serving.settings import EngineSettings
     from simulator.serving.static import RequestLengths
 
+    settings = EngineSettings(asked.pop("fraction"), asked.pop("tokens"), asked.pop("most"))
     request = RequestLengths(mean_length(asked.pop("prompt")), mean_length(asked.pop("output")))
     concurrency, graphs = _numbers(asked.pop("concurrency")), asked.pop("graphs") == "on"
-    return Service(request=request, concurrency=concurrency, graphs=graphs, **asked)
+    return Service(request=request, concurrency=concurrency, graphs=graphs, settings=settings, **asked)
 
 
 def _queue(answer: Serving, asked: dict[str, Any], lengths: tuple[str, str]) -> QueueAnswer:

@@ -9,6 +9,7 @@ from simulator.errors import InputError
 from simulator.serving.cache import Capacity, capacity, request_bytes
 from simulator.serving.engine import ServingEngine, load_engine
 from simulator.serving.formats import BLOCK_BYTES, Format, get_format
+from simulator.serving.settings import EngineSettings
 from simulator.serving.static import RequestLengths, Steady, first_token_times, steady_at
 from simulator.serving.step import Deployment
 from simulator.serving.times import StepTimes
@@ -35,6 +36,7 @@ class Service:
     request : prompt and output. [tokens]
     concurrency : requests at a time to answer for; powers of two up to what fits if empty.
     by_experts : the devices share out whole experts instead of slices of each.
+    settings : what the engine is started with, where it is not its default.
     graphs : whether the engine launches decoding steps as recorded graphs, where it does so at all; else each kernel
         is launched by itself, as while prompts are read.
     """
@@ -49,6 +51,7 @@ class Service:
     concurrency: tuple[int, ...] = ()
     by_experts: bool = False
     graphs: bool = True
+    settings: EngineSettings = EngineSettings()
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def deploy(workload: Workload, device: Device, service: Service) -> Deployment:
     ways = service.ways or max(service.devices // stages, 1)
     if ways * stages != service.devices:
         raise InputError(f"--tp {ways} times --pp {stages} must be the {service.devices} devices")
-    engine = load_engine(service.engine, device.profile.family)
+    engine = service.settings.over(load_engine(service.engine, device.profile.family))
     if not service.graphs:
         engine = replace(engine, gap_s=max(engine.gap_s, engine.prefill_gap_s), recorded=False)
     cache = CACHE_FORMATS[service.cache] if service.cache else usual_cache(engine, form)
@@ -155,7 +158,7 @@ def deploy(workload: Workload, device: Device, service: Service) -> Deployment:
 
 def usual_cache(engine: ServingEngine, form: Format) -> float:
     """Bytes of each number of the cache, where nothing is asked."""
-    return 1.0 if engine.narrow_cache and form.peaks[0] in NARROW_PEAKS else form.cache_bytes
+    return 1.0 if engine.memory.narrow_cache and form.peaks[0] in NARROW_PEAKS else form.cache_bytes
 
 
 def most_requests(deployment: Deployment, room: Capacity, request: RequestLengths) -> int:

@@ -14,6 +14,7 @@ from simulator import catalog
 from simulator.device.framework_profile import Release
 from simulator.device.profile import Source, Strict
 from simulator.errors import UnknownNameError
+from simulator.serving.holding import EngineHolding, MemorySectionOfEngine, holding_of
 from simulator.units import parse
 
 FOLDER = "hardware_profiles/engines"
@@ -89,16 +90,6 @@ class SchedulerSection(Strict, frozen=True, kw_only=True):
     gather: Annotated[int, Meta(ge=0, description="steps that a prompt waits for others to be read with")] = 0
 
 
-class MemorySectionOfEngine(Strict, frozen=True, kw_only=True):
-    """What is left of a device's memory for the cache."""
-
-    fraction: Annotated[float, Meta(gt=0, le=1, description="of the device's memory that the engine takes")] = 0.9
-    of_free: Annotated[bool, Meta(description="the fraction is of what weights and activations leave")] = False
-    reserve: Annotated[str, Meta(description="context, graphs and libraries' workspaces")] = "0 GiB"
-    narrow_cache: Annotated[bool, Meta(description="8-bit cache where products are of 8 bits or fewer")] = False
-    paged: Annotated[bool, Meta(description="the cache is dealt out in blocks as requests grow")] = True
-
-
 class EngineProfile(Strict, frozen=True, kw_only=True):
     """One engine: `hardware_profiles/engines/<name>.yaml`."""
 
@@ -136,7 +127,7 @@ class ServingEngine:
     host_s, request_s, prompt_s : host time of a step, of each running request, of each request taken in. [s]
     overlap : share of a prompt's pieces that overlap in groups of layers.
     hand_over_s, device_s : between groups of layers; of each further device that shares the layers, a step. [s]
-    reserve_bytes : of each device. [byte]
+    memory : how it fills a device's memory.
     """
 
     name: str
@@ -163,10 +154,8 @@ class ServingEngine:
     hand_over_s: float
     overlap: float
     device_s: float
-    narrow_cache: bool
     scheduler: SchedulerSection
-    memory: MemorySectionOfEngine
-    reserve_bytes: float
+    memory: EngineHolding
     recorded: bool = True
 
 
@@ -276,10 +265,8 @@ def engine_of(profile: EngineProfile, where: str) -> ServingEngine:
         overlap=step.overlap,
         hand_over_s=seconds(step.hand_over, "step.hand_over"),
         device_s=seconds(step.device, "step.device"),
-        narrow_cache=profile.memory.narrow_cache,
         scheduler=profile.scheduler,
-        memory=profile.memory,
-        reserve_bytes=parse(profile.memory.reserve, "byte", f"{where}: memory.reserve", positive=False),
+        memory=holding_of(profile.memory, where),
     )
 
 

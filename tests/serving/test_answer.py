@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator import load_device, load_workload
+from simulator.device.visible import visible_bytes
 from simulator.errors import InputError, OutOfMemoryError, UnknownNameError
 from simulator.report.serving import serving_summary
 from simulator.report.serving_documents import Prefill
 from simulator.serving.answer import Service, Serving, deploy, serve
-from simulator.serving.cache import capacity, request_bytes, running
+from simulator.serving.cache import activation_bytes, capacity, request_bytes, running
 from simulator.serving.calls import product_call
 from simulator.serving.engine import load_engine, names, profile_of
 from simulator.serving.exchange import sum_seconds
+from simulator.serving.settings import EngineSettings
 from simulator.serving.static import RequestLengths, batch_seconds, first_token_times, prompt_seconds, steady, steady_at
 from simulator.serving.step import Deployment, both, decoding, reading, step_times
 from simulator.serving.times import ServingBound
@@ -41,7 +43,7 @@ def test_the_cache_holds_what_weights_and_workspaces_leave() -> None:
     room = capacity(deployed())
     assert room.weights_bytes == pytest.approx(16_060_522_496)
     assert room.token_bytes == 32 * 2 * 8 * 128 * 2
-    whole = load_device("h100").memory.capacity_bytes
+    whole = visible_bytes(load_device("h100"))
     used = room.weights_bytes + room.activations_bytes + room.reserve_bytes + room.cache_bytes
     assert used == pytest.approx(load_engine("vllm").memory.fraction * whole)
     assert room.tokens % room.block == 0
@@ -248,3 +250,32 @@ def test_steps_are_remembered_and_the_same() -> None:
     assert deployment.lowered.groups(load) is deployment.lowered.groups(decoding(7, 1234))
     many = step_times(deployment, decoding(np.full(40, 7.0), 1234))
     assert many.time_s == pytest.approx(np.full(40, first.time_s[0]))
+
+
+def test_an_engine_is_started_with_other_settings() -> None:
+    device, model = load_device("h100"), load_workload("llama3_8b")
+    usual = deploy(model, device, Service())
+    less = deploy(model, device, Service(settings=EngineSettings(0.5, 2048, 64)))
+    assert less.engine.scheduler.tokens == 2048
+    assert less.engine.scheduler.block == usual.engine.scheduler.block
+    # 40 % less of what a program sees; the tried step of 64 requests holds less than that of 1,024.
+    freed = activation_bytes(usual) - activation_bytes(less)
+    lost = capacity(usual).cache_bytes - capacity(less).cache_bytes
+    assert lost == pytest.approx(0.4 * visible_bytes(device) - freed)
+    assert serve(model, device, Service(settings=EngineSettings(requests=64))).most_requests == 64
+    # Four pieces of a prompt of 8,192 tokens are four steps.
+    assert prompt_seconds(less, 1, 8192) > prompt_seconds(usual, 1, 8192)
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"fraction": 0.0}, "--memory-fraction must be above 0 and at most 1, found 0"),
+        ({"fraction": float("nan")}, "--memory-fraction must be above 0 and at most 1, found nan"),
+        ({"tokens": 0}, "--step-tokens must be from 1 to 131,072, found 0"),
+        ({"requests": 10**7}, "--step-requests must be from 1 to 131,072, found 10,000,000"),
+    ],
+)
+def test_settings_that_no_engine_takes_are_refused(settings: dict[str, float], found: str) -> None:
+    with pytest.raises(InputError, match=found):
+        EngineSettings(**settings)  # type: ignore[arg-type]
