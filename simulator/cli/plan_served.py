@@ -27,13 +27,35 @@ _OPTIONS = [
         "--engine", type=ENGINE, metavar="NAMES", help="With --serve: software to choose from.  [default: vllm]"
     ),
     click.option("--tp", "ways", metavar="N,N", help="With --serve: devices that share a layer.  [default: 1,2,4,8]"),
+    click.option(
+        "--pp", "stages", metavar="N,N", help="With --serve: groups of layers in a row.  [default: 1,2,4; 1 with --tp]"
+    ),
+    click.option(
+        "--expert-parallel",
+        type=click.Choice(["on", "off", "both"]),
+        default="both",
+        help="With --serve: whole experts to a device of a mixture, or slices of each.  [default: both]",
+    ),
     click.option("--kv", "cache", metavar="FORMAT", help="With --serve: numbers of the cache: fp16, fp8, int8 ..."),
     click.option("--system", type=SYSTEM, multiple=True, metavar="NAME", help="With --serve: machines bought whole."),
     click.option("--arrivals", metavar="NAME", help="With --serve: poisson, bursty or regular.  [default: poisson]"),
     click.option("--requests", type=click.IntRange(1), metavar="N", help="With --serve: of a queue.  [default: 1000]"),
     click.option("--seed", type=int, help="With --serve: of what comes by chance.  [default: 0]"),
 ]
-SERVED = ("rate", "slo", "output", "engine", "ways", "cache", "system", "arrivals", "requests", "seed")
+SERVED = (
+    "rate",
+    "slo",
+    "output",
+    "engine",
+    "ways",
+    "stages",
+    "expert_parallel",
+    "cache",
+    "system",
+    "arrivals",
+    "requests",
+    "seed",
+)
 TRAINED = ("epochs", "deadline", "budget", "power", "batch", "task", "optimizer", "framework")
 """Options of a run, which a served model does not have."""
 
@@ -58,7 +80,8 @@ def is_given(name: str) -> bool:
 
 
 def _spelled(name: str) -> str:
-    return {"ways": "--tp", "cache": "--kv"}.get(name, f"--{name}")
+    spelled = {"ways": "--tp", "stages": "--pp", "cache": "--kv"}
+    return spelled.get(name, f"--{name.replace('_', '-')}")
 
 
 def answer_served(workload: str, as_json: bool, options: dict[str, Any]) -> None:
@@ -101,17 +124,25 @@ def _demand(options: dict[str, Any]) -> Demand:
 
 def _offer(options: dict[str, Any]) -> Offer:
     from simulator.device.device import FOLDER
-    from simulator.planning.provision import WAYS, Offer
+    from simulator.planning.provision import MOST_TOGETHER, STAGES, WAYS, Offer
     from simulator.planning.ranges import names, whole_numbers
 
     # Machines that are named are what there is, unless devices are named too.
+    ways, stages = (
+        whole_numbers(options[name], spelled) if options[name] else usual
+        for name, spelled, usual in (("ways", "--tp", WAYS), ("stages", "--pp", (1,) if options["ways"] else STAGES))
+    )
+    asked = max(max(ways) if options["ways"] else 1, max(stages) if options["stages"] else 1)
     of_systems = bool(options["system"]) and not is_given("device")
     return Offer(
         devices=[] if of_systems else names(options["device"], FOLDER),
         systems=options["system"],
         precisions=options["precision"].split(",") if is_given("precision") else ("bf16",),
         engines=options["engine"].split(",") if options["engine"] else ("vllm",),
-        ways=whole_numbers(options["ways"], "--tp") if options["ways"] else WAYS,
+        ways=ways,
+        stages=stages,
+        by_experts={"on": (True,), "off": (False,), "both": (False, True)}[options["expert_parallel"]],
+        together=max(ways) * max(stages) if options["ways"] and options["stages"] else max(asked, MOST_TOGETHER),
         cache=options["cache"],
         prices=pricing(options),
         most=max(whole_numbers(options["devices"], "--devices")) if is_given("devices") else None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "--workload", type=WORKLOAD, required=True, metavar="NAME", help="Workload: a name, a YAML file, or FORMAT:FILE."
 )
 @click.option("--device", type=DEVICE, required=True, metavar="NAME", help="Device: a name or a YAML file.")
-@click.option("--devices", type=int, default=1, show_default=True, help="Devices of one replica.")
+@click.option("--devices", type=int, help="Devices of one replica.  [default: --tp times --pp, or 1]")
 @click.option("--tp", "ways", type=int, help="Devices that share each layer; all of them if unsaid.")
 @click.option("--pp", "stages", type=int, help="Groups of layers, one after the other.")
 @click.option("--expert-parallel", "by_experts", is_flag=True, help="The devices share out whole experts.")
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 @click.option("--arrivals", default="poisson", show_default=True, help="poisson, bursty or regular.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what comes by chance.")
 @click.option("--slo", metavar="LIMITS", help="ttft=500ms,tpot=50ms: the largest rate that keeps it.")
-@click.option("--prefix", type=int, default=0, help="Tokens that all prompts begin with and share.")
+@click.option("--prefix", "shared", type=int, default=0, help="Tokens that all prompts begin with and share.")
 @click.option("--speculate", metavar="N:SHARE", help="Tokens guessed ahead, and the share of guesses that are right.")
-@click.option("--prefill-devices", type=int, help="Devices of their own that read the prompts.")
+@click.option("--prefill-devices", type=int, default=0, help="Devices of their own that read the prompts.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the device.")
 @click.option("--price", type=float, metavar="USD", help="Of one device an hour, instead of its profile's.")
 @click.option("--prices", type=PRICES, metavar="NAME", help="A price list; NAME:spot for its spot prices.")
@@ -83,13 +83,11 @@ def _check_queue(asked: dict[str, Any]) -> None:
     """Refuse what a static answer would not look at."""
     if asked["rate"] or asked["slo"] or (asked["requests"] and not asked["requests"].isdecimal()):
         return
-    for name in ("requests", "prefix", "speculate", "prefill_devices"):
-        if asked[name]:
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} is of requests that come over time; add --rate 5/s, --slo or --requests FILE")
+    if asked["requests"]:
+        raise InputError("--requests is of requests that come over time; add --rate 5/s, --slo or --requests FILE")
 
 
-QUEUE = ("rate", "requests", "arrivals", "seed", "slo", "prefix", "speculate", "prefill_devices")
+QUEUE = ("rate", "requests", "arrivals", "seed", "slo")
 """Options of the simulated queue."""
 
 
@@ -100,23 +98,26 @@ def _service(asked: dict[str, Any]) -> Service:
     from simulator.serving.static import RequestLengths
 
     settings = EngineSettings(asked.pop("fraction"), asked.pop("tokens"), asked.pop("most"))
+    speculation = _speculation(asked.pop("speculate"))
     request = RequestLengths(mean_length(asked.pop("prompt")), mean_length(asked.pop("output")))
+    if asked["devices"] is None:
+        asked["devices"] = (asked["ways"] or 1) * (asked["stages"] or 1)
     concurrency, graphs = _numbers(asked.pop("concurrency")), asked.pop("graphs") == "on"
-    return Service(request=request, concurrency=concurrency, graphs=graphs, settings=settings, **asked)
+    return Service(
+        request=request, concurrency=concurrency, graphs=graphs, settings=settings, speculation=speculation, **asked
+    )
 
 
 def _queue(answer: Serving, asked: dict[str, Any], lengths: tuple[str, str]) -> QueueAnswer:
     """The queue that is asked for: at a rate, as recorded, or at the largest rate that keeps a promise."""
-    from simulator.serving.answer import reader_of
+    from simulator.serving.conditions import RequestConditions
     from simulator.serving.traffic import QueueAnswer, Traffic, at_rate, largest_rate, line_of, promise
 
     text = asked["requests"] or ""
     trace = _trace(text)
     number = int(text) if text.isdecimal() else NUMBER
-    reader = reader_of(answer, asked["prefill_devices"]) if asked["prefill_devices"] else None
-    traffic = Traffic(
-        number, lengths, asked["arrivals"], asked["seed"], asked["prefix"], _speculation(asked["speculate"]), reader
-    )
+    conditions = RequestConditions(answer.service.shared, answer.service.speculation, answer.reader)
+    traffic = Traffic(number, lengths, asked["arrivals"], asked["seed"], conditions)
     line, kept = line_of(answer.deployment, traffic), promise(asked["slo"]) if asked["slo"] else None
     largest = largest_rate(line, kept) if kept and trace is None else None
     if trace is not None:

@@ -15,7 +15,7 @@ from simulator.serving.answer import Service, deploy, most_requests
 from simulator.serving.arrivals import mean_length
 from simulator.serving.cache import capacity
 from simulator.serving.certainty import spans_of
-from simulator.serving.scheduler import Served
+from simulator.serving.queued import Served
 from simulator.serving.static import RequestLengths, prompt_seconds
 from simulator.serving.step import Deployment, Load, decoding, reading, step_times
 from simulator.serving.traffic import Line, Promise, Traffic, at_rate, line_of
@@ -102,7 +102,7 @@ def site_of(workload: Workload, device: Device, service: Service, system: System
     """
     deployment = deploy(workload, device, service)
     room = capacity(deployment)
-    most = most_requests(deployment, room, service.request)
+    most = most_requests(deployment, service.request)
     if most < 1:
         raise OutOfMemoryError(f"a request of {service.request.total} tokens needs more than the cache's {room.tokens}")
     name, together = (system.name, system.devices) if system else (device.name, 1)
@@ -112,15 +112,19 @@ def site_of(workload: Workload, device: Device, service: Service, system: System
 def _at_best(deployment: Deployment, request: RequestLengths, most: int) -> tuple[float, float, float]:
     """Requests a second at best [1/s]; first token, and time of a token, of a request alone [s].
 
-    A step that reads takes the decoding requests along. Of n that decode, a request of `out` tokens takes (out - 1) / n
-    decoding steps of its own, less the share of reading steps, prompt over tokens of a step, in which it advanced.
+    Groups of layers work at the same time, as far as the engine lets prompts overlap in them; requests that decode go
+    through them in as many groups. A step that reads takes the decoding requests along. Of n that decode, a request of
+    `out` tokens takes (out - 1) / n decoding steps of its own, less the share of reading steps, prompt over tokens of a
+    step, in which it advanced.
     """
     numbers = np.unique(np.append(2.0 ** np.arange(most.bit_length()), float(most)))
     together = max(deployment.engine.scheduler.tokens, request.prompt) / request.prompt
-    loads = reading(np.array([together, 1.0]), request.prompt), decoding(numbers, request.prompt + request.output / 2)
+    groups = np.maximum(numbers / deployment.stages, 1.0)
+    loads = reading(np.array([together, 1.0]), request.prompt), decoding(groups, request.prompt + request.output / 2)
     read_s, first_s, *steps_s = step_times(deployment, _one_after_other(*loads)).time_s.tolist()
     if request.prompt > deployment.engine.scheduler.tokens:
         first_s = prompt_seconds(deployment, 1, request.prompt)
+    read_s *= 1 - deployment.engine.overlap * (1 - 1 / deployment.stages)
     pieces, steps = 1 / together, (request.output - 1) / numbers
     beside = np.minimum(pieces, steps) if deployment.engine.scheduler.chunked else 0.0
     request_s = float((pieces * read_s + (steps - beside) * np.array(steps_s)).min())

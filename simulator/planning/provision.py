@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from simulator.device.device import Device, load_device
 from simulator.device.prices import Pricing
 from simulator.device.system import SystemProfile, load_system
 from simulator.errors import InputError, OutOfMemoryError, SimulatorError
+from simulator.op.experts import Experts
 from simulator.planning.fleet import Carried, Demand, FleetSite, Trials, carried, site_of
 from simulator.planning.fleet_search import KEYS, Search
 from simulator.serving.answer import Service
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WAYS = (1, 2, 4, 8)
+STAGES = (1, 2, 4)
+
+MOST_TOGETHER = 8
+"""Devices of a replica at most, where no machine says how many are joined and neither degree is asked for."""
 HOUR_S = 3600.0
 MILLION = 1e6
 
@@ -36,6 +42,9 @@ class Offer:
     Attributes
     ----------
     devices, systems : names; of systems, whole machines are bought.
+    ways, stages : devices that share a layer, and groups of layers in a row; of a replica are their product.
+    by_experts : whether devices share out whole experts, of mixtures.
+    together : devices of a replica at most; those of a machine where whole ones are bought.
     prices : where those of a device come from.
     most : devices at most.
     """
@@ -45,6 +54,9 @@ class Offer:
     precisions: Sequence[str] = ("bf16",)
     engines: Sequence[str] = ("vllm",)
     ways: Sequence[int] = WAYS
+    stages: Sequence[int] = STAGES
+    by_experts: Sequence[bool] = (False, True)
+    together: int = MOST_TOGETHER
     cache: str | None = None
     prices: Pricing = Pricing()
     most: int | None = None
@@ -166,7 +178,7 @@ def _sites(workload: Workload, offer: Offer, demand: Demand) -> tuple[list[Fleet
     for name, device, system in _places(offer):
         errors: list[SimulatorError] = []
         before = len(found)
-        for service in _services(offer, demand, system):
+        for service in _services(offer, demand, system, mixture=_is_mixture(workload)):
             try:
                 found.append(site_of(workload, device, service, system))
             except SimulatorError as error:
@@ -189,14 +201,32 @@ def _places(offer: Offer) -> Iterator[tuple[str, Device, SystemProfile | None]]:
         yield system.name, offer.prices.of(load_device(system.device)), system
 
 
-def _services(offer: Offer, demand: Demand, system: SystemProfile | None) -> Iterator[Service]:
+def _is_mixture(workload: Workload) -> bool:
+    return any(isinstance(layer.op, Experts) for layer in workload.layers)
+
+
+def _services(offer: Offer, demand: Demand, system: SystemProfile | None, *, mixture: bool) -> Iterator[Service]:
     """Formats, engines and degrees; of a machine, degrees that its devices divide into."""
     base = Service(cache=offer.cache, request=demand.request)
-    for precision in offer.precisions:
-        for engine in offer.engines:
-            for ways in offer.ways:
-                if system is None or (ways <= system.devices and system.devices % ways == 0):
-                    yield replace(base, precision=precision, engine=engine, devices=ways)
+    for precision, engine in product(offer.precisions, offer.engines):
+        for ways, stages, by_experts in product(offer.ways, offer.stages, offer.by_experts):
+            if _fits(ways * stages, system, offer) and (not by_experts or (mixture and ways > 1)):
+                yield replace(
+                    base,
+                    precision=precision,
+                    engine=engine,
+                    devices=ways * stages,
+                    ways=ways,
+                    stages=stages,
+                    by_experts=by_experts,
+                )
+
+
+def _fits(devices: int, system: SystemProfile | None, offer: Offer) -> bool:
+    """Whether so many devices are joined: in a machine, as many as it divides into."""
+    if system is None:
+        return devices <= offer.together
+    return devices <= system.devices and system.devices % devices == 0
 
 
 def _fleet(trials: Trials, replicas: int) -> Fleet:

@@ -8,6 +8,7 @@ from simulator.planning.fleet_search import KEYS
 from simulator.planning.provision import Fleet, Lost, Provision
 from simulator.report.listing import Row, print_table
 from simulator.serving.certainty import serving_certainty
+from simulator.serving.step import Deployment
 from simulator.units import duration
 from simulator.workload.workload import Workload
 
@@ -58,9 +59,15 @@ def describe(fleet: Fleet) -> str:
     machines = f" in {fleet.devices // site.together} {site.name}" if site.together > 1 else ""
     replicas = "1 replica" if fleet.replicas == 1 else f"{fleet.replicas} replicas"
     return (
-        f"{fleet.devices:,} x {each.device.name}{machines}, {replicas} of {each.devices} "
+        f"{fleet.devices:,} x {each.device.name}{machines}, {replicas} of {each.devices}{_degrees(each)} "
         f"in {each.form.name} under {each.engine.name}"
     )
+
+
+def _degrees(each: Deployment) -> str:
+    """How the devices of a replica share the model, where that is not all of them each layer."""
+    experts = ", whole experts to each," if each.by_experts else ""
+    return f" ({each.stages} groups of layers, {each.ways} share each)" + experts if each.stages > 1 else experts
 
 
 def certainty(fleet: Fleet) -> str:
@@ -81,6 +88,7 @@ def row(name: str, fleet: Fleet, found: Provision) -> Row:
         "": name,
         "devices": f"{fleet.devices:,} x {fleet.site.deployment.device.name}",
         "replicas": f"{fleet.replicas} x {fleet.site.deployment.devices}",
+        "tp, pp": _split(fleet.site.deployment),
         "precision": fleet.site.deployment.form.name,
         "a replica carries": f"{carries.middle:.3g}/s ({carries.low:.3g} to {carries.high:.3g})",
         "devices (fast to slow end)": " to ".join("none" if end is None else f"{end:,}" for end in ends),
@@ -89,6 +97,11 @@ def row(name: str, fleet: Fleet, found: Provision) -> Row:
         "USD/h": "unknown" if fleet.usd_per_hour is None else f"{fleet.usd_per_hour:,.2f}",
         "USD/M tokens": "unknown" if million is None else f"{million:,.2f}",
     }
+
+
+def _split(each: Deployment) -> str:
+    """Devices that share a layer, groups of layers, and whether experts are whole: 4, 2 ep."""
+    return f"{each.ways}, {each.stages}{' ep' if each.by_experts else ''}"
 
 
 def _reason(one: Lost) -> Row:
@@ -144,6 +157,8 @@ def _fleet(fleet: Fleet | None, found: Provision) -> dict[str, Any] | None:
         "devices": fleet.devices,
         "replicas": fleet.replicas,
         "tp": each.ways,
+        "pp": each.stages,
+        "expert_parallel": each.by_experts,
         "precision": each.form.name,
         "engine": each.engine.name,
         "replica_per_s": {name: getattr(fleet.carries, name) for name in ("low", "middle", "high")},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from simulator.device.visible import visible_bytes
 from simulator.report.listing import Row, print_table
 from simulator.serving.answer import Point, Serving
 from simulator.serving.cache import Capacity
@@ -67,12 +68,24 @@ def latency_rows(queue: QueueAnswer) -> list[Row]:
 def headline(answer: Serving) -> str:
     """Model, devices, engine, and one request alone."""
     deployment, request, point = answer.deployment, answer.service.request, answer.points[0]
+    means = _means(answer)
     return (
         f"{deployment.workload.name} in {deployment.form.name} on {deployment.devices} x {deployment.device.name} "
-        f"with {deployment.engine.name}, {request.prompt} tokens in, {request.output} out: first token after "
+        f"with {deployment.engine.name}{means}, {request.prompt} tokens in, {request.output} out: first token after "
         f"{duration(point.first_s)}, then {duration(point.token_s)} a token "
         f"({'one request' if point.requests == 1 else f'{point.requests} requests'})"
     )
+
+
+def _means(answer: Serving) -> str:
+    """Other devices that read prompts, shared beginnings, guessed tokens."""
+    service, guess = answer.service, answer.service.speculation
+    words = [
+        f", prompts on {service.prefill_devices} more" if service.prefill_devices else "",
+        f", {service.shared} tokens of each prompt shared" if service.shared else "",
+        f", {guess.ahead} tokens guessed ahead, {guess.acceptance:.0%} of them right" if guess.ahead else "",
+    ]
+    return "".join(words)
 
 
 def _best_line(answer: Serving) -> str:
@@ -82,9 +95,10 @@ def _best_line(answer: Serving) -> str:
 
 def _cache_line(answer: Serving) -> str:
     room, length = answer.capacity, answer.service.request.total
+    seen_bytes = visible_bytes(answer.deployment.device)
     return (
         f"each device: weights {binary_bytes(room.weights_bytes)}, cache {binary_bytes(room.cache_bytes)} of "
-        f"{binary_bytes(answer.deployment.device.memory.capacity_bytes)}; the cache holds {_held(room, length)}"
+        f"{binary_bytes(seen_bytes)} that programs see; the cache holds {_held(room, length)}"
     )
 
 
@@ -95,6 +109,9 @@ def _held(room: Capacity, length: int) -> str:
         return f"{requests} any length, each a state of {binary_bytes(room.state_bytes)}"
     if room.state_bytes:
         return f"{requests} {length:,} tokens, each with a state of {binary_bytes(room.state_bytes)}"
+    if room.windows:
+        spans = ", ".join(f"{span:,}" for span, _ in room.windows)
+        return f"{requests} {length:,} tokens, of which some layers keep the last {spans}"
     return f"{room.tokens:,} tokens, {room.requests(length):.2f} requests of {length:,}"
 
 
@@ -148,7 +165,7 @@ def serving_summary(answer: Serving, queue: QueueAnswer | None = None) -> dict[s
     deployment, service, room = answer.deployment, answer.service, answer.capacity
     return {
         "workload": {"name": deployment.workload.name, "parameters": deployment.workload.parameters},
-        "device": {"name": deployment.device.name, "devices": deployment.devices},
+        "device": {"name": deployment.device.name, "devices": answer.devices},
         "options": {
             "precision": deployment.form.name,
             "cache_bytes": deployment.cache_bytes,
@@ -158,8 +175,16 @@ def serving_summary(answer: Serving, queue: QueueAnswer | None = None) -> dict[s
             "expert_parallel": deployment.by_experts,
             "input": service.request.prompt,
             "output": service.request.output,
+            "prefix": service.shared,
+            "guessed": service.speculation.ahead,
+            "acceptance": service.speculation.acceptance,
+            "prefill_devices": service.prefill_devices,
+            "memory_fraction": deployment.engine.memory.fraction,
+            "step_tokens": deployment.engine.scheduler.tokens,
+            "step_requests": deployment.engine.scheduler.requests,
         },
         "memory": {
+            "visible_bytes": visible_bytes(deployment.device),
             "weights_bytes": room.weights_bytes,
             "activations_bytes": room.activations_bytes,
             "reserve_bytes": room.reserve_bytes,

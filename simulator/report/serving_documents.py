@@ -25,6 +25,13 @@ class Served(TypedDict):
     expert_parallel: bool
     input: int
     output: int
+    prefix: int
+    guessed: int
+    acceptance: float
+    prefill_devices: int
+    memory_fraction: float
+    step_tokens: int
+    step_requests: int
 
 
 class Prefill(TypedDict):
@@ -100,6 +107,8 @@ class Chosen(TypedDict):
     devices: int
     replicas: int
     tp: int
+    pp: int
+    expert_parallel: bool
     precision: str
     engine: str
     replica_per_s: Ends

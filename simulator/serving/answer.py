@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 from simulator.device.device import Device
 from simulator.errors import InputError
-from simulator.serving.cache import Capacity, capacity, request_bytes
+from simulator.serving.cache import Capacity, capacity, held_requests, request_bytes
+from simulator.serving.conditions import RequestConditions
+from simulator.serving.costs import Speculation
 from simulator.serving.engine import ServingEngine, load_engine
 from simulator.serving.formats import BLOCK_BYTES, Format, get_format
 from simulator.serving.settings import EngineSettings
@@ -37,6 +39,9 @@ class Service:
     concurrency : requests at a time to answer for; powers of two up to what fits if empty.
     by_experts : the devices share out whole experts instead of slices of each.
     settings : what the engine is started with, where it is not its default.
+    shared : tokens at the start of all prompts, which are read and kept once.
+    speculation : guessing tokens ahead.
+    prefill_devices : further devices that read the prompts; 0 where the same ones do both.
     graphs : whether the engine launches decoding steps as recorded graphs, where it does so at all; else each kernel
         is launched by itself, as while prompts are read.
     """
@@ -52,6 +57,9 @@ class Service:
     by_experts: bool = False
     graphs: bool = True
     settings: EngineSettings = EngineSettings()
+    shared: int = 0
+    speculation: Speculation = Speculation()
+    prefill_devices: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,11 +99,17 @@ class Serving:
     capacity: Capacity
     prefill: StepTimes
     points: tuple[Point, ...]
+    reader: Deployment | None = None
 
     @property
     def most_requests(self) -> int:
         """Requests of the asked length that the cache holds at a time, at most as many as the engine takes."""
-        return most_requests(self.deployment, self.capacity, self.service.request)
+        return most_requests(self.deployment, self.service.request, self.service.shared)
+
+    @property
+    def devices(self) -> int:
+        """All of them, those that read prompts among them."""
+        return self.deployment.devices + self.service.prefill_devices
 
 
 def serve(workload: Workload, device: Device, service: Service | None = None) -> Serving:
@@ -113,21 +127,24 @@ def serve(workload: Workload, device: Device, service: Service | None = None) ->
     asked = service or Service()
     deployment = deploy(workload, device, asked)
     room = capacity(deployment)
-    most = most_requests(deployment, room, asked.request)
+    most = most_requests(deployment, asked.request, asked.shared)
     if most < 1:
         longest = int(room.tokens - room.state_bytes // max(room.token_bytes, 1.0))
         raise InputError(
             f"a request of {asked.request.total} tokens needs more than the cache's {longest} tokens; "
             f"ask for at most {longest}, or more --devices"
         )
-    numbers = asked.concurrency or _powers(most)
-    loops = zip(numbers, steady_at(deployment, numbers, asked.request), strict=True)
+    numbers, reader = asked.concurrency or _powers(most), _reader(workload, device, asked)
+    conditions = RequestConditions(asked.shared, asked.speculation, reader)
+    past = conditions.past(asked.request.prompt)
+    loops = zip(numbers, steady_at(deployment, numbers, asked.request, conditions=conditions), strict=True)
     return Serving(
         deployment,
         asked,
         room,
-        first_token_times(deployment, asked.request.prompt),
-        tuple(_point(deployment, asked.request, (requests, most), found) for requests, found in loops),
+        first_token_times(reader or deployment, asked.request.prompt - past, past),
+        tuple(_point(deployment, asked, (requests, most), found) for requests, found in loops),
+        reader,
     )
 
 
@@ -136,6 +153,13 @@ def deploy(workload: Workload, device: Device, service: Service) -> Deployment:
     form = get_format(service.precision)
     if service.cache is not None and service.cache not in CACHE_FORMATS:
         raise InputError(f"--kv {service.cache!r}: unknown format of the cache; known: {', '.join(CACHE_FORMATS)}")
+    if service.shared >= service.request.prompt:
+        raise InputError(
+            f"--prefix: {service.shared} shared tokens leave none of a prompt of {service.request.prompt}; "
+            f"at most {service.request.prompt - 1}"
+        )
+    if service.prefill_devices < 0:
+        raise InputError(f"--prefill-devices must be at least 1, found {service.prefill_devices}")
     if service.devices < 1 or min(service.request.prompt, service.request.output) < 1:
         raise InputError("devices, prompt and output must be at least 1")
     stages = service.stages or 1
@@ -161,10 +185,14 @@ def usual_cache(engine: ServingEngine, form: Format) -> float:
     return 1.0 if engine.memory.narrow_cache and form.peaks[0] in NARROW_PEAKS else form.cache_bytes
 
 
-def most_requests(deployment: Deployment, room: Capacity, request: RequestLengths) -> int:
-    """Requests of full length that the cache holds, at most as many as the engine runs."""
-    held = int(room.cache_bytes // request_bytes(deployment, request.total))
-    return min(held, deployment.engine.scheduler.requests)
+def most_requests(deployment: Deployment, request: RequestLengths, shared: int = 0) -> int:
+    """Requests of full length that the cache holds, at most as many as the engine runs.
+
+    shared : tokens at the start of each that are kept once for all.
+    """
+    return min(
+        held_requests(deployment, request.total, min(shared, request.prompt)), deployment.engine.scheduler.requests
+    )
 
 
 def _powers(most: int) -> tuple[int, ...]:
@@ -172,10 +200,10 @@ def _powers(most: int) -> tuple[int, ...]:
     return (*(1 << power for power in range(most.bit_length()) if 1 << power < most), most)
 
 
-def _point(deployment: Deployment, request: RequestLengths, numbers: tuple[int, int], found: Steady) -> Point:
+def _point(deployment: Deployment, asked: Service, numbers: tuple[int, int], found: Steady) -> Point:
     """The answer at a number of requests, of which so many fit."""
-    requests, most = numbers
-    rate, devices = found.output_tokens_per_s, deployment.devices
+    (requests, most), request = numbers, asked.request
+    rate, devices = found.output_tokens_per_s, deployment.devices + asked.prefill_devices
     price, power = deployment.device.profile.price, deployment.device.profile.power
     usd_per_s = price.usd_per_hour * devices / HOUR_S if price else None
     watts = parse(power, "W", f"{deployment.device.name}: power") * devices if power else None
@@ -194,7 +222,16 @@ def _point(deployment: Deployment, request: RequestLengths, numbers: tuple[int, 
     )
 
 
-def reader_of(answer: Serving, devices: int) -> Deployment:
-    """The same model on devices of its own, which read prompts."""
-    service = replace(answer.service, devices=devices, ways=None, stages=None)
-    return deploy(answer.deployment.workload, answer.deployment.device, service)
+def _reader(workload: Workload, device: Device, asked: Service) -> Deployment | None:
+    """The same model on devices of its own, which read prompts.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If the weights do not fit there.
+    """
+    if not asked.prefill_devices:
+        return None
+    reader = deploy(workload, device, replace(asked, devices=asked.prefill_devices, ways=None, stages=None))
+    capacity(reader)
+    return reader

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 from simulator.device.visible import visible_bytes
 from simulator.errors import OutOfMemoryError
@@ -21,6 +20,7 @@ class Capacity:
     ----------
     weights_bytes, activations_bytes, reserve_bytes, cache_bytes : of each device.
     token_bytes : of a token on a device, where all layers keep all tokens.
+    windows : spans of layers that keep no more tokens than that, and what a token takes in all of them.
     state_bytes : of a request on a device, in layers that keep a state of fixed size.
     tokens : that the cache holds, in whole blocks; 0 where no layer keeps tokens.
     """
@@ -33,22 +33,27 @@ class Capacity:
     state_bytes: float
     tokens: int
     block: int
+    windows: tuple[tuple[int, float], ...] = ()
 
     def requests(self, length: int) -> float:
         """Requests of so many tokens, as engines' logs print it: tokens of the cache over tokens of a request.
 
-        Where layers keep states, the cache over what a request's tokens and state take.
+        Where layers keep states or windows, the cache over what a request takes in all layers.
         """
-        if self.state_bytes:
-            return self.cache_bytes / (self.state_bytes + self.token_bytes * length)
+        if self.state_bytes or self.windows:
+            passed = sum(size * max(length - span, 0) for span, size in self.windows)
+            return self.cache_bytes / (self.state_bytes + self.token_bytes * length - passed)
         return self.tokens / max(length, 1)
 
     @property
-    def blocks(self) -> tuple[int, int]:
-        """Blocks of the cache, and those that a request's states take; where no layer keeps tokens, states alone."""
-        if not self.token_bytes:
-            return int(self.cache_bytes // self.state_bytes), 1
-        return self.tokens // self.block, ceil(self.state_bytes / (self.token_bytes * self.block))
+    def growing_bytes(self) -> float:
+        """Of a token on a device, in layers that keep all tokens."""
+        return self.token_bytes - sum(size for _, size in self.windows)
+
+    @property
+    def unit_bytes(self) -> float:
+        """What the cache is dealt out in: a block of tokens in layers that keep all, else in windows, else a state."""
+        return self.block * (self.growing_bytes or self.token_bytes) or self.state_bytes
 
 
 def token_bytes(deployment: Deployment) -> float:
@@ -57,13 +62,37 @@ def token_bytes(deployment: Deployment) -> float:
     return numbers * deployment.cache_bytes / deployment.stages
 
 
+def _windows(deployment: Deployment) -> tuple[tuple[int, float], ...]:
+    """Spans of sliding windows, and bytes of a token on one device in the layers that have each."""
+    found: dict[int, float] = {}
+    for attending in deployment.generator.attention:
+        if attending.kept is not None:
+            size = attending.cached * deployment.cache_bytes / deployment.stages
+            found[attending.kept] = found.get(attending.kept, 0.0) + size
+    return tuple(sorted(found.items()))
+
+
 def request_bytes(deployment: Deployment, length: float) -> float:
     """Bytes of a request's cache on one device: sliding windows keep no more than their span. [byte]"""
     kept = sum(attending.cached * _kept(attending, length) for attending in deployment.generator.attention)
     return (kept * deployment.cache_bytes + state_bytes(deployment.generator, deployment.form)) / deployment.stages
 
 
-def running(deployment: Deployment, requests: float, length: float) -> float:
+def held_requests(deployment: Deployment, length: float, shared: int = 0) -> int:
+    """Requests of so many tokens that the cache holds, of which so many at the start are kept once for all.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If the weights do not fit, or no block of the cache does.
+    """
+    once = min(shared, length - 1) * sum(one.cached for one in deployment.generator.attention if one.kept is None)
+    once_bytes = once * deployment.cache_bytes / deployment.stages
+    own = request_bytes(deployment, length) - once_bytes
+    return int((capacity(deployment).cache_bytes - once_bytes) // own)
+
+
+def running(deployment: Deployment, requests: float, length: float, shared: int = 0) -> float:
     """How many of the requests run at a time: as many as the cache holds with so many tokens each, at least one.
 
     Raises
@@ -71,7 +100,7 @@ def running(deployment: Deployment, requests: float, length: float) -> float:
     OutOfMemoryError
         If the weights do not fit, or no block of the cache does.
     """
-    return min(requests, max(capacity(deployment).cache_bytes // request_bytes(deployment, length), 1.0))
+    return min(requests, max(float(held_requests(deployment, length, shared)), 1.0))
 
 
 def _kept(attending: Attending, length: float) -> float:
@@ -100,7 +129,7 @@ def capacity(deployment: Deployment) -> Capacity:
     if left < token * block + state:
         raise OutOfMemoryError(_too_large(deployment, weights, taken))
     blocks = int(left // (token * block)) if token else 0
-    return Capacity(weights, activations, kept, left, token, state, blocks * block, block)
+    return Capacity(weights, activations, kept, left, token, state, blocks * block, block, _windows(deployment))
 
 
 def _too_large(deployment: Deployment, weights: float, taken: float) -> str:

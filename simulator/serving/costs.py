@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.errors import InputError
+from simulator.op.kernels import FloatArray
 from simulator.serving.step import Deployment, decoding, reading, step_times
 
 LONGEST = 2**20
@@ -82,6 +83,7 @@ class StepCosts:
     prompt : of attention over a prompt's piece, of (new tokens, past ones).
     request_s : host time of each request beside the first.
     tokens : that a decoding step makes for each request.
+    stages, overlap : groups of layers in a row, and the share of a step's prompts that overlap in them.
     """
 
     decode: Surface
@@ -90,17 +92,26 @@ class StepCosts:
     prompt: Surface
     request_s: float
     tokens: float
+    stages: int = 1
+    overlap: float = 1.0
 
     def decoding(self, requests: int, context: float) -> float:
         """A step in which so many requests decode."""
         return self.decode(requests, 1.0) + self.cache(requests, context)
 
     def mixed(self, requests: int, context: float, pieces: Sequence[tuple[int, int]]) -> float:
-        """A step that reads pieces of prompts, (new, past) each, beside requests that decode."""
-        seconds = self.read(requests + sum(new for new, _ in pieces), 1.0) + self.request_s * requests
+        """A step that reads pieces of prompts, (new, past) each, beside requests that decode.
+
+        With several groups of layers, each prompt goes with its share of the requests, one behind the other: n over s
+        groups take n + s - 1 times a group's time, as far as the engine lets them overlap.
+        """
+        beside = requests / self.stages
+        seconds = self.read(beside + sum(new for new, _ in pieces), 1.0) + self.request_s * beside
         if requests:
             seconds += self.cache(requests, context)
-        return seconds + sum(self.prompt(new, past) for new, past in pieces)
+        seconds += sum(self.prompt(new, past) for new, past in pieces)
+        together = (len(pieces) + self.stages - 1) / (max(len(pieces), 1) * self.stages)
+        return seconds * (1 - self.overlap * (1 - min(together, 1.0)))
 
 
 def costs_of(deployment: Deployment, speculation: Speculation | None = None) -> StepCosts:
@@ -108,18 +119,29 @@ def costs_of(deployment: Deployment, speculation: Speculation | None = None) -> 
     scheduler, guess = deployment.engine.scheduler, speculation or Speculation()
     requests, tokens = _steps(scheduler.requests), _steps(scheduler.tokens + scheduler.requests)
     batches, contexts, pieces = _powers(scheduler.requests), _powers(LONGEST), _powers(scheduler.tokens)
-    decode = step_times(deployment, decoding(np.array(requests) * (guess.ahead + 1), 1.0))
-    alone = step_times(deployment, decoding(np.array(requests), 1.0))
+    groups = _group(deployment, np.array(requests))
+    decode = step_times(deployment, decoding(groups * (guess.ahead + 1), 1.0))
+    alone = step_times(deployment, decoding(groups, 1.0))
     drafts = guess.ahead * guess.draft * (alone.time_s - alone.cache_s)
     read = step_times(deployment, reading(1.0, np.array(tokens)))
     return StepCosts(
         decode=_line(requests, list(decode.time_s - decode.cache_s + drafts)),
-        cache=_surface(batches, contexts, lambda r, c: step_times(deployment, decoding(r, c)).cache_s),
+        cache=_surface(
+            batches, contexts, lambda r, c: step_times(deployment, decoding(_group(deployment, r), c)).cache_s
+        ),
         read=_line(tokens, list(read.time_s - read.cache_s)),
         prompt=_surface(pieces, [0.0, *contexts], lambda n, p: step_times(deployment, reading(1.0, n, p)).cache_s),
         request_s=deployment.engine.request_s,
         tokens=guess.tokens,
+        stages=deployment.stages,
+        overlap=deployment.engine.overlap,
     )
+
+
+def _group(deployment: Deployment, requests: FloatArray) -> FloatArray:
+    """Requests of each of the groups that go through the stages one behind the other."""
+    each: FloatArray = np.maximum(requests / deployment.stages, 1.0)
+    return each
 
 
 def _powers(most: int) -> list[float]:

@@ -10,77 +10,10 @@ from math import ceil
 import numpy as np
 
 from simulator.errors import InputError
-from simulator.op.kernels import FloatArray
 from simulator.serving.arrivals import Requests
 from simulator.serving.blocks import Growing
 from simulator.serving.costs import StepCosts
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How a queue is run.
-
-    Attributes
-    ----------
-    blocks, block : blocks of the cache, and tokens of each; None where tokens take no room.
-    state : blocks that each request takes beside those of its tokens.
-    tokens, requests : most in a step, and at a time.
-    chunked : whether prompts are read in pieces beside decoding requests; else alone and whole.
-    shared : tokens at the start of all prompts that are read and kept once.
-    read : whether prompts are read here; else they come with their cache.
-    """
-
-    blocks: int
-    block: int | None
-    tokens: int
-    requests: int
-    state: int = 0
-    chunked: bool = True
-    shared: int = 0
-    read: bool = True
-
-
-@dataclass(frozen=True, eq=False)
-class Served:
-    """What became of each request, (requests,) each, and of the queue, (moments,) each.
-
-    Attributes
-    ----------
-    first_s, end_s : when its first and its last token came. [s]
-    moment_s, waiting, running, cached : when, requests that wait and that run, blocks of the cache in use.
-    preempted : times that a request was put back to wait for want of cache.
-    """
-
-    requests: Requests
-    first_s: FloatArray
-    end_s: FloatArray
-    moment_s: FloatArray
-    waiting: FloatArray
-    running: FloatArray
-    cached: FloatArray
-    preempted: int
-    tokens: int
-
-    @property
-    def first_token_s(self) -> FloatArray:
-        """Time to the first token."""
-        return self.first_s - self.requests.arrival_s
-
-    @property
-    def token_s(self) -> FloatArray:
-        """Mean time a token after the first; of requests of one token, zero."""
-        result: FloatArray = (self.end_s - self.first_s) / np.maximum(self.requests.output - 1, 1)
-        return result
-
-    @property
-    def request_s(self) -> FloatArray:
-        """From arrival to the last token."""
-        return self.end_s - self.requests.arrival_s
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Output of all requests over the time from the first arrival to the last token."""
-        return float(self.requests.output.sum() / (self.end_s.max() - self.requests.arrival_s[0]))
+from simulator.serving.queued import Rules, Served
 
 
 @dataclass
@@ -93,6 +26,9 @@ class _State:
     waiting: deque[int] = field(default_factory=deque)
     reading: deque[list[int]] = field(default_factory=deque)
     held: int = 0
+    fixed: int = 0
+    since: int = 0
+    waited: int = 0
     ends: list[tuple[float, int]] = field(default_factory=list)
     bases: dict[int, int] = field(default_factory=dict)
     finish: dict[int, float] = field(default_factory=dict)
@@ -110,23 +46,33 @@ class _Queue:
         self.left: list[int] = requests.output.tolist()
         self.first, self.end = np.zeros((2, len(requests)))
         self.blocks = rules.blocks - self._blocks(rules.shared)
+        self.fixed: list[int] = rules.fixed(requests.prompt + requests.output).tolist()
 
     def run(self) -> None:
         """Until all requests have ended."""
         state, number = self.state, len(self.arrival)
         while state.arrived < number or state.waiting or state.reading or state.bases:
-            self._arrive()
+            if not state.bases or state.since >= self.rules.interval:
+                self._arrive()
             self._take_in()
             state.moments.append((state.now, len(state.waiting), len(state.bases) + len(state.reading), self._used()))
-            if state.reading:
+            if state.reading and not self._gathers():
                 self._read()
             elif state.bases:
                 self._decode()
             else:
                 state.now = self.arrival[state.arrived]
 
+    def _gathers(self) -> bool:
+        """Whether the prompts that are to be read wait for others."""
+        state = self.state
+        if not state.bases or state.waited >= self.rules.gather:
+            return False
+        return sum(self.prompt[index] - past for index, past in state.reading) < self.rules.tokens
+
     def _arrive(self) -> None:
         state = self.state
+        state.since = 0
         while state.arrived < len(self.arrival) and self.arrival[state.arrived] <= state.now:
             state.waiting.append(state.arrived)
             state.arrived += 1
@@ -137,7 +83,7 @@ class _Queue:
     def _held(self, step: float) -> int:
         """Blocks of all requests after so many steps."""
         growing = self.growing.blocks(step) if self.rules.block else 0
-        return self.state.held + growing + self.rules.state * self.growing.number
+        return self.state.held + growing + self.state.fixed
 
     def _blocks(self, tokens: int) -> int:
         """Blocks that so many tokens take."""
@@ -145,7 +91,7 @@ class _Queue:
 
     def _need(self, index: int) -> int:
         """Blocks of a prompt and its first token, beside what all share."""
-        return self.rules.state + self._blocks(max(self.prompt[index] - self.rules.shared, 0) + 1)
+        return self.fixed[index] + self._blocks(max(self.prompt[index] - self.rules.shared, 0) + 1)
 
     def _take_in(self) -> None:
         state, used = self.state, self._used()
@@ -190,6 +136,8 @@ class _Queue:
         for entry in done:
             state.reading.remove(entry)
             self._begin(entry[0])
+        # The host looks for requests after each step that reads; a prompt that is read in part waits for none.
+        state.since, state.waited = self.rules.interval, self.rules.gather if state.reading else 0
         self._finish()
         self._make_room()
 
@@ -206,6 +154,7 @@ class _Queue:
         base = max(self.prompt[index] - self.rules.shared, 0) + 1 - int(state.step)
         self.prompt[index] += 1
         state.bases[index] = base
+        state.fixed += self.fixed[index]
         self.growing.add(base)
         state.finish[index] = state.step + self.left[index]
         heapq.heappush(state.ends, (state.finish[index], index))
@@ -215,10 +164,15 @@ class _Queue:
         while state.ends and state.ends[0][0] <= state.step + 1e-9:
             finish, index = heapq.heappop(state.ends)
             if state.finish.get(index) == finish and index in state.bases:
-                self.growing.remove(state.bases.pop(index))
+                self._leave(index)
                 del state.finish[index]
                 self.left[index] = 0
                 self.end[index] = state.now
+
+    def _leave(self, index: int) -> None:
+        """A request gives back its blocks."""
+        self.growing.remove(self.state.bases.pop(index))
+        self.state.fixed -= self.fixed[index]
 
     def _decode(self) -> None:
         """As many equal steps as pass until something else happens."""
@@ -230,13 +184,22 @@ class _Queue:
         seconds = self.costs.decoding(requests, self._context())
         room = requests + len(state.reading) < self.rules.requests
         if state.arrived < len(self.arrival) and room:
-            steps = min(steps, max(ceil((self.arrival[state.arrived] - state.now) / seconds), 1))
+            steps = min(steps, self._until_seen(self.arrival[state.arrived] - state.now, seconds))
+        if state.reading:
+            steps = min(steps, self.rules.gather - state.waited)
         steps = self._steps_that_fit(steps)
         middle = self._context() + (steps - 1) * each / 2
         state.now += steps * self.costs.decoding(requests, middle)
         state.step += steps * each
+        state.since += steps
+        state.waited += steps if state.reading else 0
         self._finish()
         self._make_room()
+
+    def _until_seen(self, away_s: float, step_s: float) -> int:
+        """Steps until the engine looks for requests and finds one that comes then."""
+        since, interval = self.state.since, self.rules.interval
+        return max(ceil((since + away_s / step_s) / interval), since // interval + 1) * interval - since
 
     def _steps_that_fit(self, steps: int) -> int:
         """Steps, of at most so many, before a block is wanting."""
@@ -257,12 +220,24 @@ class _Queue:
         after = state.step + self.costs.tokens
         while len(state.bases) > 1 and self._held(after) > self.blocks:
             index = next(reversed(state.bases))
-            self.growing.remove(state.bases.pop(index))
+            self._leave(index)
             made = self.left[index] - ceil(state.finish.pop(index) - state.step)
             self.left[index] -= made
             self.prompt[index] += made
             state.waiting.appendleft(index)
             state.preempted += 1
+
+
+def _refuse_longer(requests: Requests, rules: Rules) -> None:
+    """Refuse requests that never fit; of layers that keep all tokens, one block stays to grow into."""
+    length = requests.prompt + requests.output
+    fixed = rules.fixed(length)
+    beyond = fixed + rules.grown(length) + (1 if rules.block else 0) > rules.blocks
+    if not beyond.any():
+        return
+    longest = int(length[beyond].max())
+    room = max(rules.blocks - 1 - int(fixed[beyond].max()), 0) * (rules.block or 0)
+    raise InputError(f"a request of {longest} tokens is longer than the cache's {room}; drop it or take more devices")
 
 
 def run_queue(requests: Requests, costs: StepCosts, rules: Rules) -> Served:
@@ -279,14 +254,7 @@ def run_queue(requests: Requests, costs: StepCosts, rules: Rules) -> Served:
     InputError
         If one of the requests is longer than the cache; it says how long one may be.
     """
-    longest, room = (
-        int((requests.prompt + requests.output).max()),
-        (rules.blocks - 1 - rules.state) * (rules.block or 0),
-    )
-    if rules.block and longest > room:
-        raise InputError(
-            f"a request of {longest} tokens is longer than the cache's {room}; drop it or take more devices"
-        )
+    _refuse_longer(requests, rules)
     queue = _Queue(requests, costs, rules)
     queue.run()
     state = queue.state

@@ -12,8 +12,11 @@ from simulator.errors import InputError
 from simulator.op.kernels import FloatArray
 from simulator.serving.arrivals import MOST_TOKENS
 from simulator.serving.cache import running
+from simulator.serving.conditions import PLAIN, RequestConditions, transfer_seconds
+from simulator.serving.costs import Speculation
 from simulator.serving.step import Deployment, Load, both, decoding, reading, step_times
 from simulator.serving.times import StepTimes
+from simulator.serving.waiting import wait_seconds
 
 CONTEXTS = 9
 """Points at which a request's growing context is looked at; time between them is all but linear."""
@@ -60,9 +63,9 @@ def prompt_seconds(deployment: Deployment, prompts: float, length: int, cached: 
     return total_s * (1 - deployment.engine.overlap * (1 - together))
 
 
-def first_token_times(deployment: Deployment, length: int) -> StepTimes:
-    """The step that reads one prompt, or its first piece."""
-    return step_times(deployment, _reads(deployment, 1.0, length)[0][1])
+def first_token_times(deployment: Deployment, length: int, cached: int = 0) -> StepTimes:
+    """The step that reads one prompt behind so many cached tokens, or its first piece."""
+    return step_times(deployment, _reads(deployment, 1.0, length, cached)[0][1])
 
 
 def _reads(deployment: Deployment, prompts: float, length: int, cached: int = 0) -> list[tuple[float, Load]]:
@@ -135,11 +138,16 @@ def steady(deployment: Deployment, requests: float, request: RequestLengths, slo
 
 
 def steady_at(
-    deployment: Deployment, requests: Sequence[float], request: RequestLengths, slots: float = inf
+    deployment: Deployment,
+    requests: Sequence[float],
+    request: RequestLengths,
+    slots: float = inf,
+    conditions: RequestConditions = PLAIN,
 ) -> list[Steady]:
     """Closed loops of so many requests, one answer a number, all in one evaluation.
 
     slots : requests that the engine runs at a time at most.
+    conditions : shared beginnings, tokens guessed ahead, devices that read prompts.
 
     While a request makes its output, each of the others is replaced once: as many prompts are read as requests run.
     Steps that read carry the decoding requests along; where prompts fill all steps, they set the pace. Those that no
@@ -150,25 +158,84 @@ def steady_at(
     OutOfMemoryError
         If the weights do not fit.
     """
-    held = running(deployment, max(requests), request.prompt + request.output / 2)
+    held = running(deployment, max(requests), request.prompt + request.output / 2, conditions.shared)
     numbers = np.minimum(np.asarray(requests, dtype=float), min(held, slots))
-    context = np.tile(_contexts(request), len(numbers))
-    times = _in_groups(deployment, np.repeat(numbers, CONTEXTS), context)
-    steps_s = times.time_s.reshape(-1, CONTEXTS).mean(axis=1).tolist()
-    reads, together = _together(deployment, numbers, request)
-    own_s = _reading_seconds(deployment, numbers, request, reads).tolist()
-    pieces = sum(count for count, _ in reads)
-    unseen = deployment.engine.scheduler.gather + (deployment.engine.scheduler.interval - 1) / 2
-    costs = [
-        (step_s, own / share, pieces / share, own + unseen * step_s)
-        for step_s, own, share in zip(steps_s, own_s, together.tolist(), strict=True)
-    ]
+    steps_s, bounds = _decoding(deployment, numbers, request, conditions.speculation)
+    courses = _courses(deployment, numbers, request, conditions, steps_s)
     loops = [
-        _loop(number, request, cost, times.bound(point * CONTEXTS).word)
-        for point, (number, cost) in enumerate(zip(numbers.tolist(), costs, strict=True))
+        _loop(number, request, course, bound)
+        for number, course, bound in zip(numbers.tolist(), courses, bounds, strict=True)
     ]
     return [
         _behind(loop, asked / number) for loop, asked, number in zip(loops, requests, numbers.tolist(), strict=True)
+    ]
+
+
+def _decoding(
+    deployment: Deployment, numbers: FloatArray, request: RequestLengths, guess: Speculation
+) -> tuple[list[float], list[str]]:
+    """Mean time of a decoding step at each number of requests [s], and what most of it waits for.
+
+    With tokens guessed ahead, a step checks them all, and the small model has guessed them before.
+    """
+    context = np.tile(_contexts(request), len(numbers))
+    times = _in_groups(deployment, np.repeat(numbers, CONTEXTS), context)
+    bounds = [times.bound(point * CONTEXTS).word for point in range(len(numbers))]
+    steps_s: FloatArray = times.time_s.reshape(-1, CONTEXTS).mean(axis=1)
+    if guess.ahead:
+        one, checked = (
+            _in_groups(deployment, numbers * count, np.ones_like(numbers)) for count in (1, guess.ahead + 1)
+        )
+        small_s = guess.ahead * guess.draft * (one.time_s - one.cache_s)
+        steps_s = steps_s + checked.time_s - checked.cache_s - (one.time_s - one.cache_s) + small_s
+    return steps_s.tolist(), bounds
+
+
+@dataclass(frozen=True)
+class _Course:
+    """How a request of a loop is read and decodes.
+
+    Attributes
+    ----------
+    step_s : of a decoding step. [s]
+    tokens : that it makes.
+    own_s : the steps that read a prompt, over the prompts that share them. [s]
+    pieces : steps that decoding requests spend with it, where the same devices read.
+    alone_s : from a prompt's coming to its first token, where no other is read. [s]
+    apart : whether other devices read.
+    """
+
+    step_s: float
+    tokens: float
+    own_s: float
+    pieces: float
+    alone_s: float
+    apart: bool = False
+
+
+def _courses(
+    deployment: Deployment,
+    numbers: FloatArray,
+    request: RequestLengths,
+    conditions: RequestConditions,
+    steps_s: Sequence[float],
+) -> list[_Course]:
+    """One for each number of requests."""
+    tokens, reader = conditions.speculation.tokens, conditions.reader
+    if reader is not None and request.prompt:
+        past = conditions.past(request.prompt)
+        own_s = prompt_seconds(reader, 1.0, request.prompt - past, past)
+        sent_s = float(transfer_seconds(deployment, np.array([float(request.prompt)]))[0])
+        alone_s = own_s + sent_s
+        return [_Course(step_s, tokens, own_s, 0.0, alone_s, apart=True) for step_s in steps_s]
+    reads, together = _together(deployment, numbers, request, conditions)
+    own = _reading_seconds(deployment, numbers, request, reads).tolist()
+    pieces = sum(count for count, _ in reads)
+    rules = deployment.engine.scheduler
+    unseen = rules.gather + (rules.interval - 1) / 2
+    return [
+        _Course(step_s, tokens, own_s / share, pieces / share, own_s + unseen * step_s)
+        for step_s, own_s, share in zip(steps_s, own, together.tolist(), strict=True)
     ]
 
 
@@ -179,7 +246,7 @@ def _behind(loop: Steady, share: float) -> Steady:
 
 
 def _together(
-    deployment: Deployment, requests: FloatArray, request: RequestLengths
+    deployment: Deployment, requests: FloatArray, request: RequestLengths, conditions: RequestConditions
 ) -> tuple[list[tuple[float, Load]], FloatArray]:
     """Steps that read a prompt, and how many prompts share them, (points,).
 
@@ -189,31 +256,29 @@ def _together(
     alone = np.ones_like(requests)
     if not request.prompt:
         return [], alone
-    rules = deployment.engine.scheduler
-    fit = rules.tokens // request.prompt
+    rules, past = deployment.engine.scheduler, conditions.past(request.prompt)
+    new = request.prompt - past
+    fit = rules.tokens // new
     if fit < 2:
-        return _reads(deployment, 1.0, request.prompt), alone
-    came = requests / max(request.output - 1, 1) * max(rules.interval, rules.gather)
+        return _reads(deployment, 1.0, new, past), alone
+    steps = max((request.output - 1) / conditions.speculation.tokens, 1.0)
+    came = requests / steps * max(rules.interval, rules.gather)
     share = np.clip(np.minimum(came, requests), 1.0, float(fit))
-    return [(1.0, reading(share, request.prompt))], share
+    return [(1.0, reading(share, new, past))], share
 
 
-def _loop(requests: float, request: RequestLengths, costs: tuple[float, float, float, float], bound: str) -> Steady:
-    """One loop.
-
-    costs : of a decoding step, of reading a prompt [s]; in how many steps it is read; from a prompt's coming to its
-        first token, where no other is read. [s]
-    """
-    step_s, own_s, pieces, alone_s = costs
+def _loop(requests: float, request: RequestLengths, course: _Course, bound: str) -> Steady:
+    """One loop."""
     if not request.prompt:
-        total_s = request.output * step_s
-        return Steady(step_s, step_s, total_s, requests * request.output / total_s, bound)
-    steps = max(request.output - 1, 1)
-    mixed = min(requests * pieces, float(steps))
-    total_s = own_s * requests + (steps - mixed) * step_s
-    first_s = alone_s + _wait_seconds(own_s, round(requests), total_s)
+        total_s = request.output / course.tokens * course.step_s
+        each_s = total_s / request.output
+        return Steady(each_s, each_s, total_s, requests * request.output / total_s, bound)
+    steps = max((request.output - 1) / course.tokens, 1.0)
+    mixed = min(requests * course.pieces, steps)
+    total_s = (0.0 if course.apart else course.own_s * requests) + (steps - mixed) * course.step_s
+    first_s = course.alone_s + wait_seconds(course.own_s, round(requests), total_s)
     rate = requests * request.output / (total_s + first_s)
-    return Steady(total_s / steps, first_s, total_s + first_s, rate, bound)
+    return Steady(total_s / max(request.output - 1, 1), first_s, total_s + first_s, rate, bound)
 
 
 def _reading_seconds(
@@ -226,18 +291,3 @@ def _reading_seconds(
         mixed = both(load, beside) if deployment.engine.scheduler.chunked else load
         total_s = total_s + count * step_times(deployment, mixed).time_s
     return total_s
-
-
-def _wait_seconds(own_s: float, requests: int, total_s: float) -> float:
-    """Waiting for the prompts of others in a closed loop, whose requests come back after they have decoded.
-
-    Mean value analysis: who comes finds what the loop of one request fewer has waiting, and the rest of the prompt
-    that is being read, half of it since equal ones take equal time.
-    Source: Reiser, Lavenberg, "Mean-Value Analysis of Closed Multichain Queuing Networks", J. ACM 27(2), 1980.
-    """
-    queue = busy = wait_s = 0.0
-    for number in range(1, requests + 1):
-        wait_s = own_s * max(queue - busy, 0.0) + own_s * busy / 2
-        rate = number / (wait_s + own_s + total_s)
-        queue, busy = rate * (wait_s + own_s), min(rate * own_s, 1.0)
-    return wait_s

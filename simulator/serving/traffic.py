@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 
@@ -10,10 +11,10 @@ from simulator.errors import InputError
 from simulator.op.kernels import FloatArray
 from simulator.serving.arrivals import Requests, drawn
 from simulator.serving.cache import capacity
-from simulator.serving.costs import Speculation, StepCosts, costs_of
-from simulator.serving.exchange import link_byte_per_s
-from simulator.serving.scheduler import Rules, Served, run_queue
-from simulator.serving.states import state_bytes
+from simulator.serving.conditions import PLAIN, RequestConditions, transfer_seconds
+from simulator.serving.costs import StepCosts, costs_of
+from simulator.serving.queued import Rules, Served
+from simulator.serving.scheduler import run_queue
 from simulator.serving.step import Deployment
 from simulator.units import parse
 
@@ -35,18 +36,14 @@ class Traffic:
     Attributes
     ----------
     lengths : rules of prompts' and outputs' lengths, as `arrivals.drawn` takes them.
-    shared : tokens at the start of all prompts that are read once.
-    speculation : guessing tokens ahead.
-    reader : a deployment of its own that reads the prompts; None where the same devices do both.
+    conditions : shared beginnings, tokens guessed ahead, devices that read prompts.
     """
 
     number: int = 1000
     lengths: tuple[str, str] = ("1024", "256")
     pattern: str = "poisson"
     seed: int = 0
-    shared: int = 0
-    speculation: Speculation = Speculation()
-    reader: Deployment | None = None
+    conditions: RequestConditions = PLAIN
 
 
 @dataclass(frozen=True)
@@ -115,21 +112,13 @@ class Line:
         """Prompts are read on devices of their own, and each cache is sent on to those that decode."""
         alone = replace(requests, output=np.ones_like(requests.output))
         read = run_queue(alone, costs, rules)
-        arrival_s = read.end_s + _transfer_seconds(self.deployment, requests)
+        sent_s = transfer_seconds(self.deployment, requests.prompt.astype(np.float64))
+        arrival_s: FloatArray = read.end_s + sent_s
         order = np.argsort(arrival_s, kind="stable")
         later = Requests(arrival_s[order], requests.prompt[order], requests.output[order])
         decoded = run_queue(later, self.costs, replace(self.rules, read=False))
         back = np.argsort(order, kind="stable")
         return replace(decoded, requests=requests, first_s=read.end_s, end_s=decoded.end_s[back])
-
-
-def _transfer_seconds(deployment: Deployment, requests: Requests) -> FloatArray:
-    """Sending a prompt's cache over the devices' links, all at once. [s]"""
-    numbers = sum(attending.cached for attending in deployment.generator.attention)
-    token_bytes = numbers * deployment.cache_bytes
-    prompts: FloatArray = requests.prompt.astype(np.float64)
-    state = state_bytes(deployment.generator, deployment.form)
-    return (prompts * token_bytes + state) / link_byte_per_s(deployment.device)
 
 
 def line_of(deployment: Deployment, traffic: Traffic) -> Line:
@@ -140,11 +129,11 @@ def line_of(deployment: Deployment, traffic: Traffic) -> Line:
     OutOfMemoryError
         If the weights leave no room for the cache.
     """
-    reader = traffic.reader
+    reader = traffic.conditions.reader
     return Line(
         deployment,
         traffic,
-        costs_of(deployment, traffic.speculation),
+        costs_of(deployment, traffic.conditions.speculation),
         _rules(deployment, traffic),
         (costs_of(reader), _rules(reader, traffic)) if reader else None,
     )
@@ -152,15 +141,18 @@ def line_of(deployment: Deployment, traffic: Traffic) -> Line:
 
 def _rules(deployment: Deployment, traffic: Traffic) -> Rules:
     room, scheduler = capacity(deployment), deployment.engine.scheduler
-    blocks, state = room.blocks
+    unit = room.unit_bytes
     return Rules(
-        blocks=blocks,
-        block=room.block if room.token_bytes else None,
-        state=state,
+        blocks=int(room.cache_bytes // unit),
+        block=room.block if room.growing_bytes else None,
+        state=ceil(room.state_bytes / unit),
+        windows=tuple((span, size / unit) for span, size in room.windows),
+        interval=scheduler.interval,
+        gather=scheduler.gather,
         tokens=scheduler.tokens,
         requests=scheduler.requests,
         chunked=scheduler.chunked,
-        shared=traffic.shared,
+        shared=traffic.conditions.shared,
     )
 
 

@@ -16,6 +16,7 @@ from simulator.errors import InputError, OutOfMemoryError
 from simulator.planning.fleet import SLACK, Demand, FleetSite, Trials, carried, site_of
 from simulator.planning.fleet_search import KEYS, NEVER, Search
 from simulator.planning.provision import Offer, Provision, provision
+from simulator.report.fleet import describe
 from simulator.serving.answer import Service
 from simulator.serving.certainty import serving_certainty, spans_of
 from simulator.serving.static import RequestLengths, prompt_seconds, token_seconds
@@ -56,6 +57,34 @@ def test_what_a_replica_carries_at_best_bounds_what_its_queue_does(name: str) ->
     line = Trials(one, replace(demand(), traffic=replace(TRAFFIC, number=2500))).line
     served = at_rate(line, 1e6)
     assert 0.8 * one.full_per_s < 2500 / float(served.end_s.max()) <= one.full_per_s
+
+
+@pytest.mark.parametrize(("ways", "stages"), [(1, 2), (2, 2), (1, 4)])
+def test_groups_of_layers_bound_what_their_queue_does(ways: int, stages: int) -> None:
+    service = Service(devices=ways * stages, ways=ways, stages=stages, request=RequestLengths(1000, 100))
+    one = site_of(MODEL, load_device("h100"), service)
+    line = Trials(one, replace(demand(), traffic=replace(TRAFFIC, number=2500))).line
+    served = at_rate(line, 1e6)
+    assert 0.6 * one.full_per_s < 2500 / float(served.end_s.max()) <= one.full_per_s
+
+
+def test_degrees_are_chosen_among_and_said() -> None:
+    offer = Offer(["l4"], precisions=("fp8",), stages=(1, 2, 4), ways=(1, 2, 4))
+    found = provision(load_workload("mixtral_8x7b"), offer, demand(1.0, "tpot=100ms"))
+    assert found.fewest is not None
+    # 4 or 8 devices hold it: (4, 1), (2, 2), (1, 4), (4, 2), (2, 4), and whole experts where layers are shared.
+    assert found.considered == 9
+    alone = replace(offer, ways=(4,), stages=(1,), by_experts=(True,))
+    only = provision(load_workload("mixtral_8x7b"), alone, demand(1.0, "tpot=100ms"))
+    assert only.considered == 1
+    assert only.fewest is None or found.fewest.devices <= only.fewest.devices
+    assert ("groups of layers" in describe(found.fewest)) == (found.fewest.site.deployment.stages > 1)
+
+
+def test_machines_are_divided_by_whole_replicas() -> None:
+    found = provision(MODEL, Offer([], systems=["dgx-h100"], ways=(3, 4), stages=(1, 2, 3)), demand(1))
+    # Of eight devices: (4, 1) and (4, 2).
+    assert found.considered == 2
 
 
 def test_a_request_alone_takes_its_prompt_and_its_tokens() -> None:

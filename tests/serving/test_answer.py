@@ -19,6 +19,7 @@ from simulator.report.serving_documents import Prefill
 from simulator.serving.answer import Service, Serving, deploy, serve
 from simulator.serving.cache import activation_bytes, capacity, request_bytes, running
 from simulator.serving.calls import product_call
+from simulator.serving.costs import Speculation
 from simulator.serving.engine import load_engine, names, profile_of
 from simulator.serving.exchange import sum_seconds
 from simulator.serving.settings import EngineSettings
@@ -279,3 +280,50 @@ def test_an_engine_is_started_with_other_settings() -> None:
 def test_settings_that_no_engine_takes_are_refused(settings: dict[str, float], found: str) -> None:
     with pytest.raises(InputError, match=found):
         EngineSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_shared_beginnings_are_read_and_kept_once_in_the_static_answer() -> None:
+    model, device, request = load_workload("llama3_8b"), load_device("h100"), RequestLengths(8000, 100)
+    alone, shared = (
+        serve(model, device, Service(request=request, shared=tokens, concurrency=(1, 32))) for tokens in (0, 6000)
+    )
+    # 2,000 of 8,000 tokens are read, behind the others.
+    own_s = prompt_seconds(shared.deployment, 1, 2000, 6000)
+    assert shared.points[0].first_s == pytest.approx(own_s)
+    assert shared.points[0].first_s < 0.5 * alone.points[0].first_s
+    assert shared.points[1].tokens_per_s > 1.5 * alone.points[1].tokens_per_s
+    # The cache holds the beginning once: of 8,100 tokens, 2,100 each.
+    room = shared.capacity
+    assert shared.most_requests == min(int((room.tokens - 6000) / 2100), 256)
+    assert shared.most_requests > alone.most_requests
+
+
+def test_guessed_tokens_make_fewer_and_longer_steps_in_the_static_answer() -> None:
+    model, device = load_workload("llama3_8b"), load_device("h100")
+    usual, ahead, wrong = (
+        serve(model, device, Service(concurrency=(1, 256), speculation=guess))
+        for guess in (Speculation(), Speculation(4, 0.8), Speculation(4, 0.0))
+    )
+    # 4 guesses of which each is right with 0.8 make 3.36 tokens a step; alone, a step waits for the weights.
+    assert 0.3 < ahead.points[0].token_s / usual.points[0].token_s < 0.6
+    assert wrong.points[0].token_s > usual.points[0].token_s
+    # Of many requests, the checking of all guesses computes.
+    gain, crowded = (usual.points[at].token_s / ahead.points[at].token_s for at in (0, 1))
+    assert crowded < gain
+
+
+def test_devices_that_read_prompts_leave_the_others_to_decode() -> None:
+    model, device, request = load_workload("llama3_8b"), load_device("h100"), RequestLengths(4000, 100)
+    both_kinds = serve(model, device, Service(request=request, concurrency=(1, 16)))
+    apart = serve(model, device, Service(request=request, concurrency=(1, 16), prefill_devices=1))
+    sent_s = (4000 * apart.capacity.token_bytes) / 450e9
+    assert apart.points[0].first_s == pytest.approx(both_kinds.points[0].first_s + sent_s)
+    assert apart.points[1].token_s == pytest.approx(
+        float(np.mean(step_times(apart.deployment, decoding(16, 4000 + np.arange(0.5, 100))).time_s)), rel=0.01
+    )
+    assert apart.points[1].token_s < 0.8 * both_kinds.points[1].token_s
+    # Two devices are paid for.
+    price = device.profile.price
+    assert price is not None
+    assert apart.devices == 2
+    assert apart.points[0].cost_usd == pytest.approx(2 * price.usd_per_hour / 3600 / apart.points[0].tokens_per_s * 1e6)

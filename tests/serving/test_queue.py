@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,15 @@ from hypothesis import strategies as st
 
 from simulator import load_device, load_workload
 from simulator.errors import InputError, UnknownNameError
-from simulator.serving.answer import Service, reader_of, serve
+from simulator.serving.answer import Service, serve
 from simulator.serving.arrivals import Requests, drawn, mean_length, recorded
 from simulator.serving.blocks import Growing
+from simulator.serving.cache import held_requests
+from simulator.serving.conditions import RequestConditions
 from simulator.serving.costs import Speculation, StepCosts, Surface, costs_of
-from simulator.serving.scheduler import Rules, run_queue
+from simulator.serving.queued import Rules
+from simulator.serving.scheduler import run_queue
+from simulator.serving.static import RequestLengths
 from simulator.serving.step import both, decoding, reading, step_times
 from simulator.serving.traffic import Traffic, at_rate, largest_rate, line_of, percentiles, promise
 
@@ -53,6 +58,91 @@ def test_a_long_prompt_is_read_in_pieces_beside_what_decodes() -> None:
     # The first: read by 1 s, a token at 2 s; then three mixed steps and the rest of its nine tokens, all of 1 s.
     assert served.end_s[0] == 10.0
     assert served.end_s[1] == 5.0
+
+
+def test_an_engine_finds_requests_only_where_it_looks() -> None:
+    # The first decodes from 1 s on; every fourth step it is looked for more: at 5 s for what comes at 1.5 s.
+    rules = replace(WIDE, interval=4)
+    served = run_queue(requests([0.0, 1.5], [10, 10], [20, 1]), plain(), rules)
+    assert served.end_s[1] == 6.0
+    at_once = run_queue(requests([0.0, 1.5], [10, 10], [20, 1]), plain(), WIDE)
+    assert at_once.end_s[1] == 3.0
+    # One that comes alone is found at once.
+    assert run_queue(requests([7.5], [10], [1]), plain(), rules).end_s[0] == 8.5
+
+
+def test_a_prompt_waits_for_others_to_be_read_with() -> None:
+    # Read by 1 s, seen at 2 s; three steps pass, in which another comes, and both are read in one step.
+    rules = replace(WIDE, gather=3)
+    came = requests([0.0, 1.5, 3.2], [10, 10, 10], [20, 1, 1])
+    served = run_queue(came, plain(), rules)
+    assert served.end_s[1:].tolist() == [6.0, 6.0]
+    # Where they fill a step, they do not wait; nor does one where nothing decodes.
+    full = run_queue(requests([0.0, 1.5], [10, 9000], [20, 1]), plain(), rules)
+    assert full.end_s[1] == 4.0
+    assert run_queue(requests([0.0], [10], [1]), plain(), rules).end_s[0] == 1.0
+
+
+@pytest.mark.parametrize(("interval", "gather"), [(8, 0), (1, 12), (6, 4)])
+def test_waiting_in_a_queue_is_that_of_the_static_answer(interval: int, gather: int) -> None:
+    # One request decodes all the time; others wait half an interval and what prompts gather, as `steady_at` says.
+    times = np.sort(np.random.default_rng(1).uniform(100, 9_000, 300))
+    came = requests([0.0, *times], [10] * 301, [200_000, *[1] * 300])
+    usual, rare = (
+        run_queue(came, plain(0.1, 0.1), rules) for rules in (WIDE, replace(WIDE, interval=interval, gather=gather))
+    )
+    later_s = float((rare.first_token_s - usual.first_token_s)[1:].mean())
+    assert later_s == pytest.approx(0.1 * ((interval - 1) / 2 + gather), rel=0.15)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 20), LENGTH, LENGTH), min_size=1, max_size=25), st.integers(1, 9), st.integers(0, 5)
+)
+@settings(max_examples=40, deadline=None)
+def test_nothing_is_lost_whenever_the_engine_looks(
+    rows: list[tuple[float, int, int]], interval: int, gather: int
+) -> None:
+    rows.sort()
+    arrival, prompt, output = (list(column) for column in zip(*rows, strict=True))
+    windows = ((64, 0.125),)
+    rules = Rules(120, 16, 256, 6, interval=interval, gather=gather, windows=windows, state=1)
+    came = requests(arrival, prompt, output)
+    served = run_queue(came, plain(0.5, 0.2), rules)
+    assert served.tokens == sum(output)
+    assert served.cached.max() <= 120
+    assert (served.first_s > came.arrival_s).all()
+    assert (served.end_s >= served.first_s).all()
+
+
+def test_windows_keep_no_more_than_their_span() -> None:
+    # 4 blocks of tokens; of a window of 32 at an eighth of a block a token, 4 more, or 2 of a request of 16.
+    rules = Rules(1000, 16, 8192, 256, windows=((32, 0.125),))
+    lengths = np.array([64, 16])
+    assert (rules.fixed(lengths) + rules.grown(lengths)).tolist() == [8, 3]
+    served = run_queue(requests([0.0], [63], [1]), plain(), rules)
+    assert served.cached.max() == 8
+
+
+@pytest.mark.parametrize("name", ["gpt_oss_20b", "gemma2_2b", "mistral_7b", "llama3_8b"])
+def test_the_queue_holds_as_many_requests_as_the_static_answer(name: str) -> None:
+    answer = serve(load_workload(name), load_device("h100"), Service(request=RequestLengths(7000, 400)))
+    rules = line_of(answer.deployment, Traffic()).rules
+    length = np.array([7400])
+    each = int((rules.fixed(length) + rules.grown(length))[0])
+    held = held_requests(answer.deployment, 7400)
+    assert rules.blocks // each == pytest.approx(held, abs=max(1, 0.03 * held))
+    assert answer.capacity.requests(7400) == pytest.approx(held, abs=1)
+
+
+def test_groups_of_layers_decode_as_the_static_answer_has_it() -> None:
+    deployment = serve(load_workload("llama3_8b"), load_device("h100"), Service(devices=4, stages=4)).deployment
+    costs = costs_of(deployment)
+    exact = float(step_times(deployment, decoding(64 / 4, 1500)).time_s[0])
+    assert costs.decoding(64, 1500) == pytest.approx(exact, rel=0.03)
+    # Eight prompts over four groups: 8 + 3 of 32 shares of the step, as far as they overlap.
+    together = costs.mixed(0, 0, [(500, 0)] * 8)
+    alone = replace(costs, stages=1).mixed(0, 0, [(500, 0)] * 8)
+    assert together == pytest.approx(alone * (1 - deployment.engine.overlap * (1 - 11 / 32)))
 
 
 def test_what_is_not_mixed_waits_for_the_prompt() -> None:
@@ -152,7 +242,7 @@ def test_a_request_longer_than_the_cache_is_refused() -> None:
 
 def test_shared_beginnings_are_read_and_kept_once() -> None:
     alone = at_rate(line_of(ANSWER.deployment, Traffic(100, ("4000", "50"))), 5)
-    shared = at_rate(line_of(ANSWER.deployment, Traffic(100, ("4000", "50"), shared=3200)), 5)
+    shared = at_rate(line_of(ANSWER.deployment, Traffic(100, ("4000", "50"), conditions=RequestConditions(3200))), 5)
     assert shared.first_token_s.mean() < 0.8 * alone.first_token_s.mean()
     assert shared.cached.max() < alone.cached.max()
 
@@ -167,7 +257,12 @@ def test_guessing_ahead_makes_as_many_tokens_as_are_right() -> None:
 
 def test_prompts_on_devices_of_their_own_do_not_hold_up_tokens() -> None:
     usual = at_rate(line_of(ANSWER.deployment, Traffic(200, ("3000", "100"))), 8)
-    apart = at_rate(line_of(ANSWER.deployment, Traffic(200, ("3000", "100"), reader=reader_of(ANSWER, 1))), 8)
+    apart = at_rate(
+        line_of(
+            ANSWER.deployment, Traffic(200, ("3000", "100"), conditions=RequestConditions(reader=ANSWER.deployment))
+        ),
+        8,
+    )
     assert apart.token_s.mean() < 0.8 * usual.token_s.mean()
     assert (apart.end_s >= apart.first_s).all()
 

@@ -24,7 +24,8 @@ from simulator.serving.cache import capacity, request_bytes, token_bytes
 from simulator.serving.costs import StepCosts, Surface, costs_of
 from simulator.serving.formats import get_format
 from simulator.serving.network import Generator
-from simulator.serving.scheduler import Rules, run_queue
+from simulator.serving.queued import Rules
+from simulator.serving.scheduler import run_queue
 from simulator.serving.states import reading_columns, state_bytes, stepping_columns
 from simulator.serving.static import RequestLengths
 from simulator.serving.step import Deployment, decoding, reading, step_times
