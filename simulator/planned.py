@@ -22,7 +22,7 @@ from simulator.op.kernel import Engine
 from simulator.op.kernels import at_batch
 from simulator.op.optimizer import get_optimizer
 from simulator.parallel.adding import adding_seconds
-from simulator.parallel.data import taken_units
+from simulator.parallel.data import memory_share, taken_share
 from simulator.parallel.groups import groups_of
 from simulator.parallel.issuing import issued
 from simulator.parallel.pieces import layer_seconds, pieces_of
@@ -185,7 +185,7 @@ class Shares:
         seconds = layer_seconds(rank, kernels, times, exchange, samples, pipelined=plan.pipelined)
         software = self.setting.framework
         adding_s = adding_seconds(rank, self.setting, fused=software.accumulation == "fused")
-        taken = taken_units(self.device, self.cluster.link)
+        taken = taken_share(self.device, self.cluster, memory_share(times))
         return Share(rank, kernels, times, issued(seconds, rank, software.expert_s), adding_s, taken)
 
     def footprints(self, plan: Plan, global_batch: int | None = None) -> tuple[Footprint, ...]:

@@ -98,14 +98,45 @@ def predict_collective(row: MeasuredCollective) -> MeasuredCollective:
 
 
 def _cluster(row: MeasuredCollective) -> Cluster:
+    """The row's devices; trays of a rack that NVLink joins are one machine, and a rack has 72 devices."""
     link, _, network = row.link.lower().partition(" + ")
-    if row.nodes > 1 and not network:
-        raise UnsupportedError(f"the row does not name the network between its {row.nodes} machines")
-    if row.devices < 2 or row.devices % row.nodes:
-        raise InputError(f"{row.devices} devices do not divide over {row.nodes} machines")
-    joined = load_link(_slug(network)) if row.nodes > 1 else None
-    return Cluster(row.devices, row.devices // row.nodes, load_link(link_name(link, row.system)), joined)
+    rack = "nvl72" in link
+    nodes = -(-row.devices // RACK) if rack else row.nodes
+    if nodes > 1 and not network:
+        raise UnsupportedError(f"the row does not name the network between its {nodes} machines")
+    if row.devices < 2 or row.devices % nodes:
+        raise InputError(f"{row.devices} devices do not divide over {nodes} machines")
+    each = row.devices // nodes
+    inside = load_link("nvlink5-nvl72" if rack else link_name(_inside(link, row), row.system))
+    if nodes == 1:
+        return Cluster(row.devices, each, inside)
+    return Cluster(row.devices, each, inside, load_link(_network(network)), each)
 
+
+RACK = 72
+"""Devices that NVLink joins in a rack."""
+
+
+def _inside(link: str, row: MeasuredCollective) -> str:
+    """The slowest link of a machine: bridges join two boards, more go over PCIe."""
+    if BRIDGED not in link:
+        return link
+    if "a40" in row.system.lower():
+        raise UnsupportedError("a bridge between A40, which moves 4 GB/s in this table, has no profile")
+    return BRIDGE if row.devices == PAIR else "pcie4" if "a100" in row.system.lower() else "pcie5"
+
+
+BRIDGED, BRIDGE, PAIR = "bridge pairs", "nvlink-bridge", 2
+
+
+def _network(words: str) -> str:
+    """The profile of a network, as tables write it; each device has a port of its own."""
+    found = next((name for sign, name in NETWORKS if sign in words), None)
+    return found or _slug(words)
+
+
+NETWORKS = (("efa", "efa-400"), ("xdr/ndr", "infiniband-ndr"))
+"""Signs of a network in a table -> its profile."""
 
 GENERATIONS = (("a100", "nvlink3"), ("h100|h200", "nvlink4"), ("b200", "nvlink5"))
 """Systems by name -> their link, where a table says NVLink without its generation."""
@@ -176,6 +207,8 @@ def fitted_rows(rows: Sequence[MeasuredCollective]) -> Rows:
     """Rows that links are fitted to: of one machine, of judged sizes, over a link that ships."""
     found: Rows = {}
     for row in rows:
+        if row.reason is not None or BRIDGED in row.link.lower():
+            continue
         name = link_name(row.link, row.system)
         known = catalog.shipped(FOLDER, name) or name in catalog.aliases(FOLDER)
         judged = row.reason is None and row.nodes == 1 and SMALLEST <= row.size_bytes <= LARGEST and row.op in OPS

@@ -11,7 +11,7 @@ import numpy as np
 from simulator.calibration.measurements import Measurement, device_of, layout_of, options_of, workload_of
 from simulator.device.device import Device
 from simulator.device.system import Cluster, cluster_of_system, load_system, usual_cluster
-from simulator.errors import SimulatorError, UnknownNameError, UnsupportedError
+from simulator.errors import SimulatorError, UnknownNameError
 from simulator.execution.certainty import Interval, family_of
 from simulator.execution.input import Feeding
 from simulator.op.kernels import FloatArray
@@ -58,8 +58,6 @@ class Errors:
 def predict(measured: Measurement) -> Case:
     """The prediction of one measurement, or the reason why there is none."""
     try:
-        if measured.devices > 1 and measured.task in {"forward", "backward"}:
-            raise UnsupportedError("a single pass on several devices is not modelled")
         device = device_of(measured.device)
         joined = _cluster_of(measured, device) if measured.devices > 1 else None
         simulation = simulate(workload_of(measured), device, options_of(measured), joined)
@@ -84,7 +82,7 @@ def _case(measured: Measurement, simulation: Simulation, interval: Interval | No
         "train": step.time_s - (0.0 if measured.optimizer else step.update_s),
         "infer": step.time_s,
         "forward": step.forward_s,
-        "backward": step.backward_s,
+        "backward": step.backward_s + step.communication_s,
     }[measured.task]
     case = Case(measured, seconds, bound=step.bound.word, grade=simulation.grade)
     case = replace(case, waiting=step.bound_shares[Bound.OVERHEAD])

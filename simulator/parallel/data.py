@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import log, sqrt
 
 import numpy as np
@@ -18,9 +19,9 @@ from simulator.device.link import Link
 from simulator.device.system import Cluster
 from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels
-from simulator.roofline.collectives import Collective, Group, collective_seconds
+from simulator.roofline.collectives import VOLUME, Collective, Group, collective_seconds
 from simulator.roofline.products import GRAPHICS
-from simulator.roofline.times import Times
+from simulator.roofline.times import Bound, Times
 
 SPREAD = 0.015
 """Relative spread of the same step on devices of one machine: the last of n is later by it times sqrt(2 ln n), the mean
@@ -50,8 +51,46 @@ def taken_units(device: Device, link: Link) -> FloatArray:
     return np.minimum(units / np.asarray(device.unit_count, dtype=float), 0.5)
 
 
+PASSES = 3
+"""Bytes of memory traffic for each byte that a device sends: it reads its own, reads what came in, and what comes in is
+written. Source: NCCL's primitives `recvReduceSend` and `recvCopySend`, which go through a buffer in memory."""
+
+LARGE_SUM, MOST_SHARE = 2.0**28, 0.5
+"""Message at whose rate exchange is taken to go on [byte], and the most that it takes of the memory's bandwidth."""
+
+
+@lru_cache(maxsize=256)
+def sent_byte_per_s(cluster: Cluster) -> float:
+    """What each device sends in a large sum over all. [byte/s]"""
+    group = Group(cluster.devices, cluster.per_node)
+    sent = VOLUME[Collective.ALL_REDUCE](cluster.devices) * LARGE_SUM
+    return sent / float(collective_seconds(Collective.ALL_REDUCE, LARGE_SUM, group, cluster))
+
+
+def taken_share(device: Device, cluster: Cluster, by_memory: FloatArray | float) -> FloatArray:
+    """Share of their speed that kernels lose beside an exchange: those that compute lose units, others bandwidth.
+
+    by_memory : share of the kernels' time that memory bounds, of any shape.
+
+    Worked example: V100 over NVLink 2, 128 GB/s a device: 7 of 80 units, 0.085; 3 x 128 of 900 GB/s, 0.43. Of kernels
+    that memory bounds for 0.4 of their time 0.6 x 0.085 + 0.4 x 0.43 = 0.22.
+    """
+    if cluster.devices == 1:
+        return np.zeros(())
+    streamed = PASSES * sent_byte_per_s(cluster) / np.asarray(device.memory.bandwidth_byte_per_s, dtype=float)
+    units, share = taken_units(device, cluster.link), np.asarray(by_memory)
+    result: FloatArray = (1 - share) * units + share * np.minimum(streamed, MOST_SHARE)
+    return result
+
+
+def memory_share(times: Times) -> float:
+    """Share of the kernels' time that memory bounds."""
+    total = float(times.time_s.sum())
+    return float(times.time_s[times.bound == Bound.MEMORY].sum()) / total if total else 0.0
+
+
 def slowed_seconds(exchange_s: FloatArray | float, exposed_s: FloatArray | float, taken: FloatArray) -> FloatArray:
-    """What kernels lose to an exchange beside them that takes a share of the units: that share of the time. [s]
+    """What kernels lose to an exchange beside them that takes a share of their speed: that share of the time. [s]
 
     Worked example: 10 ms of exchange, 2 of them exposed, on 20 of 132 units: 8 x 20 / 132 = 1.2 ms.
     """
@@ -97,7 +136,7 @@ def exchange_gradients(
     ----------
     gradient_bytes : of each layer, shape (layers,). [byte]
     bucket_bytes : gradients that are summed together; infinite where all of them wait for the end. [byte]
-    taken : share of the units that the exchange takes (`taken_units`).
+    taken : share of their speed that kernels lose beside it (`taken_share`).
     """
     size, last, seconds = buckets_on(kernels, gradient_bytes, cluster, bucket_bytes)
     when, end, exposed = _played(kernels, times.time_s, (seconds, last), cluster, taken)
@@ -122,7 +161,7 @@ def exposed_seconds(
 ) -> FloatArray:
     """What of the same exchange adds to many steps at once: (..., launches) -> (...,). [s]
 
-    taken : share of the units that it takes, (...,) or one for all.
+    taken : share of their speed that kernels lose beside it, (...,) or one for all.
     """
     _, last, seconds = buckets
     return _played(kernels, time_s, (seconds, last), cluster, taken)[2]

@@ -29,7 +29,7 @@ class Share:
     """One rank's share of a network, lowered and timed for one micro-batch.
 
     adding_s : what adding up a micro-batch's gradients takes in each layer, shape (layers,). [s]
-    taken : share of the device's units that an exchange takes from the kernels beside it.
+    taken : share of their speed that kernels lose beside an exchange.
     """
 
     workload: Workload

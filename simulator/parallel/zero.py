@@ -62,7 +62,7 @@ def gradient_width(precision: Precision) -> float:
 class Sharing:
     """What a plan's exchange of gradients and weights needs to know.
 
-    taken : share of a device's units that an exchange takes from the kernels beside it.
+    taken : share of their speed that kernels lose beside an exchange.
     """
 
     plan: Plan

@@ -174,8 +174,8 @@ def _exchange(
     device, options = asked
     if cluster is None or cluster.devices == 1 or not options.training:
         return None
-    from simulator.parallel.data import exchange_gradients, taken_units
+    from simulator.parallel.data import exchange_gradients, memory_share, taken_share
 
     bucket_bytes = load_framework(options.framework).bucket_bytes
-    gradients, taken = gradient_bytes_of(workload, options), taken_units(device, cluster.link)
+    gradients, taken = gradient_bytes_of(workload, options), taken_share(device, cluster, memory_share(times))
     return exchange_gradients(kernels, times, gradients, cluster, bucket_bytes, taken)

@@ -14,7 +14,7 @@ from simulator.device.system import Cluster
 from simulator.execution.certainty import SMALL_BATCH
 from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels, at_batch
-from simulator.parallel.data import buckets_on, exposed_seconds, taken_units
+from simulator.parallel.data import buckets_on, exposed_seconds, taken_share
 from simulator.pipeline import Options, gradient_bytes_of, interval_factors, kernels_of, times_of
 from simulator.precision import Engine, Precision
 from simulator.roofline.rates import Fidelity
@@ -166,9 +166,10 @@ def _by_bound(
     parts = np.zeros((len(batch), len(Bound), len(points.clusters)))
     for resource in OF_KERNELS:
         parts[:, resource] = np.einsum("ij,ij->i", time_s, bound == resource)[:, None]
+    by_memory = parts[:, Bound.MEMORY, 0] / time_s.sum(axis=-1)
     for place, (cluster, buckets) in enumerate(zip(points.clusters, points.buckets, strict=True)):
         if cluster is not None and buckets is not None:
-            taken = np.ravel(taken_units(points.devices.at(variants), cluster.link))
+            taken = np.ravel(taken_share(points.devices.at(variants), cluster, by_memory[:, None]))
             parts[:, Bound.COMMUNICATION, place] = exposed_seconds(kernels, time_s, buckets, cluster, taken)
     return parts
 

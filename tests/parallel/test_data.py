@@ -16,8 +16,11 @@ from simulator.parallel.data import (
     SPREAD,
     _buckets,
     late_seconds,
+    memory_share,
     one_after_another,
+    sent_byte_per_s,
     slowed_seconds,
+    taken_share,
     taken_units,
 )
 from simulator.pipeline import Options, Simulation, simulate
@@ -71,7 +74,7 @@ def test_gradients_of_every_parameter_are_summed_once() -> None:
 
 
 def test_a_framework_that_waits_exposes_all() -> None:
-    found = run(8, framework="tensorflow").exchange
+    found = run(8, framework="tensorflow-xla").exchange
     assert found is not None
     late = SPREAD * sqrt(2 * log(8)) * found.ready_s[0]
     assert found.exposed_s == pytest.approx(found.busy_s + late)
@@ -87,7 +90,7 @@ def test_efficiency_on_eight_is_as_measured() -> None:
     # Published: ResNet-50 in fp32 on eight V100 over NVLink keeps 0.95 to 0.98, VGG-16 on eight P100 0.71 to 0.88.
     step = run(8, workload="resnet50").step
     assert 0.95 <= 1 - step.communication_s / step.time_s <= 0.98
-    options = Options(batch=32, framework="tensorflow")
+    options = Options(batch=32, framework="tensorflow-2017")
     pascal = simulate(load_workload("vgg16"), load_device("p100-sxm2-16gb"), options, cluster_of_system("dgx-1-p100"))
     assert 0.71 <= 1 - pascal.step.communication_s / pascal.step.time_s <= 0.88
 
@@ -128,12 +131,35 @@ def test_a_slow_link_takes_few_units_and_engines_none() -> None:
     assert taken_units(load_device("tpu-v4"), load_link("ici-v4")) == 0.0
 
 
+def test_an_exchange_takes_bandwidth_from_kernels_that_stream() -> None:
+    joined = cluster(8, load_link("nvlink2"))
+    rate = sent_byte_per_s(joined)
+    # Half of the kernels' time bound by memory: half of 7 units of 80, half of three bytes of 900 GB/s for each sent.
+    units = 150 / 22 / 80
+    assert taken_share(V100, joined, 0.5) == pytest.approx((units + 3 * rate / 900e9) / 2, rel=0.01)
+    assert taken_share(V100, joined, 0.0) == pytest.approx(units, rel=0.01)
+    assert taken_share(V100, cluster(1, load_link("nvlink2")), 0.5) == 0.0
+    slow = cluster(16, load_link("nvlink2"), load_link("ethernet-10"), per_node=8)
+    assert sent_byte_per_s(slow) < rate / 10
+    assert taken_share(V100, slow, 1.0) < taken_share(V100, joined, 1.0) / 10
+
+
+def test_a_device_with_more_bandwidth_loses_a_smaller_share() -> None:
+    joined = cluster(8, load_link("nvlink4"))
+    shares = [
+        float(taken_share(load_device(name), joined, 1.0)) for name in ("a100-sxm4-40gb", "h100-sxm5-80gb", "h200")
+    ]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] <= 0.5
+
+
 def test_a_hidden_exchange_still_slows_the_step() -> None:
     alone, together = run(1), run(8)
     exchange = together.exchange
     assert exchange is not None
     late = late_seconds(8, np.asarray(alone.step.forward_s + alone.step.backward_s))
     after = max(float(exchange.end_s[-1]) - (together.step.forward_s + together.step.backward_s), 0.0)
-    slowed = slowed_seconds(exchange.busy_s, after, taken_units(V100, load_link("nvlink2")))
+    taken = taken_share(V100, cluster(8, load_link("nvlink2")), memory_share(together.times))
+    slowed = slowed_seconds(exchange.busy_s, after, taken)
     assert slowed > 0
     assert exchange.exposed_s == pytest.approx(float(late) + after + float(slowed))

@@ -62,9 +62,16 @@ def test_over_machines_an_all_reduce_is_scattered_reduced_and_gathered() -> None
     size, joined, inside = 2.0**28, Cluster(16, 8, LINK, NETWORK, 8), cluster(8, LINK)
     within = seconds(Collective.REDUCE_SCATTER, size, Group(8, 8), inside)
     gathered = seconds(Collective.ALL_GATHER, size, Group(8, 8), inside)
-    # Each device sums an eighth over two machines through a port of its own: 25 GB/s, four fifths of it.
-    across = 25e-6 + (6e-6**0.5 + (size / 8 / 20e9) ** 0.5) ** 2
-    assert seconds(Collective.ALL_REDUCE, size, Group(16, 8), joined) == pytest.approx(within + gathered + across)
+    # Each device sums an eighth over two machines through a port of its own: 0.72 of 25 GB/s, 1.9 ms. The 2.3 ms of
+    # the link set the pace, and the starts add up.
+    start = 25e-6 + 6e-6
+    found = seconds(Collective.ALL_REDUCE, size, Group(16, 8), joined)
+    assert found == pytest.approx(within + gathered + start)
+    # A tenth of the network: its 18.7 ms set the pace.
+    slow = Cluster(16, 8, LINK, Link("n", "", NETWORK.bandwidth_byte_per_s / 10, True, {}), 8)
+    across = 25e-6 + (6e-6**0.5 + (size / 8 / 1.8e9) ** 0.5) ** 2
+    starts = sum(seconds(kind, 0.0, Group(8, 8), inside) for kind in (Collective.REDUCE_SCATTER, Collective.ALL_GATHER))
+    assert seconds(Collective.ALL_REDUCE, size, Group(16, 8), slow) == pytest.approx(starts + across)
 
 
 @given(
@@ -95,8 +102,11 @@ def test_one_device_exchanges_nothing() -> None:
 def test_measured_bus_bandwidth() -> None:
     rows = [predict_collective(row) for row in read_collectives(MEASURED)]
     judged = [row for row in rows if row.predicted_s is not None and SMALLEST <= row.size_bytes <= LARGEST]
-    assert len(judged) > 4900
-    assert np.abs(errors(judged)).mean() < 0.14
+    fitted = [row for row in judged if row.nodes == 1 and "bridge" not in row.link]
+    assert len(fitted) > 4900
+    assert np.abs(errors(fitted)).mean() < 0.14
+    assert len(judged) > 5150
+    assert np.abs(errors(judged)).mean() < 0.15
     assert all((row.predicted_s is None) == (row.reason is not None) for row in rows)
 
 
