@@ -81,6 +81,8 @@ def command(
 
 def _check_queue(asked: dict[str, Any]) -> None:
     """Refuse what a static answer would not look at."""
+    if asked["slo"] is not None and not asked["slo"].strip():
+        raise InputError("--slo is empty: write for example ttft=500ms,tpot=50ms")
     if asked["rate"] or asked["slo"] or (asked["requests"] and not asked["requests"].isdecimal()):
         return
     if asked["requests"]:
@@ -101,7 +103,7 @@ def _service(asked: dict[str, Any]) -> Service:
     speculation = _speculation(asked.pop("speculate"))
     request = RequestLengths(mean_length(asked.pop("prompt")), mean_length(asked.pop("output")))
     if asked["devices"] is None:
-        asked["devices"] = (asked["ways"] or 1) * (asked["stages"] or 1)
+        asked["devices"] = max((asked["ways"] or 1) * (asked["stages"] or 1), 1)
     concurrency, graphs = _numbers(asked.pop("concurrency")), asked.pop("graphs") == "on"
     return Service(
         request=request, concurrency=concurrency, graphs=graphs, settings=settings, speculation=speculation, **asked

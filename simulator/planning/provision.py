@@ -145,9 +145,11 @@ def provision(workload: Workload, offer: Offer, demand: Demand) -> Provision:
     Raises
     ------
     InputError
-        If nothing is offered.
+        If nothing is offered, or nothing of it runs the model at any degree.
     """
     sites, refused = _sites(workload, offer, demand)
+    if not sites:
+        raise InputError(f"nothing that is offered runs {workload.name}: {_refusals(refused)}")
     search = Search(demand, sites, offer.most or inf)
     fleets = {name: [_fleet(trials, replicas) for trials, replicas in search.best(key)] for name, key in KEYS.items()}
     chosen = {name: found[0].site.name if found else "" for name, found in fleets.items()}
@@ -165,6 +167,15 @@ def provision(workload: Workload, offer: Offer, demand: Demand) -> Provision:
             if any(name != winner for winner in chosen.values())
         ),
     )
+
+
+def _refusals(refused: Mapping[str, str]) -> str:
+    """Why nothing runs: the one reason, or the first."""
+    name, reason = next(iter(refused.items()), ("", "no degree divides a machine's devices"))
+    others = len(refused) - 1
+    if len(set(refused.values())) == 1 or not others:
+        return reason
+    return f"{name} {reason}, and {others} more"
 
 
 def _why(search: Search, refused: Mapping[str, str], name: str, goal: str) -> str:

@@ -50,6 +50,8 @@ def queue_lines(queue: QueueAnswer) -> list[str]:
         f"{served.waiting.max():,.0f} waiting, cache full to {served.cached.max() / line.rules.blocks:.0%}, "
         f"{served.preempted} preempted"
     ]
+    if queue.promise is not None and queue.good_share is not None and queue.goodput_per_s is not None:
+        lines.append(f"{queue.good_share:.1%} of the requests keep all limits: goodput {queue.goodput_per_s:,.3g}/s")
     if queue.promise is not None and queue.largest_rate_per_s is not None:
         limits = ", ".join(f"{name} {duration(limit)}" for name, limit in queue.promise.limits)
         lines.append(f"largest rate of which 95 of 100 keep {limits}: {queue.largest_rate_per_s:,.3g}/s")
@@ -222,6 +224,8 @@ def _queue_summary(queue: QueueAnswer) -> dict[str, Any]:
         "cache_share": float(served.cached.max()) / queue.line.rules.blocks,
         "preempted": served.preempted,
         "slo": {f"{name}_s": limit for name, limit in queue.promise.limits} if queue.promise else None,
+        "good_share": queue.good_share,
+        "goodput_per_s": queue.goodput_per_s,
         "largest_rate_per_s": queue.largest_rate_per_s,
     }
 

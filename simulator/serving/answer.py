@@ -160,17 +160,17 @@ def deploy(workload: Workload, device: Device, service: Service) -> Deployment:
         )
     if service.prefill_devices < 0:
         raise InputError(f"--prefill-devices must be at least 1, found {service.prefill_devices}")
-    if service.devices < 1 or min(service.request.prompt, service.request.output) < 1:
-        raise InputError("devices, prompt and output must be at least 1")
-    stages = service.stages or 1
-    ways = service.ways or max(service.devices // stages, 1)
-    if ways * stages != service.devices:
-        raise InputError(f"--tp {ways} times --pp {stages} must be the {service.devices} devices")
+    ways, stages = _degrees(service)
     engine = service.settings.over(load_engine(service.engine, device.profile.family))
     if not service.graphs:
         engine = replace(engine, gap_s=max(engine.gap_s, engine.prefill_gap_s), recorded=False)
     cache = CACHE_FORMATS[service.cache] if service.cache else usual_cache(engine, form)
     deployment = Deployment(workload, device, engine, form, ways, stages, cache, by_experts=service.by_experts)
+    if stages > deployment.generator.depth:
+        raise InputError(
+            f"{workload.name} has {deployment.generator.depth} layers, which are no {stages} groups; "
+            f"at most --pp {deployment.generator.depth}"
+        )
     limit = deployment.generator.limit
     if limit is not None and service.request.total > limit:
         raise InputError(
@@ -178,6 +178,20 @@ def deploy(workload: Workload, device: Device, service: Service) -> Deployment:
             f"shorten one by {service.request.total - limit}"
         )
     return deployment
+
+
+def _degrees(service: Service) -> tuple[int, int]:
+    """Devices that share a layer, and groups of layers."""
+    numbers = {"--devices": service.devices, "--tp": service.ways, "--pp": service.stages}
+    lengths = {"--input": service.request.prompt, "--output": service.request.output}
+    for option, number in {**numbers, **lengths}.items():
+        if number is not None and number < 1:
+            raise InputError(f"{option} must be at least 1, found {number}")
+    stages = service.stages or 1
+    ways = service.ways or max(service.devices // stages, 1)
+    if ways * stages != service.devices:
+        raise InputError(f"--tp {ways} times --pp {stages} must be the {service.devices} devices")
+    return ways, stages
 
 
 def usual_cache(engine: ServingEngine, form: Format) -> float:

@@ -64,6 +64,8 @@ def drawn(rate_per_s: float, number: int, lengths: tuple[str, str], seed: int, p
         raise InputError("the rate must be above zero and there must be a request")
     if number > MOST:
         raise InputError(f"{number:,} requests are more than the {MOST:,} that a queue is played out for")
+    if seed < 0:
+        raise InputError(f"--seed must be at least 0, found {seed}")
     if pattern not in PATTERNS:
         raise UnknownNameError("pattern of arrivals", pattern, PATTERNS)
     chance = np.random.default_rng(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from simulator.device.visible import visible_bytes
 from simulator.errors import OutOfMemoryError
@@ -59,7 +60,7 @@ class Capacity:
 def token_bytes(deployment: Deployment) -> float:
     """Bytes of a token's keys and values on one device of the fullest stage. [byte]"""
     numbers = sum(attending.cached for attending in deployment.generator.attention)
-    return numbers * deployment.cache_bytes / deployment.stages
+    return numbers * deployment.cache_bytes * deployment.fullest
 
 
 def _windows(deployment: Deployment) -> tuple[tuple[int, float], ...]:
@@ -67,7 +68,7 @@ def _windows(deployment: Deployment) -> tuple[tuple[int, float], ...]:
     found: dict[int, float] = {}
     for attending in deployment.generator.attention:
         if attending.kept is not None:
-            size = attending.cached * deployment.cache_bytes / deployment.stages
+            size = attending.cached * deployment.cache_bytes * deployment.fullest
             found[attending.kept] = found.get(attending.kept, 0.0) + size
     return tuple(sorted(found.items()))
 
@@ -75,7 +76,7 @@ def _windows(deployment: Deployment) -> tuple[tuple[int, float], ...]:
 def request_bytes(deployment: Deployment, length: float) -> float:
     """Bytes of a request's cache on one device: sliding windows keep no more than their span. [byte]"""
     kept = sum(attending.cached * _kept(attending, length) for attending in deployment.generator.attention)
-    return (kept * deployment.cache_bytes + state_bytes(deployment.generator, deployment.form)) / deployment.stages
+    return (kept * deployment.cache_bytes + state_bytes(deployment.generator, deployment.form)) * deployment.fullest
 
 
 def held_requests(deployment: Deployment, length: float, shared: int = 0) -> int:
@@ -87,7 +88,7 @@ def held_requests(deployment: Deployment, length: float, shared: int = 0) -> int
         If the weights do not fit, or no block of the cache does.
     """
     once = min(shared, length - 1) * sum(one.cached for one in deployment.generator.attention if one.kept is None)
-    once_bytes = once * deployment.cache_bytes / deployment.stages
+    once_bytes = once * deployment.cache_bytes * deployment.fullest
     own = request_bytes(deployment, length) - once_bytes
     return int((capacity(deployment).cache_bytes - once_bytes) // own)
 
@@ -119,13 +120,13 @@ def capacity(deployment: Deployment) -> Capacity:
         If the weights do not fit, or no block of the cache does; it says how many devices would do.
     """
     engine, whole = deployment.engine, visible_bytes(deployment.device)
-    weights, rules = deployment.work.weight_bytes / deployment.stages, engine.memory
+    weights, rules = deployment.work.weight_bytes * deployment.fullest, engine.memory
     activations = activation_bytes(deployment) if rules.tried else 0.0
     kept = rules.kept(deployment.ways)
     taken = weights + activations + kept
     left = (whole - taken) * rules.fraction if rules.of_free else whole * rules.fraction - taken
     token, block = token_bytes(deployment), engine.scheduler.block
-    state = state_bytes(deployment.generator, deployment.form) / deployment.stages
+    state = state_bytes(deployment.generator, deployment.form) * deployment.fullest
     if left < token * block + state:
         raise OutOfMemoryError(_too_large(deployment, weights, taken))
     blocks = int(left // (token * block)) if token else 0
@@ -133,14 +134,17 @@ def capacity(deployment: Deployment) -> Capacity:
 
 
 def _too_large(deployment: Deployment, weights: float, taken: float) -> str:
-    device = deployment.device
+    device, beside = deployment.device, taken - weights
     share = visible_bytes(device) * deployment.engine.memory.fraction
-    need = max(deployment.devices + 1, -(-int(weights * deployment.devices) // int(max(share - taken + weights, 1))))
-    return (
+    said = (
         f"{deployment.workload.name} in {deployment.form.name} needs {binary_bytes(taken)} on each of "
         f"{deployment.devices} {device.name} and {deployment.engine.name} takes {binary_bytes(share)} of each, so that "
-        f"the cache holds no request; try --devices {1 << (need - 1).bit_length()} or fewer bits a weight"
+        "the cache holds no request; "
     )
+    if beside >= share:
+        return f"{said}{binary_bytes(beside)} are of its largest step: lower --step-tokens or --step-requests"
+    need = max(deployment.devices + 1, ceil(weights * deployment.devices / (share - beside)))
+    return f"{said}try --devices {1 << (need - 1).bit_length()} or fewer bits a weight"
 
 
 PASSED = 1.14

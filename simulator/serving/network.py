@@ -77,6 +77,11 @@ class Generator:
     parameters: int
     limit: int | None
 
+    @property
+    def depth(self) -> int:
+        """Layers that groups of layers are made of: those with attention or a state."""
+        return len(self.attention) + len(self.mixing)
+
     @cached_property
     def widest(self) -> int:
         """Features of the widest layer before the head, input and output together."""
@@ -122,6 +127,11 @@ def generator_of(workload: Workload, ways: int = 1) -> Generator:
 def _at_one_position(workload: Workload) -> tuple[Layer, ...]:
     """The layers with shapes of a single token."""
     net = Network(((1,),))
+    if len(workload.inputs) > 1:
+        raise UnsupportedError(
+            f"{workload.name} reads {len(workload.inputs)} inputs, as encoders beside decoders do; what is served "
+            "reads one; use --task infer for its latency"
+        )
     if len(workload.inputs) != 1 or len(workload.inputs[0]) != 1:
         raise UnsupportedError(f"{workload.name} does not read tokens; use --task infer for its latency")
     for layer in workload.layers:

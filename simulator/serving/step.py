@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 
 import numpy as np
 
@@ -45,6 +46,12 @@ class Deployment:
     def devices(self) -> int:
         """Devices of one replica."""
         return self.ways * self.stages
+
+    @property
+    def fullest(self) -> float:
+        """The fullest group's share of the layers; worked example: 32 layers in 3 groups are 11, 11 and 10."""
+        depth = self.generator.depth
+        return ceil(depth / self.stages) / depth
 
     @cached_property
     def generator(self) -> Generator:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.op.kernels import FloatArray
@@ -52,6 +53,13 @@ class Promise:
 
     limits: tuple[tuple[str, float], ...]
 
+    def within(self, served: Served) -> NDArray[np.bool_]:
+        """Which requests keep all limits, (requests,)."""
+        good = np.ones(len(served.requests), dtype=bool)
+        for name, limit in self.limits:
+            good &= getattr(served, LATENCIES[name]) <= limit
+        return good
+
     def kept(self, served: Served) -> bool:
         """Whether the percentile of each latency is within its limit."""
         return not self.missed(served)
@@ -73,11 +81,13 @@ def promise(text: str) -> Promise:
     InputError
         For an unknown latency or a time that is not understood.
     """
-    limits = []
+    limits: list[tuple[str, float]] = []
     for part in text.split(","):
         name, equals, value = part.strip().partition("=")
         if not equals or name not in LATENCIES:
             raise InputError(f"--slo {text!r}: write for example ttft=500ms,tpot=50ms; known: {', '.join(LATENCIES)}")
+        if name in dict(limits):
+            raise InputError(f"--slo {text!r}: {name} is there twice")
         limits.append((name, parse(value, "s", f"--slo {name}")))
     return Promise(tuple(limits))
 
@@ -191,3 +201,19 @@ class QueueAnswer:
     served: Served
     promise: Promise | None = None
     largest_rate_per_s: float | None = None
+
+    @property
+    def good_share(self) -> float | None:
+        """Share of the requests that keep all limits; None where none was promised."""
+        return float(self.promise.within(self.served).mean()) if self.promise else None
+
+    @property
+    def goodput_per_s(self) -> float | None:
+        """Requests that keep all limits, over the time from the first arrival to the last token. [1/s]
+
+        Source: Zhong et al., "DistServe", OSDI 2024, arXiv 2401.09670, section 2.2.
+        """
+        if self.promise is None:
+            return None
+        served = self.served
+        return float(self.promise.within(served).sum() / (served.end_s.max() - served.requests.arrival_s[0]))

@@ -69,6 +69,11 @@ def test_every_key_is_documented(simulate: Simulate) -> None:
         (("--rate", "5/s", "--output", "many"), "lognormal"),
         (("--rate", "5/s", "--arrivals", "burst"), "pattern of arrivals"),
         (("--rate", "5/s", "--system", "dgx-h1000"), "did you mean"),
+        (("--rate", "5/s", "--pp", "0"), "each number is at least 1"),
+        (("--rate", "5/s", "--expert-parallel", "some"), "not one of"),
+        (("--rate", "5/s", "--tp", "3"), "nothing that is offered runs llama3_8b: layers.0.attention.scores: 32 heads"),
+        (("--rate", "5/s", "--tp", "1", "--workload", "resnet50"), "runs resnet50: resnet50 does not read tokens"),
+        (("--rate", "5/s", "--seed", "-2"), "--seed must be at least 0"),
     ],
 )
 def test_what_cannot_be_is_one_line(simulate: Simulate, words: tuple[str, ...], said: str) -> None:

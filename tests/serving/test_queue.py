@@ -23,7 +23,7 @@ from simulator.serving.queued import Rules
 from simulator.serving.scheduler import run_queue
 from simulator.serving.static import RequestLengths
 from simulator.serving.step import both, decoding, reading, step_times
-from simulator.serving.traffic import Traffic, at_rate, largest_rate, line_of, percentiles, promise
+from simulator.serving.traffic import QueueAnswer, Traffic, at_rate, largest_rate, line_of, percentiles, promise
 
 ANSWER = serve(load_workload("llama3_8b"), load_device("h100"), Service(concurrency=(1,)))
 COSTS = costs_of(ANSWER.deployment)
@@ -275,6 +275,17 @@ def test_the_largest_rate_keeps_the_promise_and_a_larger_one_does_not() -> None:
     assert kept.kept(at_rate(line, rate))
     assert not kept.kept(at_rate(line, 1.05 * rate))
     assert largest_rate(line, promise("ttft=1us")) == 0
+
+
+def test_goodput_counts_the_requests_that_keep_all_limits() -> None:
+    # Four at once of one token each, read one a step of 1 s: first tokens after 1, 2, 3 and 4 s.
+    rules = Rules(blocks=10**6, block=16, tokens=10, requests=256)
+    served = run_queue(requests([0.0] * 4, [10] * 4, [1] * 4), plain(), rules)
+    answer = QueueAnswer(line_of(ANSWER.deployment, Traffic()), served, promise("ttft=2.5s, e2e=10s"))
+    assert served.first_token_s.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert answer.good_share == 0.5
+    assert answer.goodput_per_s == pytest.approx(2 / float(served.end_s.max()))
+    assert QueueAnswer(answer.line, served).goodput_per_s is None
 
 
 def test_percentiles_grow() -> None:
