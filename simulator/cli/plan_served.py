@@ -36,6 +36,8 @@ _OPTIONS = [
         default="both",
         help="With --serve: whole experts to a device of a mixture, or slices of each.  [default: both]",
     ),
+    click.option("--prefix", "shared", type=int, metavar="TOKENS", help="With --serve: that all prompts begin with."),
+    click.option("--speculate", metavar="N:SHARE", help="With --serve: tokens guessed ahead, share of them right."),
     click.option("--kv", "cache", metavar="FORMAT", help="With --serve: numbers of the cache: fp16, fp8, int8 ..."),
     click.option("--system", type=SYSTEM, multiple=True, metavar="NAME", help="With --serve: machines bought whole."),
     click.option("--arrivals", metavar="NAME", help="With --serve: poisson, bursty or regular.  [default: poisson]"),
@@ -50,6 +52,8 @@ SERVED = (
     "ways",
     "stages",
     "expert_parallel",
+    "shared",
+    "speculate",
     "cache",
     "system",
     "arrivals",
@@ -80,7 +84,7 @@ def is_given(name: str) -> bool:
 
 
 def _spelled(name: str) -> str:
-    spelled = {"ways": "--tp", "stages": "--pp", "cache": "--kv"}
+    spelled = {"shared": "--prefix", "ways": "--tp", "stages": "--pp", "cache": "--kv"}
     return spelled.get(name, f"--{name.replace('_', '-')}")
 
 
@@ -104,8 +108,9 @@ def answer_served(workload: str, as_json: bool, options: dict[str, Any]) -> None
 
 
 def _demand(options: dict[str, Any]) -> Demand:
-    from simulator.cli.serve import rate_of
+    from simulator.cli.serve import rate_of, speculation_of
     from simulator.planning.fleet import Demand
+    from simulator.serving.conditions import RequestConditions
     from simulator.serving.traffic import Promise, Traffic, promise
 
     if not options["rate"]:
@@ -118,6 +123,7 @@ def _demand(options: dict[str, Any]) -> Demand:
         lengths=((*options["inputs"], usual.lengths[0])[0], options["output"] or usual.lengths[1]),
         pattern=options["arrivals"] or usual.pattern,
         seed=usual.seed if options["seed"] is None else options["seed"],
+        conditions=RequestConditions(options["shared"] or 0, speculation_of(options["speculate"])),
     )
     return Demand(rate_of(options["rate"]), promise(options["slo"]) if options["slo"] else Promise(()), traffic)
 

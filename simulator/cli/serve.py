@@ -100,7 +100,7 @@ def _service(asked: dict[str, Any]) -> Service:
     from simulator.serving.static import RequestLengths
 
     settings = EngineSettings(asked.pop("fraction"), asked.pop("tokens"), asked.pop("most"))
-    speculation = _speculation(asked.pop("speculate"))
+    speculation = speculation_of(asked.pop("speculate"))
     request = RequestLengths(mean_length(asked.pop("prompt")), mean_length(asked.pop("output")))
     if asked["devices"] is None:
         asked["devices"] = max((asked["ways"] or 1) * (asked["stages"] or 1), 1)
@@ -155,7 +155,8 @@ def rate_of(text: str) -> float:
     return rate / seconds
 
 
-def _speculation(text: str | None) -> Speculation:
+def speculation_of(text: str | None) -> Speculation:
+    """Tokens ahead and the share that is right, of "4:0.7"; none of None."""
     from simulator.serving.costs import Speculation
 
     if not text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil, sqrt
 
@@ -16,8 +16,8 @@ from simulator.serving.arrivals import mean_length
 from simulator.serving.cache import capacity
 from simulator.serving.certainty import spans_of
 from simulator.serving.queued import Served
-from simulator.serving.static import RequestLengths, prompt_seconds
-from simulator.serving.step import Deployment, Load, decoding, reading, step_times
+from simulator.serving.static import RequestLengths, decode_steps, prompt_seconds
+from simulator.serving.step import Deployment, reading, step_times
 from simulator.serving.traffic import Line, Promise, Traffic, at_rate, line_of
 from simulator.workload.workload import Workload
 
@@ -102,39 +102,32 @@ def site_of(workload: Workload, device: Device, service: Service, system: System
     """
     deployment = deploy(workload, device, service)
     room = capacity(deployment)
-    most = most_requests(deployment, service.request)
+    most = most_requests(deployment, service.request, service.shared)
     if most < 1:
         raise OutOfMemoryError(f"a request of {service.request.total} tokens needs more than the cache's {room.tokens}")
     name, together = (system.name, system.devices) if system else (device.name, 1)
-    return FleetSite(name, deployment, together, *_at_best(deployment, service.request, most))
+    return FleetSite(name, deployment, together, *_at_best(deployment, service, most))
 
 
-def _at_best(deployment: Deployment, request: RequestLengths, most: int) -> tuple[float, float, float]:
+def _at_best(deployment: Deployment, service: Service, most: int) -> tuple[float, float, float]:
     """Requests a second at best [1/s]; first token, and time of a token, of a request alone [s].
 
     Groups of layers work at the same time, as far as the engine lets prompts overlap in them; requests that decode go
     through them in as many groups. A step that reads takes the decoding requests along. Of n that decode, a request of
     `out` tokens takes (out - 1) / n decoding steps of its own, less the share of reading steps, prompt over tokens of a
-    step, in which it advanced.
+    step, in which it advanced; fewer and longer ones where tokens are guessed, and less of a prompt where all share it.
     """
+    request, guess, past = service.request, service.speculation, min(service.shared, service.request.prompt - 1)
     numbers = np.unique(np.append(2.0 ** np.arange(most.bit_length()), float(most)))
-    together = max(deployment.engine.scheduler.tokens, request.prompt) / request.prompt
-    groups = np.maximum(numbers / deployment.stages, 1.0)
-    loads = reading(np.array([together, 1.0]), request.prompt), decoding(groups, request.prompt + request.output / 2)
-    read_s, first_s, *steps_s = step_times(deployment, _one_after_other(*loads)).time_s.tolist()
-    if request.prompt > deployment.engine.scheduler.tokens:
-        first_s = prompt_seconds(deployment, 1, request.prompt)
+    new = request.prompt - past
+    together = max(deployment.engine.scheduler.tokens, new) / new
+    read_s = float(step_times(deployment, reading(together, new, past)).time_s[0])
     read_s *= 1 - deployment.engine.overlap * (1 - 1 / deployment.stages)
-    pieces, steps = 1 / together, (request.output - 1) / numbers
+    steps_s, _ = decode_steps(deployment, numbers, request, guess)
+    pieces, steps = 1 / together, (request.output - 1) / guess.tokens / numbers
     beside = np.minimum(pieces, steps) if deployment.engine.scheduler.chunked else 0.0
     request_s = float((pieces * read_s + (steps - beside) * np.array(steps_s)).min())
-    return SLACK / request_s, first_s, steps_s[0]
-
-
-def _one_after_other(*loads: Load) -> Load:
-    """The points of some loads in one."""
-    columns = (np.concatenate([getattr(load, column.name) for load in loads]) for column in fields(Load))
-    return Load(*columns)
+    return SLACK / request_s, prompt_seconds(deployment, 1, new, past), steps_s[0] / guess.tokens
 
 
 @dataclass(eq=False)

@@ -218,7 +218,8 @@ def _is_mixture(workload: Workload) -> bool:
 
 def _services(offer: Offer, demand: Demand, system: SystemProfile | None, *, mixture: bool) -> Iterator[Service]:
     """Formats, engines and degrees; of a machine, degrees that its devices divide into."""
-    base = Service(cache=offer.cache, request=demand.request)
+    given = demand.traffic.conditions
+    base = Service(cache=offer.cache, request=demand.request, shared=given.shared, speculation=given.speculation)
     for precision, engine in product(offer.precisions, offer.engines):
         for ways, stages, by_experts in product(offer.ways, offer.stages, offer.by_experts):
             if _fits(ways * stages, system, offer) and (not by_experts or (mixture and ways > 1)):

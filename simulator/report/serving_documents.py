@@ -92,6 +92,9 @@ class Demanded(TypedDict):
     arrivals: str
     requests: int
     seed: int
+    prefix: int
+    guessed: int
+    acceptance: float
     slo: dict[str, float]
 
 

@@ -134,6 +134,9 @@ def memory_figure(answer: Serving, queue: QueueAnswer | None = None) -> Figure: 
         capacity = deployment.device.memory.capacity_bytes
         axes.axhline(capacity / GIB, color=INK, linewidth=1)
         axes.annotate("capacity", (0, capacity / GIB), xytext=(0, 4), textcoords="offset points")
+        most = room.weights_bytes + room.activations_bytes + room.reserve_bytes + room.cache_bytes
+        axes.axhline(most / GIB, color=INK, linewidth=0.8, linestyle="--")
+        axes.annotate(f"{deployment.engine.name}'s share", (0, most / GIB), xytext=(0, -14), textcoords="offset points")
         axes.set(xlabel="requests at a time", ylabel="GiB", ylim=(0, 1.15 * max(capacity, float(bottom.max())) / GIB))
         axes.legend(loc="upper right", ncols=4, frameon=False)
     return figure

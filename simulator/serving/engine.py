@@ -13,7 +13,7 @@ from msgspec import Meta
 from simulator import catalog
 from simulator.device.framework_profile import Release
 from simulator.device.profile import Source, Strict
-from simulator.errors import UnknownNameError
+from simulator.errors import InputError, UnknownNameError
 from simulator.serving.holding import EngineHolding, MemorySectionOfEngine, holding_of
 from simulator.units import parse
 
@@ -161,12 +161,14 @@ class ServingEngine:
 
 @lru_cache
 def load_engine(name: str, family: str | None = None) -> ServingEngine:
-    """An engine as it is on devices of a family, by name or alias, in any case.
+    """An engine as it is on devices of a family, by name or alias, in any case, or by its own file.
 
     Raises
     ------
     UnknownNameError
         With the nearest engine.
+    InputError
+        If a file is none, says what is not understood, or is like itself.
     """
     return engine_of(_on_family(profile_of(name), family), str(_path(name)))
 
@@ -189,10 +191,13 @@ def own_numbers(name: str) -> dict[str, Any]:
     return catalog.read_yaml(_path(name))
 
 
-def _written(name: str) -> dict[str, Any]:
+def _written(name: str, *heirs: str) -> dict[str, Any]:
     """What an engine's file says, over what the engine says that it extends."""
     own = own_numbers(name)
-    return _over(own, _written(own["like"])) if own.get("like") else own
+    like = own.get("like")
+    if like in (name, *heirs):
+        raise InputError(f"{_path(name)}: like: {like!r} goes in a circle")
+    return _over(own, _written(str(like), name, *heirs)) if like else own
 
 
 def _over(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -205,9 +210,9 @@ def _over(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 def _path(name: str) -> Path:
     key = name.lower()
     path = catalog.shipped(FOLDER, key) or catalog.shipped(FOLDER, catalog.aliases(FOLDER).get(key, ""))
-    if path is None:
+    if path is None and not key.endswith((".yaml", ".yml")):
         raise UnknownNameError("engine", name, [*catalog.names(FOLDER), *catalog.aliases(FOLDER)])
-    return path
+    return path or catalog.find(FOLDER, name)
 
 
 @lru_cache

@@ -160,7 +160,7 @@ def steady_at(
     """
     held = running(deployment, max(requests), request.prompt + request.output / 2, conditions.shared)
     numbers = np.minimum(np.asarray(requests, dtype=float), min(held, slots))
-    steps_s, bounds = _decoding(deployment, numbers, request, conditions.speculation)
+    steps_s, bounds = decode_steps(deployment, numbers, request, conditions.speculation)
     courses = _courses(deployment, numbers, request, conditions, steps_s)
     loops = [
         _loop(number, request, course, bound)
@@ -171,7 +171,7 @@ def steady_at(
     ]
 
 
-def _decoding(
+def decode_steps(
     deployment: Deployment, numbers: FloatArray, request: RequestLengths, guess: Speculation
 ) -> tuple[list[float], list[str]]:
     """Mean time of a decoding step at each number of requests [s], and what most of it waits for.

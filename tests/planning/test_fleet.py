@@ -16,9 +16,11 @@ from simulator.errors import InputError, OutOfMemoryError
 from simulator.planning.fleet import SLACK, Demand, FleetSite, Trials, carried, site_of
 from simulator.planning.fleet_search import KEYS, NEVER, Search
 from simulator.planning.provision import Offer, Provision, provision
-from simulator.report.fleet import describe
+from simulator.report.fleet import describe, headline
 from simulator.serving.answer import Service
 from simulator.serving.certainty import serving_certainty, spans_of
+from simulator.serving.conditions import RequestConditions
+from simulator.serving.costs import Speculation
 from simulator.serving.static import RequestLengths, prompt_seconds, token_seconds
 from simulator.serving.traffic import Promise, Traffic, at_rate, largest_rate, promise
 
@@ -66,6 +68,27 @@ def test_groups_of_layers_bound_what_their_queue_does(ways: int, stages: int) ->
     line = Trials(one, replace(demand(), traffic=replace(TRAFFIC, number=2500))).line
     served = at_rate(line, 1e6)
     assert 0.6 * one.full_per_s < 2500 / float(served.end_s.max()) <= one.full_per_s
+
+
+@pytest.mark.parametrize("given", [RequestConditions(700), RequestConditions(0, Speculation(3, 0.8))])
+def test_shared_prompts_and_guessed_tokens_bound_what_their_queue_does(given: RequestConditions) -> None:
+    service = Service(request=RequestLengths(1000, 100), shared=given.shared, speculation=given.speculation)
+    one = site_of(MODEL, load_device("h100"), service)
+    traffic = replace(TRAFFIC, number=2500, conditions=given)
+    served = at_rate(Trials(one, replace(demand(), traffic=traffic)).line, 1e6)
+    assert site().full_per_s < 0.8 * one.full_per_s
+    assert 0.6 * one.full_per_s < 2500 / float(served.end_s.max()) <= one.full_per_s
+
+
+def test_a_plan_takes_what_prompts_share_and_what_is_guessed() -> None:
+    plain, shared = (
+        provision(MODEL, Offer(["h100"], stages=(1,)), replace(demand(150), traffic=replace(TRAFFIC, conditions=given)))
+        for given in (RequestConditions(), RequestConditions(800, Speculation(3, 0.8)))
+    )
+    assert plain.fewest is not None
+    assert shared.fewest is not None
+    assert shared.fewest.devices < plain.fewest.devices
+    assert "800 tokens of each prompt shared, 3 tokens guessed ahead, 80% of them right" in headline(shared, MODEL)
 
 
 def test_degrees_are_chosen_among_and_said() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -327,3 +328,27 @@ def test_devices_that_read_prompts_leave_the_others_to_decode() -> None:
     assert price is not None
     assert apart.devices == 2
     assert apart.points[0].cost_usd == pytest.approx(2 * price.usd_per_hour / 3600 / apart.points[0].tokens_per_s * 1e6)
+
+
+def test_an_engine_of_your_own_is_a_file(tmp_path: Path) -> None:
+    own = tmp_path / "fork.yaml"
+    head = "name: fork\nkind: engine\ndescription: a fork\nkernel: {gap: 1 us}\nstep: {}\n"
+    own.write_text(f"{head}like: vllm\n", encoding="utf-8")
+    fork, vllm = load_engine(str(own), "hopper"), load_engine("vllm", "hopper")
+    assert fork.gap_s == 1e-6
+    assert replace(fork, gap_s=vllm.gap_s, name="vllm", description=vllm.description) == vllm
+    circle = tmp_path / "circle.yaml"
+    circle.write_text(f"{head}like: {circle}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="goes in a circle"):
+        load_engine(str(circle))
+    with pytest.raises(InputError, match="no such file"):
+        load_engine(str(tmp_path / "none.yaml"))
+
+
+def test_uneven_groups_are_as_full_as_the_fullest() -> None:
+    # 32 layers in 3 groups are 11, 11 and 10.
+    deployment = deployed(devices=3, stages=3)
+    assert deployment.fullest == 11 / 32
+    assert capacity(deployment).token_bytes == 11 * 2 * 8 * 128 * 2
+    with pytest.raises(InputError, match="at most --pp 32"):
+        deployed(devices=40, stages=40)
