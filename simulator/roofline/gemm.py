@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,9 +59,6 @@ LARGEST_TILE = (256 + 128) / (256 * 128)
 TOGETHER = 1024
 """Products that are worked out at once: 60 candidates of each in doubles are 0.5 MB, which a core's cache holds."""
 
-SEVERAL = 64
-"""More than the most parts: a family and a number of parts make one whole number."""
-
 
 @dataclass(frozen=True)
 class MatrixRates:
@@ -88,17 +86,38 @@ class MatrixRates:
     tiling: IntArray | int = Tiling.PRODUCT
     clock: FloatArray | float = 1.0
 
-    @property
-    def numbers(self) -> tuple[FloatArray | float, ...]:
-        """All that may hold one number for each product, or for each variant of a device."""
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Of one number for each product, or for each variant of a device."""
         overheads = self.tile_overhead, self.depth_overhead
-        return self.flop_per_s, self.units, *overheads, self.bandwidth_byte_per_s, self.clock
+        numbers = (self.flop_per_s, self.units, *overheads, self.bandwidth_byte_per_s, self.clock)
+        return np.broadcast_shapes(*map(np.shape, numbers))
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Products that share their candidates: those of one family and one most number of parts."""
+        tiling, parts = np.atleast_1d(self.tiling), np.atleast_1d(self.most_parts)
+        each = list(zip(*np.broadcast_arrays(tiling, parts), strict=True))
+        alike = sorted({(int(one), int(most)) for one, most in each})
+        if len(alike) == 1:
+            return (Kind(*alike[0], None, self),)
+        places = [np.flatnonzero((tiling == one) & (parts == most)) for one, most in alike]
+        return tuple(Kind(*one, at, self.part(at)) for one, at in zip(alike, places, strict=True))
 
     def part(self, at: slice | IntArray) -> MatrixRates:
         """Those of some of the products."""
         several = {field.name: value for field in fields(self) if np.size(value := getattr(self, field.name)) > 1}
         own = {name: value[..., at] for name, value in several.items() if value.shape[-1] > 1}
         return replace(self, **own)
+
+
+class Kind(NamedTuple):
+    """Products that are worked out together: their family and most parts, which they are, None for all, and rates."""
+
+    tiling: int
+    most_parts: int
+    at: IntArray | None
+    rates: MatrixRates
 
 
 def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray, rates: MatrixRates) -> FloatArray:
@@ -133,26 +152,21 @@ def _gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArra
 
     Products of one family and one most number of parts share their candidates, and are worked out together.
     """
-    kind = np.atleast_1d(np.asarray(rates.tiling) * SEVERAL + rates.most_parts)
-    kinds = sorted(set(kind.tolist()))
-    if len(kinds) == 1:
-        return _alike_seconds((m, n, k, groups), rates, divmod(kinds[0], SEVERAL))
-    best = np.empty(np.broadcast_shapes(*map(np.shape, (m, n, k, *rates.numbers))))
+    if rates.kinds[0].at is None:
+        return _alike_seconds((m, n, k, groups), rates.kinds[0])
+    best = np.empty(np.broadcast_shapes(m.shape, n.shape, k.shape, rates.shape))
     groups = np.broadcast_to(groups, best.shape[-1:])
-    for one in kinds:
-        at = np.flatnonzero(kind == one)
-        sides = (m[..., at], n[..., at], k[..., at], groups[at])
-        best[..., at] = _alike_seconds(sides, rates.part(at), divmod(one, SEVERAL))
+    for kind in rates.kinds:
+        at = kind.at
+        best[..., at] = _alike_seconds((m[..., at], n[..., at], k[..., at], groups[at]), kind)
     return best
 
 
-def _alike_seconds(
-    sides: tuple[FloatArray, FloatArray, FloatArray, FloatArray], rates: MatrixRates, kind: tuple[int, int]
-) -> FloatArray:
+def _alike_seconds(sides: tuple[FloatArray, FloatArray, FloatArray, FloatArray], kind: Kind) -> FloatArray:
     """Products of one family of kernels, the best of its tiles and parts; axes of tiles and of parts come first."""
-    m, n, k = map(_steady, sides[:3])
-    ones = [1] * max(map(np.ndim, (m, n, k, *rates.numbers)))
-    rows, columns, parts = _candidates(*kind, tuple(ones))
+    (m, n, k), rates = map(_steady, sides[:3]), kind.rates
+    ones = (1,) * max(np.ndim(m), np.ndim(n), np.ndim(k), len(rates.shape))
+    rows, columns, parts = _candidates(kind.tiling, kind.most_parts, ones)
     operands = np.maximum((rows + columns) / (rows * columns) - LARGEST_TILE, 0.0)
     tile_s = 2 * rows * columns / (rates.flop_per_s / rates.units / (1 + rates.tile_overhead * operands))
     waves = np.ceil(m / rows) * (np.ceil(n / columns) * (sides[3] * parts)) / rates.units

@@ -78,6 +78,7 @@ def product_seconds(
     return seconds
 
 
+@lru_cache(maxsize=KEPT)
 def _rates(columns: Columns, setting: Setting, *, tensor: bool) -> MatrixRates:
     """What products can use of tensor cores, or of the lanes."""
     return MatrixRates(

@@ -91,6 +91,7 @@ def _products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArr
     return np.where(gradient, inner, tiles), outer + 0 * tiles, np.where(gradient, tiles, inner)
 
 
+@lru_cache(maxsize=KEPT)
 def _rates(setting: Setting, tiling: Tiling) -> MatrixRates:
     device = setting.device
     tiles, winograd = setting.cause(SmallTiles), setting.cause(Winograd)
