@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from simulator.planning.sweep import sweep as sweep
     from simulator.serving.answer import Service as Service
     from simulator.serving.answer import serve as serve
+    from simulator.workload.importers.torch import Tracing as Tracing
+    from simulator.workload.importers.torch import from_torch as from_torch
     from simulator.workload.reading import load_workload as load_workload
     from simulator.workload.workload import Workload as Workload
 
@@ -48,9 +50,11 @@ _PLACES = {
     "Service": "serving.answer",
     "Simulation": "pipeline",
     "SimulatorError": "errors",
+    "Tracing": "workload.importers.torch",
     "Workload": "workload.workload",
     "compare": "planning.compare",
     "explain": "planning.explain",
+    "from_torch": "workload.importers.torch",
     "load_device": "device.device",
     "load_workload": "workload.reading",
     "plan": "planning.capacity",

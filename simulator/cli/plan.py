@@ -57,7 +57,7 @@ def command(workload: str, as_json: bool, serve: bool, **options: Any) -> None:
         answer_served(workload, as_json, options)
         return
     refuse_served()
-    from simulator.device.device import FOLDER
+    from simulator.device.device import FOLDER, load_device
     from simulator.pipeline import Options
     from simulator.planning.capacity import plan
     from simulator.planning.ranges import names, whole_numbers
@@ -65,14 +65,14 @@ def command(workload: str, as_json: bool, serve: bool, **options: Any) -> None:
 
     network = chosen_workload(workload, options)
     asked = Options(**{name: options[name] for name in ("epochs", "batch", "task", "optimizer", "framework")})
+    prices = pricing(options)
     found = plan(
         network,
-        names(options["device"], FOLDER),
+        [prices.of(load_device(name)) for name in names(options["device"], FOLDER)],
         whole_numbers(options["devices"], "--devices"),
         needs=needs_of(options),
         options=asked,
         precisions=options["precision"].split(","),
-        prices=pricing(options),
     )
     if as_json:
         from simulator.report.summary import json_text

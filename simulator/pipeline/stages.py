@@ -19,7 +19,7 @@ from simulator.roofline.rates import Fidelity
 from simulator.roofline.setting import PROCESSOR
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
-from simulator.workload.lowering import lower
+from simulator.workload.lowering import Software, lower
 from simulator.workload.workload import Workload
 
 
@@ -32,10 +32,7 @@ def kernels_of(workload: Workload, options: Options) -> Kernels:
     precision, framework = get_precision(options.precision), load_framework(options.framework)
     path = framework.path(precision)
     training, calibrated = options.training, options.calibrated
-    return lower(
-        workload,
-        training=training,
-        optimizer=_optimizer(options),
+    software = Software(
         master_weights=precision.master_weights and (training or (calibrated and path.casts)),
         fold=path.folds or not calibrated,
         fuse=path.fuses and calibrated,
@@ -44,6 +41,7 @@ def kernels_of(workload: Workload, options: Options) -> Kernels:
         eager_attention=framework.eager_attention and calibrated,
         quantize=training and calibrated and precision.attention is not None,
     )
+    return lower(workload, software, training=training, optimizer=_optimizer(options))
 
 
 def _optimizer(options: Options) -> Optimizer | None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from simulator.device.columns import DeviceColumns
 from simulator.device.device import Device, load_device
-from simulator.device.prices import Pricing
 from simulator.errors import InputError, SimulatorError
 from simulator.execution.run import endless
 from simulator.pipeline import Options, footprint_of
@@ -142,22 +141,21 @@ class CapacityPlan:
 
 def plan(
     workload: Workload,
-    devices: Sequence[str],
+    devices: Sequence[str | Device],
     counts: Sequence[int] = (1,),
     *,
     needs: Needs | None = None,
     options: Options | None = None,
     precisions: Sequence[str] = (),
-    prices: Pricing | None = None,
 ) -> CapacityPlan:
     """The cheapest, the fastest and the smallest set-ups that meet what is needed.
 
     Parameters
     ----------
-    devices, counts : names, and how many of each step together over the machine's usual link.
+    devices, counts : names, or devices with prices of your own (`device.prices.Pricing`), and how many of each step
+        together over the machine's usual link.
     options : `epochs`, `task`, `framework`, `optimizer`; the batch is chosen unless it is set.
     precisions : those to choose from; the options' own if none is given.
-    prices : of a device an hour; its profile's if None.
 
     Raises
     ------
@@ -169,8 +167,8 @@ def plan(
         raise endless(workload.name)
     found: list[SetUp] = []
     refused: dict[str, str] = {}
-    for name in devices:
-        device = (prices or Pricing()).of(load_device(name))
+    for one in devices:
+        device = load_device(one) if isinstance(one, str) else one
         reasons = []
         for precision in precisions or (asked.precision,):
             try:
@@ -178,7 +176,7 @@ def plan(
             except SimulatorError as error:
                 reasons.append(str(error))
         if len(reasons) == len(precisions or (asked.precision,)):
-            refused[name] = reasons[-1]
+            refused[one if isinstance(one, str) else one.name] = reasons[-1]
     meeting = [one for one in found if one.meets(wanted)]
     priced = [one for one in meeting if one.cost_usd is not None]
     return CapacityPlan(

@@ -94,15 +94,15 @@ class MatrixRates:
         return np.broadcast_shapes(*map(np.shape, numbers))
 
     @cached_property
-    def kinds(self) -> tuple[Kind, ...]:
+    def kinds(self) -> tuple[AlikeProducts, ...]:
         """Products that share their candidates: those of one family and one most number of parts."""
         tiling, parts = np.atleast_1d(self.tiling), np.atleast_1d(self.most_parts)
         each = list(zip(*np.broadcast_arrays(tiling, parts), strict=True))
         alike = sorted({(int(one), int(most)) for one, most in each})
         if len(alike) == 1:
-            return (Kind(*alike[0], None, self),)
+            return (AlikeProducts(*alike[0], None, self),)
         places = [np.flatnonzero((tiling == one) & (parts == most)) for one, most in alike]
-        return tuple(Kind(*one, at, self.part(at)) for one, at in zip(alike, places, strict=True))
+        return tuple(AlikeProducts(*one, at, self.part(at)) for one, at in zip(alike, places, strict=True))
 
     def part(self, at: slice | IntArray) -> MatrixRates:
         """Those of some of the products."""
@@ -111,7 +111,7 @@ class MatrixRates:
         return replace(self, **own)
 
 
-class Kind(NamedTuple):
+class AlikeProducts(NamedTuple):
     """Products that are worked out together: their family and most parts, which they are, None for all, and rates."""
 
     tiling: int
@@ -162,7 +162,7 @@ def _gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArra
     return best
 
 
-def _alike_seconds(sides: tuple[FloatArray, FloatArray, FloatArray, FloatArray], kind: Kind) -> FloatArray:
+def _alike_seconds(sides: tuple[FloatArray, FloatArray, FloatArray, FloatArray], kind: AlikeProducts) -> FloatArray:
     """Products of one family of kernels, the best of its tiles and parts; axes of tiles and of parts come first."""
     (m, n, k), rates = map(_steady, sides[:3]), kind.rates
     ones = (1,) * max(np.ndim(m), np.ndim(n), np.ndim(k), len(rates.shape))

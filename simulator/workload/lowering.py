@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import msgspec
@@ -51,26 +51,12 @@ class _Launches:
         )
 
 
-@lru_cache(maxsize=32)
-def lower(
-    workload: Workload,
-    *,
-    training: bool = True,
-    optimizer: Optimizer | None = None,
-    master_weights: bool = False,
-    fold: bool = True,
-    fuse: bool = False,
-    join: bool = False,
-    autocast: bool = False,
-    eager_attention: bool = False,
-    quantize: bool = False,
-) -> Kernels:
-    """Kernels of one step in launch order: forward, backward, update; kept, so that a second call costs nothing.
+@dataclass(frozen=True)
+class Software:
+    """What the software and the precision make of a network's operations before they are kernels.
 
-    Parameters
+    Attributes
     ----------
-    training : forward, gradients and update; else forward alone.
-    optimizer : how parameters are updated; no update if None.
     master_weights : whether the optimizer's weights are wider than the kernels' (mixed precision), which adds casts.
     fold : fold scale-and-shift into the layer before, at inference.
     fuse : run element-wise kernels in a row as one, as compilers do.
@@ -78,15 +64,39 @@ def lower(
     autocast : keep in full width what `autocast.py` says, with casts between.
     eager_attention : take fused attention apart, for frameworks that have none.
     quantize : round what products read in kernels of their own (8 and 4 bits, in training).
+    """
+
+    master_weights: bool = False
+    fold: bool = True
+    fuse: bool = False
+    join: bool = False
+    autocast: bool = False
+    eager_attention: bool = False
+    quantize: bool = False
+
+
+PLAIN = Software()
+
+
+@lru_cache(maxsize=32)
+def lower(
+    workload: Workload, software: Software = PLAIN, *, training: bool = True, optimizer: Optimizer | None = None
+) -> Kernels:
+    """Kernels of one step in launch order: forward, backward, update; kept, so that a second call costs nothing.
+
+    Parameters
+    ----------
+    training : forward, gradients and update; else forward alone.
+    optimizer : how parameters are updated; no update if None.
 
     Returns
     -------
     Kernels, all counts affine in the batch. [FLOP], [elements]
     """
     layers, launches = workload.layers, _Launches()
-    if eager_attention:
+    if software.eager_attention:
         layers = tuple(_without_fused_attention(layer) for layer in layers)
-    folded = set() if training or not fold else set(folded_layers(layers))
+    folded = set() if training or not software.fold else set(folded_layers(layers))
     left_out = {position for position, layer in enumerate(layers) if layer.op.loss and not training} | folded
     forward: Lowered = [
         () if position in left_out else _forward_kernels(layer.op, layer.site(training=training))
@@ -95,14 +105,15 @@ def lower(
     products = [any(kernel.engine is Engine.MATRIX for kernel in kernels) for kernels in forward]
     # Mixed precision takes a product's parameters narrow; others stay as they are.
     cast = [
-        master_weights and product and layer.parameters > 0 for layer, product in zip(layers, products, strict=True)
+        software.master_weights and product and layer.parameters > 0
+        for layer, product in zip(layers, products, strict=True)
     ]
-    wide = wide_outputs(layers, products) if autocast else None
+    wide = wide_outputs(layers, products) if software.autocast else None
     if wide:
-        forward = cast_forward(layers, forward, wide, fuse=fuse)
-    if quantize:
+        forward = cast_forward(layers, forward, wide, fuse=software.fuse)
+    if software.quantize:
         forward = quantize_forward(layers, forward)
-    fusion = COMPILED if fuse else JOINED if join and training else None
+    fusion = COMPILED if software.fuse else JOINED if software.join and training else None
     if fusion:
         forward = fuse_forward(layers, forward, fusion)
     for position, kernels in enumerate(forward):
@@ -110,12 +121,12 @@ def lower(
             launches.emit(position, (_cast_weights(layers[position].parameters),))
         launches.emit(position, kernels)
     if training:
-        _lower_backward(layers, launches, cast=cast, fusion=fusion, wide=wide, quantize=quantize)
+        _lower_backward(layers, launches, cast=cast, fusion=fusion, wide=wide, quantize=software.quantize)
     if training and optimizer:
         for position, layer in enumerate(layers):
             if layer.parameters and not layer.op.untrained:
                 matrices = weight_matrices(layer)
-                launches.emit(position, _updates(optimizer, layer.parameters, matrices, master_weights))
+                launches.emit(position, _updates(optimizer, layer.parameters, matrices, software.master_weights))
     return launches.pack()
 
 

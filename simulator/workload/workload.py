@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
 
 from simulator.errors import InputError, UnknownNameError
 from simulator.op.base import MAX_ELEMENTS, Counts, Op, Shape, Shapes, Site, check_shape, elements
@@ -109,56 +108,6 @@ class Workload:
     def macs(self) -> int:
         """Multiply-accumulates of one forward pass of one sample."""
         return sum(count.macs for count in self.counts)
-
-    @classmethod
-    def from_torch(
-        cls,
-        model: Any,
-        example_inputs: Any,
-        *,
-        loss: Callable[[Any], Any] | None = None,
-        attention: str | None = None,
-        allow_unknown: bool = False,
-        training: bool = True,
-        rules: Mapping[str, Callable[[Any], Any]] | None = None,
-        trace: Literal["meta", "real"] = "meta",
-        boxes: int | None = None,
-    ) -> Workload:
-        """The workload of an `nn.Module`, traced forward and backward without memory and without running it.
-
-        Parameters
-        ----------
-        example_inputs : a tensor, several, or a mapping of names to tensors, whose first side is the batch. Numbers in
-            them are not looked at; whole numbers and masks are, where the module asks for their values.
-        loss : from the module's output to a scalar; by default its own, else the cross-entropy of its outputs.
-        attention : "eager" takes fused attention apart.
-        allow_unknown : keep operations without a cost rule as layers that cost nothing.
-        training : forward, loss and backward; else the forward pass alone, in evaluation mode, for inference.
-        rules : cost rules of your own by ATen function ("linalg_inv_ex"), each from a call, with the shapes that it saw
-            (`importers.torch.calls.Call`), to its kernels (`importers.torch.rules.Draft`); they go before ours.
-        trace : "real" runs the module once on random numbers, where its control flow asks for values.
-        boxes : entries that a choice by unknown values keeps at most, as those of detectors.
-
-        Raises
-        ------
-        UnsupportedError
-            Without PyTorch, for an operation without a cost rule, or counts that are not affine in the batch.
-        InputError
-            If the module fails on the inputs.
-        """
-        from simulator.workload.importers.torch import Tracing, from_module
-
-        asked = Tracing(
-            type(model).__name__,
-            loss,
-            attention,
-            allow_unknown=allow_unknown,
-            training=training,
-            real=trace == "real",
-            boxes=boxes,
-            rules=rules or {},
-        )
-        return from_module(model, example_inputs, asked)
 
 
 MOST_LAYERS = 10**6

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from simulator.workload.workload import Workload
+from simulator.workload.importers.torch import from_torch
 
 
 def best_of(repeats: int, work: Callable[[], Any]) -> float:
@@ -35,7 +35,7 @@ def test_tracing_resnet50_takes_less_time_than_fvcore(
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     with torch.device("meta"):
         shapes = torch_networks.ResNet()
-    ours = best_of(3, lambda: Workload.from_torch(shapes, torch.empty(1, 3, 224, 224, device="meta")))
+    ours = best_of(3, lambda: from_torch(shapes, torch.empty(1, 3, 224, 224, device="meta")))
     weights, image = torch_networks.ResNet().eval(), torch.zeros(1, 3, 224, 224)  # fvcore cannot trace meta tensors
     theirs = best_of(2, lambda: fvcore.FlopCountAnalysis(weights, image).total())
     with capsys.disabled():

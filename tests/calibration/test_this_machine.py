@@ -27,7 +27,7 @@ from simulator.calibration.machine.layers import settle  # noqa: E402
 from simulator.calibration.machine.measure import measure  # noqa: E402
 from simulator.calibration.machine.profile import write_profile  # noqa: E402
 from simulator.calibration.machine.timing import Stopwatch  # noqa: E402
-from simulator.workload.importers.torch import Tracing, from_module  # noqa: E402
+from simulator.workload.importers.torch import Tracing, from_torch  # noqa: E402
 from simulator.workload.workload import Workload  # noqa: E402
 
 nn = torch.nn
@@ -188,7 +188,7 @@ def workload_of(name: str) -> Workload:
     if name in ("resnet18", "mobilenet_v2"):
         return load_workload(name)
     build, inputs, _ = NETWORKS[name]
-    return from_module(build(), inputs(2), Tracing(name))
+    return from_torch(build(), inputs(2), Tracing(name))
 
 
 WORKLOADS: dict[str, Workload] = {}

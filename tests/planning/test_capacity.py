@@ -78,7 +78,9 @@ def test_an_unknown_price_is_unknown_and_never_nothing() -> None:
     answer = plan(RESNET, ["t4"], needs=Needs(budget_usd=1e9), options=Options(epochs=1))
     assert answer.meeting == 0
     assert answer.obstacle() == "its price is not known"
-    given = plan(RESNET, ["t4"], needs=Needs(budget_usd=1e9), options=Options(epochs=1), prices=Pricing({"t4": 0.35}))
+    given = plan(
+        RESNET, [Pricing({"t4": 0.35}).of(load_device("t4"))], needs=Needs(budget_usd=1e9), options=Options(epochs=1)
+    )
     assert given.cheapest is not None
     assert given.cheapest.cost_usd == pytest.approx(0.35 * given.cheapest.time_s / 3600)
 

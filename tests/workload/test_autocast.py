@@ -9,7 +9,7 @@ import pytest
 from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import Kernels
 from simulator.pipeline import Options, kernels_of
-from simulator.workload.lowering import lower
+from simulator.workload.lowering import Software, lower
 from simulator.workload.reading import load_workload, read_workload
 from simulator.workload.workload import Workload
 
@@ -39,7 +39,7 @@ def moved(kernels: Kernels, phase: Phase = Phase.FORWARD) -> list[tuple[str, flo
 
 def test_a_layer_norm_between_products_is_cast_and_cast_back() -> None:
     layers = net(linear("a"), {"layer_norm": {"name": "norm"}}, linear("b"))
-    assert moved(lower(layers, training=False, autocast=True)) == [
+    assert moved(lower(layers, Software(autocast=True), training=False)) == [
         ("gemm", 1, 0, 1, 0),
         ("elementwise", 1, 0, 0, 1),
         ("normalization", 0, 1, 0, 1),
@@ -50,7 +50,7 @@ def test_a_layer_norm_between_products_is_cast_and_cast_back() -> None:
 
 def test_a_compiler_casts_as_it_reads_and_writes() -> None:
     layers = net(linear("a"), {"layer_norm": {"name": "norm"}}, linear("b"))
-    assert moved(lower(layers, training=False, autocast=True, fuse=True)) == [
+    assert moved(lower(layers, Software(autocast=True, fuse=True), training=False)) == [
         ("gemm", 1, 0, 1, 0),
         ("elementwise", 1, 0, 1, 0),
         ("gemm", 1, 0, 1, 0),
@@ -64,7 +64,7 @@ def test_a_residual_stream_stays_wide_once_something_wide_is_added() -> None:
         {"add": {"name": "sum", "from": ["norm", "branch"]}},
         {"gelu": {"name": "act"}},
     )
-    assert moved(lower(layers, training=False, autocast=True))[-2:] == [
+    assert moved(lower(layers, Software(autocast=True), training=False))[-2:] == [
         ("elementwise", 1, 1, 0, 1),
         ("elementwise", 0, 1, 0, 1),
     ]
@@ -72,7 +72,7 @@ def test_a_residual_stream_stays_wide_once_something_wide_is_added() -> None:
 
 def test_gradients_are_cast_where_activations_were() -> None:
     layers = net(linear("a"), {"layer_norm": {"name": "norm"}}, linear("b"))
-    backward = moved(lower(layers, autocast=True), Phase.INPUT_GRADIENT)
+    backward = moved(lower(layers, Software(autocast=True)), Phase.INPUT_GRADIENT)
     assert [(name, reads, wide) for name, reads, wide, *_ in backward] == [
         ("gemm", 1, 0),
         ("elementwise", 1, 0),
@@ -85,7 +85,7 @@ def test_the_softmax_of_eager_attention_runs_wide() -> None:
     heads = 2
     layers = net(linear("qkv", out=24), {"attention": {"name": "scores", "heads": heads}})
     scores = heads * 4 * 4 / SIZE
-    kernels = moved(lower(layers, training=False, autocast=True))
+    kernels = moved(lower(layers, Software(autocast=True), training=False))
     softmax = [name for name, *_ in kernels].index("softmax")
     assert kernels[softmax : softmax + 2] == [("softmax", scores, 0, 0, scores), ("elementwise", 0, scores, scores, 0)]
 
@@ -94,7 +94,7 @@ def test_scores_with_a_trained_bias_are_wide_before_the_softmax() -> None:
     heads = 2
     layers = net(linear("qkv", out=24), {"attention": {"name": "scores", "heads": heads, "relative_positions": 7}})
     scores = heads * 4 * 4 / SIZE
-    kernels = moved(lower(layers, training=False, autocast=True))
+    kernels = moved(lower(layers, Software(autocast=True), training=False))
     softmax = [name for name, *_ in kernels].index("softmax")
     assert kernels[softmax - 1][-1] == scores
     assert kernels[softmax : softmax + 2] == [("softmax", 0, scores, 0, scores), ("elementwise", 0, scores, scores, 0)]
@@ -102,7 +102,7 @@ def test_scores_with_a_trained_bias_are_wide_before_the_softmax() -> None:
 
 @pytest.mark.parametrize("name", ["resnet50", "vgg16", "mobilenet_v2"])
 def test_networks_of_convolutions_and_batch_norm_stay_narrow(name: str) -> None:
-    kernels = lower(load_workload(name), training=False, autocast=True)
+    kernels = lower(load_workload(name), Software(autocast=True), training=False)
     assert not kernels.distinct.read[Role.WIDE].any()
     assert not kernels.distinct.write[Role.WIDE].any()
 

@@ -7,7 +7,7 @@ from typing import Any
 from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import Kernels
 from simulator.pipeline import Options, kernels_of
-from simulator.workload.lowering import lower
+from simulator.workload.lowering import Software, lower
 from simulator.workload.reading import load_workload, read_workload
 from simulator.workload.workload import Workload
 
@@ -37,7 +37,7 @@ BLOCK = (conv("c"), {"batch_norm": {"name": "n"}}, {"relu": {"name": "r"}})
 
 
 def test_a_chain_at_inference_reads_and_writes_once() -> None:
-    plain, fused = (lower(net(*BLOCK), training=False, fold=False, fuse=fuse) for fuse in (False, True))
+    plain, fused = (lower(net(*BLOCK), Software(fold=False, fuse=fuse), training=False) for fuse in (False, True))
     assert moved(plain, Role.ACTIVATION, Phase.FORWARD) == [
         ("normalization", SIZE, SIZE),
         ("elementwise", SIZE, SIZE),
@@ -47,7 +47,7 @@ def test_a_chain_at_inference_reads_and_writes_once() -> None:
 
 
 def test_batch_statistics_stay_a_pass_of_their_own() -> None:
-    kernels = lower(net(*BLOCK), fuse=True)
+    kernels = lower(net(*BLOCK), Software(fuse=True))
     assert moved(kernels, Role.ACTIVATION, Phase.FORWARD) == [("normalization", SIZE, 0), ("elementwise", SIZE, SIZE)]
 
 
@@ -60,7 +60,7 @@ def test_both_branches_run_in_the_sum_that_joins_them() -> None:
         {"add": {"name": "sum", "from": ["an", "bn"]}},
         {"relu": {"name": "r"}},
     )
-    kernels = lower(net(*layers), training=False, fold=False, fuse=True)
+    kernels = lower(net(*layers), Software(fold=False, fuse=True), training=False)
     assert moved(kernels, Role.ACTIVATION, Phase.FORWARD) == [("elementwise", 2 * SIZE, SIZE)]
 
 
@@ -71,14 +71,14 @@ def test_what_others_read_too_is_written_still() -> None:
         {"sigmoid": {"name": "s"}},
         {"conv": {"out": 2, "from": "r"} | {"kernel": 1}},
     )
-    kernels = lower(net(*layers), training=False, fuse=True)
+    kernels = lower(net(*layers), Software(fuse=True), training=False)
     assert moved(kernels, Role.ACTIVATION, Phase.FORWARD) == [("elementwise", SIZE, 2 * SIZE)]
 
 
 def test_gradients_fuse_backwards() -> None:
     # ReLU: output and gradient in, gradient out. The statistics' sums read gradient and input, then the gradient pass
     # reads both again: fused, the ReLU's gradient is written for that pass, but not read by the sums.
-    plain, fused = (lower(net(*BLOCK, conv("d")), fuse=fuse) for fuse in (False, True))
+    plain, fused = (lower(net(*BLOCK, conv("d")), Software(fuse=fuse)) for fuse in (False, True))
     vector = {Phase.INPUT_GRADIENT: [("elementwise", SIZE, SIZE), ("normalization", SIZE, SIZE)]}
     assert moved(plain, Role.GRADIENT, Phase.INPUT_GRADIENT) == vector[Phase.INPUT_GRADIENT]
     assert moved(plain, Role.GRADIENT, Phase.WEIGHT_GRADIENT) == [("normalization", SIZE, 0)]
@@ -88,7 +88,7 @@ def test_gradients_fuse_backwards() -> None:
 
 def test_libraries_calls_are_not_fused() -> None:
     layers = (conv("a"), {"max_pool": {"kernel": 2}}, {"relu": {"name": "r"}}, {"linear": {"out": 3}})
-    plain, fused = (lower(net(*layers), training=False, fuse=fuse) for fuse in (False, True))
+    plain, fused = (lower(net(*layers), Software(fuse=fuse), training=False) for fuse in (False, True))
     assert len(plain) == len(fused)
 
 
@@ -109,7 +109,7 @@ def test_frameworks_that_compile_move_less() -> None:
 
 
 def test_a_library_joins_normalisation_with_what_follows_it_and_no_more() -> None:
-    joined, plain = (lower(net(*BLOCK), join=join) for join in (True, False))
+    joined, plain = (lower(net(*BLOCK), Software(join=join)) for join in (True, False))
     assert moved(joined, Role.ACTIVATION, Phase.FORWARD) == [("normalization", SIZE, 0), ("elementwise", SIZE, SIZE)]
     assert moved(plain, Role.ACTIVATION, Phase.FORWARD)[-1] == ("elementwise", SIZE, SIZE)
     assert len(joined) == len(plain) - 2  # the ReLU's kernel, and its gradient's
@@ -120,10 +120,12 @@ def test_a_library_joins_normalisation_with_what_follows_it_and_no_more() -> Non
         {"batch_norm": {"name": "n"}},
         {"max_pool": {"name": "p", "kernel": 2}},
     )
-    assert len(lower(net(*BLOCK), training=False, fold=False, join=True)) == len(
-        lower(net(*BLOCK), training=False, fold=False)
+    assert len(lower(net(*BLOCK), Software(fold=False, join=True), training=False)) == len(
+        lower(net(*BLOCK), Software(fold=False), training=False)
     )
-    forward = [moved(lower(net(*before), join=join), Role.ACTIVATION, Phase.FORWARD) for join in (True, False)]
+    forward = [
+        moved(lower(net(*before), Software(join=join)), Role.ACTIVATION, Phase.FORWARD) for join in (True, False)
+    ]
     assert forward[0] == forward[1]
 
 

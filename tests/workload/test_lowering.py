@@ -13,7 +13,7 @@ from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import Kernels, at_batch
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.workload.importers import Request
-from simulator.workload.lowering import folded_layers, lower
+from simulator.workload.lowering import Software, folded_layers, lower
 from simulator.workload.reading import load_workload, read_workload
 from simulator.workload.table import layer_table, receptive_fields
 from simulator.workload.workload import Workload
@@ -187,7 +187,7 @@ def test_mixed_precision_casts_every_operand_of_a_product_down_and_its_gradient_
     """Scales and shifts of batch normalisation stay in full width: 2 x 26,560 of ResNet-50's values."""
     workload = load_workload("resnet50")
     operands = workload.parameters - 2 * 26_560
-    kernels = lower(workload, optimizer=SGD, master_weights=True)
+    kernels = lower(workload, Software(master_weights=True), optimizer=SGD)
     casts = op_class(kernels) == OpClass.CAST
     forward, backward = casts & (kernels.phase == Phase.FORWARD), casts & (kernels.phase == Phase.WEIGHT_GRADIENT)
     for down, up in ((Role.STATE, Role.WEIGHT),):
@@ -264,7 +264,7 @@ def test_a_row_of_the_table() -> None:
 
 def test_without_fused_attention_its_parts_run_one_by_one() -> None:
     fused = load_workload("vit_b_16")
-    apart = lower(fused, training=False, eager_attention=True)
+    apart = lower(fused, Software(eager_attention=True), training=False)
     assert not (apart.distinct.op_class == OpClass.ATTENTION).any()
     assert (apart.distinct.op_class == OpClass.SOFTMAX).any()
     assert len(apart) - len(lower(fused, training=False)) == 12 * 3

@@ -12,7 +12,7 @@ from simulator.precision import get_precision
 from simulator.roofline.setting import Setting
 from simulator.roofline.times import Bound, kernel_times
 from simulator.workload.importers import Request
-from simulator.workload.lowering import lower
+from simulator.workload.lowering import Software, lower
 from simulator.workload.reading import load_workload
 
 LLAMA = load_workload("llama3_8b", request=Request(attention="fused", sequence=1024))
@@ -21,7 +21,7 @@ H100 = load_device("h100-sxm5-80gb")
 
 def test_operands_are_rounded_once_for_all_their_readers() -> None:
     # A block has four operands (of query, key and value; of the output; of gate and up; of down) and seven gradients.
-    plain, rounded = (lower(LLAMA, quantize=quantize) for quantize in (False, True))
+    plain, rounded = (lower(LLAMA, Software(quantize=quantize)) for quantize in (False, True))
     assert len(rounded) - len(plain) == 32 * (4 + 7) + 2  # and the head's operand and gradient
     moved = [at_batch(k.read[Role.ACTIVATION] + k.read[Role.GRADIENT], 1).sum() for k in (plain, rounded)]
     hidden, inner, keys, vocabulary = 4096, 14336, 1024, 128256

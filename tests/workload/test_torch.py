@@ -24,6 +24,7 @@ from simulator.op.optimizer import get_optimizer
 from simulator.precision import get_precision
 from simulator.workload.importers import Request
 from simulator.workload.importers import torch as importer
+from simulator.workload.importers.torch import Tracing, from_torch
 from simulator.workload.importers.torch.calls import Call, Kind, Tensor
 from simulator.workload.importers.torch.norms import keeps_statistics
 from simulator.workload.importers.torch.rules import When, find_rule, rules
@@ -170,7 +171,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "make", "zoo", "macs", "parameters"), CASES, ids=[case[0] for case in CASES])
 def test_agrees_with_the_zoo(torch: Any, nets: Any, name: str, make: Any, zoo: Any, macs: int, parameters: int) -> None:
-    traced = Workload.from_torch(on_meta(torch, lambda: make(nets)), torch.empty(1, 3, 224, 224, device="meta"))
+    traced = from_torch(on_meta(torch, lambda: make(nets)), torch.empty(1, 3, 224, 224, device="meta"))
     known = zoo()
     assert (traced.macs, traced.parameters) == (known.macs, known.parameters) == (macs, parameters), name
     for phases in ((Phase.FORWARD,), BACKWARD, (Phase.UPDATE,)):
@@ -181,7 +182,7 @@ def test_agrees_with_the_zoo(torch: Any, nets: Any, name: str, make: Any, zoo: A
 
 
 def test_layers_are_named_by_module_and_match_the_zoo_one_by_one(torch: Any, nets: Any) -> None:
-    traced = Workload.from_torch(on_meta(torch, nets.ResNet), torch.empty(1, 3, 224, 224, device="meta"))
+    traced = from_torch(on_meta(torch, nets.ResNet), torch.empty(1, 3, 224, 224, device="meta"))
     known = load_workload("resnet50")
     theirs = {layer.name: (layer.output, layer.parameters) for layer in known.layers if layer.parameters}
     ours = {layer.name: (layer.output, layer.parameters) for layer in traced.layers if layer.parameters}
@@ -190,7 +191,7 @@ def test_layers_are_named_by_module_and_match_the_zoo_one_by_one(torch: Any, net
 
 
 def test_what_autograd_keeps_is_what_the_zoo_keeps(torch: Any, nets: Any) -> None:
-    traced = Workload.from_torch(on_meta(torch, nets.ResNet), torch.empty(1, 3, 224, 224, device="meta"))
+    traced = from_torch(on_meta(torch, nets.ResNet), torch.empty(1, 3, 224, 224, device="meta"))
     sizes = [
         footprint(net, 32, get_precision("fp32"), 1e12, optimizer).activations_bytes
         for net in (traced, load_workload("resnet50"))
@@ -201,7 +202,7 @@ def test_what_autograd_keeps_is_what_the_zoo_keeps(torch: Any, nets: Any) -> Non
 
 def test_transformer_with_eager_and_fused_attention(torch: Any, nets: Any) -> None:
     tokens = torch.zeros(1, 32, dtype=torch.long)
-    eager, fused = (Workload.from_torch(nets.Transformer(eager=eager), tokens) for eager in (True, False))
+    eager, fused = (from_torch(nets.Transformer(eager=eager), tokens) for eager in (True, False))
     # 2 blocks: 32 positions * 12 * 32 * 32 in linear layers, 2 * 32 * 32 * 32 in attention; head 32 * 32 * 100
     macs = 2 * (32 * 12 * 32 * 32 + 2 * 32 * 32 * 32) + 32 * 32 * 100
     # the head's table is the tokens'; 12 * 32 * 32 weights, 9 * 32 biases and 4 * 32 of two norms a block; last norm
@@ -209,13 +210,13 @@ def test_transformer_with_eager_and_fused_attention(torch: Any, nets: Any) -> No
     assert (eager.macs, fused.macs) == (macs, macs)
     assert (eager.parameters, fused.parameters) == (parameters, parameters)
     assert traffic(fused, (Phase.FORWARD,)) < traffic(eager, (Phase.FORWARD,))
-    apart = Workload.from_torch(nets.Transformer(eager=False), tokens, attention="eager")
+    apart = from_torch(nets.Transformer(eager=False), tokens, Tracing(attention="eager"))
     assert apart.macs == macs
     assert not any("attention" in layer.op.kind for layer in apart.layers)
 
 
 def test_fused_attention_is_the_zoos(torch: Any, nets: Any) -> None:
-    workload = Workload.from_torch(nets.Transformer(eager=False), torch.zeros(1, 32, dtype=torch.long))
+    workload = from_torch(nets.Transformer(eager=False), torch.zeros(1, 32, dtype=torch.long))
     layer = next(layer for layer in workload.layers if "attention" in layer.op.kind)
     ours = [*layer.op.forward(layer.site()), *layer.op.backward(layer.site())]
     op, site = FusedAttention(heads=4, causal=True), Site(((32, 96),), (32, 32))
@@ -248,7 +249,7 @@ def test_key_heads_shared_by_query_heads(torch: Any) -> None:
             q, k = self.query(x).view(-1, 6, 4, 4).transpose(1, 2), self.key(x).view(-1, 6, 2, 4).transpose(1, 2)
             return torch.nn.functional.scaled_dot_product_attention(q, k, k, enable_gqa=True)
 
-    workload = Workload.from_torch(Grouped(), torch.zeros(1, 6, 16))
+    workload = from_torch(Grouped(), torch.zeros(1, 6, 16))
     (kernel,) = next(layer for layer in workload.layers if "attention" in layer.op.kind).op.forward_kernels
     assert _by_role(kernel.read) == {Role.ACTIVATION: 6 * 16 + 2 * 6 * 8}
     assert workload.macs == 6 * 16 * (16 + 8) + 2 * 4 * 6 * 6 * 4
@@ -256,7 +257,7 @@ def test_key_heads_shared_by_query_heads(torch: Any) -> None:
 
 def test_lstm_is_unrolled(torch: Any) -> None:
     net = torch.nn.LSTM(4, 5, batch_first=True)
-    workload = Workload.from_torch(net, torch.zeros(1, 3, 4), loss=lambda output: output[0].sum())
+    workload = from_torch(net, torch.zeros(1, 3, 4), Tracing(loss=lambda output: output[0].sum()))
     assert workload.macs == 3 * 4 * 5 * (4 + 5)
     assert workload.parameters == 4 * 5 * (4 + 5 + 2)
 
@@ -266,7 +267,7 @@ def test_counts_are_affine_in_the_batch(torch: Any, nets: Any) -> None:
     from simulator.workload.importers.torch.run import record
 
     model, image = on_meta(torch, nets.mobilenet_v2), torch.empty(1, 3, 32, 32, device="meta")
-    workload = Workload.from_torch(model, image)
+    workload = from_torch(model, image)
     recording = record(model, [image], 5, importer.Tracing())
     last = recording.forward[-1]  # the loss, a number
     counted = [one for one in recording.forward if not one.free and one.outputs[0].shape]  # no counters of batches
@@ -289,7 +290,7 @@ def test_functional_calls_views_and_constants(torch: Any) -> None:
             joined = torch.cat([left.sigmoid(), torch.roll(right, 1, 2)], dim=1)
             return torch.nn.functional.interpolate(joined, scale_factor=2).mean((2, 3))
 
-    workload = Workload.from_torch(Mixed(), torch.zeros(2, 3, 8, 8))
+    workload = from_torch(Mixed(), torch.zeros(2, 3, 8, 8))
     assert workload.macs == 4 * 64 * 27
     assert workload.parameters == 108
     assert workload.batch == 2
@@ -303,7 +304,7 @@ def test_functional_calls_views_and_constants(torch: Any) -> None:
 def test_the_module_is_left_as_it_was(torch: Any) -> None:
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU()).eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    Workload.from_torch(net, torch.zeros(1, 3, 8, 8))
+    from_torch(net, torch.zeros(1, 3, 8, 8))
     assert not any(module.training for module in net.modules())
     assert all(parameter.grad is None and parameter.device.type == "cpu" for parameter in net.parameters())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
@@ -312,11 +313,11 @@ def test_the_module_is_left_as_it_was(torch: Any) -> None:
 def test_frozen_weights_are_counted_and_not_differentiated(torch: Any) -> None:
     net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 3))
     net[0].requires_grad_(requires_grad=False)
-    workload = Workload.from_torch(net, torch.zeros(1, 4))
+    workload = from_torch(net, torch.zeros(1, 4))
     assert (workload.parameters, workload.trained) == (27 + 40, 27)
     assert not workload.layers[0].op.backward(workload.layers[0].site())
     with pytest.raises(InputError, match="no output depends on a trained parameter"):
-        Workload.from_torch(net.requires_grad_(requires_grad=False), torch.zeros(1, 4))
+        from_torch(net.requires_grad_(requires_grad=False), torch.zeros(1, 4))
 
 
 def test_what_checkpointing_computes_again_is_part_of_the_backward_pass(torch: Any) -> None:
@@ -334,7 +335,7 @@ def test_what_checkpointing_computes_again_is_part_of_the_backward_pass(torch: A
         def rest(self, x: Any) -> Any:
             return torch.relu(self.second(x))
 
-    plain, again = (Workload.from_torch(Net(again=again), torch.zeros(1, 4)) for again in (False, True))
+    plain, again = (from_torch(Net(again=again), torch.zeros(1, 4)) for again in (False, True))
     assert plain.macs == again.macs == 28
     assert flops(again, *BACKWARD) - flops(plain, *BACKWARD) == 2 * 12 + 3  # the product and its ReLU
 
@@ -356,8 +357,8 @@ class Bessel:
 
 def test_an_operation_without_a_rule_is_named(torch: Any) -> None:
     with pytest.raises(UnsupportedError, match="aten::special_i1"):
-        Workload.from_torch(Bessel(torch), torch.zeros(1, 4, 4))
-    workload = Workload.from_torch(Bessel(torch), torch.zeros(1, 4, 4), allow_unknown=True)
+        from_torch(Bessel(torch), torch.zeros(1, 4, 4))
+    workload = from_torch(Bessel(torch), torch.zeros(1, 4, 4), Tracing(allow_unknown=True))
     assert "special_i1" in workload.unknown
     assert workload.coverage < 1
     assert workload.macs == 64
@@ -375,13 +376,13 @@ def test_pairs_of_samples_are_counted_as_in_a_common_batch(torch: Any) -> None:
 
         cubed = False
 
-    workload = Workload.from_torch(Similar(), torch.zeros(1, 4))
+    workload = from_torch(Similar(), torch.zeros(1, 4))
     # two of 4 x 4 a sample, 4 for each of the 32 that it meets
     assert workload.macs == 2 * 16 + 4 * 32
     assert "counted as in a batch of 32" in workload.description
     Similar.cubed = True
     with pytest.raises(UnsupportedError, match="samples that meet"):
-        Workload.from_torch(Similar(), torch.zeros(1, 4))
+        from_torch(Similar(), torch.zeros(1, 4))
 
 
 # ---- files and modules

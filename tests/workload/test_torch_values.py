@@ -15,11 +15,11 @@ from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.optimizer import get_optimizer
 from simulator.precision import get_precision
 from simulator.workload.importers import Given, Request
+from simulator.workload.importers.torch import Tracing, from_torch
 from simulator.workload.importers.torch.calls import Call, Kind, Tensor
 from simulator.workload.importers.torch.rules import Draft, find_rule
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
-from simulator.workload.workload import Workload
 
 
 @pytest.fixture(name="torch", scope="module")
@@ -98,10 +98,10 @@ def test_positions_and_masks_have_values(torch: Any) -> None:
             return self.second(self.first(chosen))
 
     mask = torch.ones(1, 8, dtype=torch.bool)
-    workload = Workload.from_torch(Packed(), {"x": torch.zeros(1, 8, 4), "mask": mask})
+    workload = from_torch(Packed(), {"x": torch.zeros(1, 8, 4), "mask": mask})
     assert workload.macs == 4 * (16 + 24)  # every second of 8 positions
     with pytest.raises(InputError, match="packed sequences"):
-        Workload.from_torch(Packed(), [torch.zeros(1, 8, 4), ~mask])
+        from_torch(Packed(), [torch.zeros(1, 8, 4), ~mask])
 
 
 def test_constants_that_a_module_writes_have_values(torch: Any) -> None:
@@ -114,7 +114,7 @@ def test_constants_that_a_module_writes_have_values(torch: Any) -> None:
             sides = torch.tensor([2, 3], device=x.device)
             return self.linear(x.expand(int(sides.prod()), *x.shape).sum(0))
 
-    workload = Workload.from_torch(Constant(), torch.zeros(1, 4))
+    workload = from_torch(Constant(), torch.zeros(1, 4))
     total = next(layer for layer in workload.layers if layer.op.kind == "sum")
     assert total.inputs == ((6, 4),)
 
@@ -132,7 +132,7 @@ def test_values_written_over_by_unknown_numbers_are_unknown(torch: Any) -> None:
             return self.linear(x) if view.sum().item() > 0 else x
 
     with pytest.raises(UnsupportedError, match="--trace real"):
-        Workload.from_torch(Overwritten(), torch.zeros(1, 4))
+        from_torch(Overwritten(), torch.zeros(1, 4))
 
 
 def test_experts_are_chosen_evenly(torch: Any) -> None:
@@ -152,7 +152,7 @@ def test_experts_are_chosen_evenly(torch: Any) -> None:
                 result.index_add_(0, row, self.experts[number](rows[row]) * weights[row, slot, None])
             return result.view_as(x)
 
-    workload = Workload.from_torch(Mixture(), torch.zeros(1, 8, 4))
+    workload = from_torch(Mixture(), torch.zeros(1, 8, 4))
     shares = [layer.op.macs for layer in workload.layers if layer.name.startswith("experts")]  # type: ignore[attr-defined]
     assert shares == [8 * 2 // 4 * 16] * 4  # each of 4 experts has 4 of 16 rows, 4 x 4 MACs a row
     assert workload.macs == 8 * 16 + 16 * 16
@@ -279,7 +279,7 @@ def test_attention_of_more_sides_is_taken_apart(torch: Any) -> None:
             return torch.nn.functional.scaled_dot_product_attention(x, x, x)
 
     # heads 2, windows 3, 4 tokens of 8: 24 * 64 for the layer, two products of 6 * 4 * 4 * 8
-    workload = Workload.from_torch(Windows(), torch.zeros(1, 2, 3, 4, 8))
+    workload = from_torch(Windows(), torch.zeros(1, 2, 3, 4, 8))
     assert workload.macs == 24 * 64 + 2 * 6 * 4 * 4 * 8
     assert not any("attention" in layer.op.kind for layer in workload.layers)
 
@@ -295,7 +295,7 @@ def test_what_a_module_keeps_from_its_first_run(torch: Any) -> None:
                 self.table = torch.zeros(4, device=x.device).add(1)
             return self.linear(x) + self.table
 
-    workload = Workload.from_torch(Keeps(), torch.zeros(1, 4))
+    workload = from_torch(Keeps(), torch.zeros(1, 4))
     assert [layer.op.kind for layer in workload.layers if not layer.op.loss] == ["addmm", "add"]
 
 
@@ -321,7 +321,7 @@ def test_memory_that_nobody_wrote_is_zero(torch: Any) -> None:
 
     for _ in range(3):
         del [torch.full((64,), 7) for _ in range(100)][:]
-        workload = Workload.from_torch(Reads(), torch.zeros(1, 4), trace="real")
+        workload = from_torch(Reads(), torch.zeros(1, 4), Tracing(real=True))
         assert workload.layers[0].output == (4,)
         assert len(workload.layers) > 2
 
@@ -336,12 +336,12 @@ def test_choices_by_value_are_bounded_from_python_too(torch: Any) -> None:
             return x[:, self.weight > 0].exp()
 
     def chosen(boxes: int | None) -> tuple[int, ...]:
-        workload = Workload.from_torch(Chooses(), torch.zeros(1, 8), training=False, boxes=boxes)
+        workload = from_torch(Chooses(), torch.zeros(1, 8), Tracing(training=False, boxes=boxes))
         return next(layer.output for layer in workload.layers if layer.op.kind == "exp")
 
     assert (chosen(None), chosen(5)) == ((8,), (5,))
     with pytest.raises(UnsupportedError, match="--trace real"):
-        Workload.from_torch(Chooses(), torch.zeros(1, 8))
+        from_torch(Chooses(), torch.zeros(1, 8))
 
 
 def test_modules_that_never_run_take_memory_and_no_time(torch: Any) -> None:
@@ -354,7 +354,7 @@ def test_modules_that_never_run_take_memory_and_no_time(torch: Any) -> None:
             return self.used(x)
 
     net = Idle()
-    workload = Workload.from_torch(net, torch.zeros(1, 8))
+    workload = from_torch(net, torch.zeros(1, 8))
     assert workload.parameters == 8 * 2 + 2 + 9000
     assert "9,000 parameters unused: head.weight, head.bias" in workload.description
     unused = [number for number, layer in enumerate(workload.layers) if layer.name.startswith("head")]
@@ -376,8 +376,8 @@ def test_a_rule_of_the_users_own(torch: Any) -> None:
         return [Draft(OpClass.ELEMENTWISE, 30 * size, ((Kind.ACTIVATION, size),), ((Kind.ACTIVATION, size),))]
 
     with pytest.raises(UnsupportedError, match="special_bessel_j0"):
-        Workload.from_torch(Eigen(), torch.zeros(1, 4))
-    workload = Workload.from_torch(Eigen(), torch.zeros(1, 4), rules={"special_bessel_j0": bessel})
+        from_torch(Eigen(), torch.zeros(1, 4))
+    workload = from_torch(Eigen(), torch.zeros(1, 4), rules={"special_bessel_j0": bessel})
     layer = next(layer for layer in workload.layers if "bessel" in layer.name)
     assert layer.op.counts(layer.site()).flops == 120
 
@@ -391,7 +391,7 @@ def test_embedding_bags_and_transforms_import(torch: Any) -> None:
         def forward(self, words: Any) -> Any:
             return self.linear(torch.fft.irfft(torch.fft.rfft(self.bag(words)), n=8))
 
-    workload = Workload.from_torch(Spectral(), torch.ones(1, 5, dtype=torch.long))
+    workload = from_torch(Spectral(), torch.ones(1, 5, dtype=torch.long))
     assert (workload.macs, workload.parameters) == (24, 160 + 27)
     kinds = {layer.op.kind for layer in workload.layers}
     assert {"embedding_bag", "fft_r2c", "fft_c2r"} <= kinds
@@ -401,7 +401,7 @@ def test_frozen_weights_are_parameters_without_gradient_and_state(torch: Any) ->
     """As where adapters are trained beside a base that stays: 8 x 4 frozen, 4 x 2 trained."""
     base, adapter = torch.nn.Linear(8, 4, bias=False), torch.nn.Linear(4, 2, bias=False)
     base.weight.requires_grad_(False)
-    workload = Workload.from_torch(torch.nn.Sequential(base, adapter), torch.zeros(1, 8))
+    workload = from_torch(torch.nn.Sequential(base, adapter), torch.zeros(1, 8))
     assert (workload.parameters, workload.trained) == (40, 8)
     assert [layer.name for layer in workload.layers if layer.op.untrained] == ["0.weight (frozen)"]
     memory = footprint(workload, 1, get_precision("fp32"), 1e9, get_optimizer("adam"))

@@ -8,65 +8,28 @@ optimizer touches every trained value once, whatever the network, so that loweri
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from simulator.errors import InputError, SimulatorError, UnsupportedError
 from simulator.workload.dataset import NO_DATASET
 from simulator.workload.importers import Given, Request
+from simulator.workload.importers.torch.tracing import TorchSource, Tracing
 from simulator.workload.workload import Workload
 
 if TYPE_CHECKING:
     from simulator.workload.importers.torch.layers import Assembly
     from simulator.workload.importers.torch.rules import Rule
 
+__all__ = ["TorchSource", "Tracing", "from_torch", "load", "traced", "tracing_of", "tried", "user_code"]
+
 BATCH = 32
 """Samples a step where nobody says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tracing:
-    """How to trace.
-
-    Attributes
-    ----------
-    loss : from the module's output to a scalar; cross-entropy of what looks like logits if None.
-    attention : "eager" takes scaled_dot_product_attention apart into products and softmax; else it is one kernel.
-    names : of the last inputs, those that the module takes by name.
-    training : forward, loss and backward; else forward alone, in evaluation mode.
-    real : compute every value on random numbers, for networks whose control flow asks for them.
-    boxes : entries that a selection by unknown numbers keeps at most; all if None, at inference alone.
-    rules : cost rules by ATen function, before our own.
-    where : what starts an error, torch:NAME if empty.
-    """
-
-    name: str = ""
-    loss: Callable[[Any], Any] | None = None
-    attention: str | None = None
-    allow_unknown: bool = False
-    names: tuple[str, ...] = ()
-    training: bool = True
-    real: bool = False
-    boxes: int | None = None
-    rules: Mapping[str, Rule] = field(default_factory=dict)
-    where: str = ""
-
-    @property
-    def source(self) -> str:
-        """What starts an error."""
-        return self.where or f"torch:{self.name}"
-
-
-class TorchSource(NamedTuple):
-    """A network's name, and what starts its errors."""
-
-    name: str
-    where: str
 
 
 def load(location: str, request: Request) -> Workload:
@@ -129,20 +92,30 @@ def _example(torch: Any, given: Given, dtype: str) -> Any:
     return torch.empty(1, *given.shape, device="meta", dtype=kind)
 
 
-def from_module(model: Any, example_inputs: Any, tracing: Tracing | None = None) -> Workload:
-    """The workload of a module on example inputs, whose first side is the batch.
+def from_torch(
+    model: Any, example_inputs: Any, tracing: Tracing | None = None, *, rules: Mapping[str, Rule] | None = None
+) -> Workload:
+    """The workload of an `nn.Module`, traced forward and backward without memory and without running it.
 
-    A mapping gives them by name. Neither the module's weights nor the examples' values are touched.
+    Parameters
+    ----------
+    example_inputs : a tensor, several, or a mapping of names to tensors, whose first side is the batch. Numbers in
+        them are not looked at; whole numbers and masks are, where the module asks for their values.
+    tracing : how, where it is not to be as usual.
+    rules : cost rules of your own, as of `tracing`.
 
     Raises
     ------
-    UnsupportedError, InputError
-        As `load`.
+    UnsupportedError
+        Without PyTorch, for an operation without a cost rule, or counts that are not affine in the batch.
+    InputError
+        If the module fails on the inputs.
     """
     torch = _torch()
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"from_torch: expected an nn.Module, found {type(model).__name__}")
-    asked = tracing or Tracing(type(model).__name__)
+    asked = tracing or Tracing()
+    asked = replace(asked, name=asked.name or type(model).__name__, rules={**asked.rules, **(rules or {})})
     if isinstance(example_inputs, Mapping):
         asked, example_inputs = replace(asked, names=tuple(example_inputs)), list(example_inputs.values())
     examples = [example_inputs] if isinstance(example_inputs, torch.Tensor) else list(example_inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -14,27 +14,11 @@ from simulator.errors import InputError
 from simulator.workload.importers.torch.calls import LOSS
 from simulator.workload.importers.torch.detectors import bounded
 from simulator.workload.importers.torch.record import Recorder, Recording
+from simulator.workload.importers.torch.tracing import Tracing
 from simulator.workload.importers.torch.values import ATTRIBUTE, LIMIT, Values, attach
 
 
-class TracerOptions(Protocol):
-    """What the tracer is asked; see `torch.Tracing`."""
-
-    @property
-    def loss(self) -> Callable[[Any], Any] | None: ...
-    @property
-    def attention(self) -> str | None: ...
-    @property
-    def training(self) -> bool: ...
-    @property
-    def real(self) -> bool: ...
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    @property
-    def boxes(self) -> int | None: ...
-
-
-def record(model: Any, examples: Sequence[Any], batch: int, options: TracerOptions) -> Recording:
+def record(model: Any, examples: Sequence[Any], batch: int, options: Tracing) -> Recording:
     """The calls of one step at a batch size; of the forward pass alone where `options.training` is not set.
 
     Raises
@@ -61,7 +45,7 @@ def record(model: Any, examples: Sequence[Any], batch: int, options: TracerOptio
     return recorder.recording
 
 
-def _called(module: Any, arguments: Sequence[Any], options: TracerOptions) -> Any:
+def _called(module: Any, arguments: Sequence[Any], options: Tracing) -> Any:
     """The module's output; the last inputs go by name where `options.names` are given."""
     places = len(arguments) - len(options.names)
     named = dict(zip(options.names, arguments[places:], strict=True))
@@ -69,7 +53,7 @@ def _called(module: Any, arguments: Sequence[Any], options: TracerOptions) -> An
         return module(*arguments[:places], **named)
 
 
-def _differentiate(recorder: Recorder, output: Any, options: TracerOptions, weights: dict[str, Any]) -> None:
+def _differentiate(recorder: Recorder, output: Any, options: Tracing, weights: dict[str, Any]) -> None:
     trained = [weight for weight in weights.values() if weight.requires_grad]
     loss = (options.loss or _loss)(output)
     if not trained or not loss.requires_grad:
@@ -202,7 +186,7 @@ class Accelerated(TorchFunctionMode):  # type: ignore[misc]
         self.replaced |= {call: _at(call) for call in (torch.Tensor.__getitem__, torch.Tensor.__setitem__)}
         self.replaced[torch.Tensor.__format__] = _formatted
         if attention:
-            self.replaced[functional.scaled_dot_product_attention] = _attention
+            self.replaced[functional.scaled_dot_product_attention] = _fused
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Put the fused call in the place of the general one."""
@@ -244,18 +228,43 @@ def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = 
 _plain_attention = functional.scaled_dot_product_attention
 
 
-def _attention(query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
-               scale: float | None = None, enable_gqa: bool = False) -> Any:  # fmt: skip
-    """The fused call of the same arguments; it reads a key head for several query heads in place."""
-    if query.dim() > 4:  # no fused kernel takes them
-        return _plain_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
-    if query.dim() == 3:
-        query, key, value = (tensor.unsqueeze(1) for tensor in (query, key, value))
-        attn_mask = attn_mask.unsqueeze(1) if attn_mask is not None and attn_mask.dim() == 3 else attn_mask
-        return _attention(query, key, value, attn_mask, dropout_p, is_causal, scale).squeeze(1)
-    if attn_mask is not None:
-        if attn_mask.dtype == torch.bool:
-            attn_mask = torch.where(attn_mask, 0.0, float("-inf"))
-        attn_mask = attn_mask.expand(*query.shape[:-1], key.shape[-2])
-    fused = torch.ops.aten._scaled_dot_product_efficient_attention
-    return fused(query, key, value, attn_mask, True, dropout_p, is_causal, scale=scale)[0]
+def _fused(*args: Any, **named: Any) -> Any:
+    return Attend(*args, **named).fused()
+
+
+class Attend(NamedTuple):
+    """The arguments of a call of `scaled_dot_product_attention`."""
+
+    query: Any
+    key: Any
+    value: Any
+    attn_mask: Any = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+    def fused(self) -> Any:
+        """The fused call of the same arguments; it reads a key head for several query heads in place."""
+        if self.query.dim() > 4:  # no fused kernel takes them
+            return _plain_attention(*self[:-2], scale=self.scale, enable_gqa=self.enable_gqa)
+        if self.query.dim() == 3:
+            return self._with_heads().fused().squeeze(1)
+        fused = torch.ops.aten._scaled_dot_product_efficient_attention
+        return fused(*self[:3], self._added(), True, self.dropout_p, self.is_causal, scale=self.scale)[0]
+
+    def _with_heads(self) -> Attend:
+        """The same with one head."""
+        query, key, value = (tensor.unsqueeze(1) for tensor in self[:3])
+        mask = self.attn_mask
+        mask = mask.unsqueeze(1) if mask is not None and mask.dim() == 3 else mask
+        return self._replace(query=query, key=key, value=value, attn_mask=mask, enable_gqa=False)
+
+    def _added(self) -> Any:
+        """What is added to the scores, for each of them."""
+        mask = self.attn_mask
+        if mask is None:
+            return None
+        if mask.dtype == torch.bool:
+            mask = torch.where(mask, 0.0, float("-inf"))
+        return mask.expand(*self.query.shape[:-1], self.key.shape[-2])
