@@ -33,7 +33,21 @@ class Cache(Cause):
     def uncached_bytes(self, moved_bytes: FloatArray, cache_bytes: float, speedup: float | None) -> FloatArray:
         """Traffic in units of main memory's, the shape of `moved_bytes`.
 
+            kept = min(moved, cache x capacity)        units = (moved - kept) + kept / speedup
+
         speedup : of the cache over the main memory; None for the usual one. [1]
+
+        Worked example: of 10 MB and of 1 MB, behind a cache of 6 MB whose share of 0.2 kept 1.2 MB, three times as
+        fast: 10 - 1.2 x 2 / 3 = 9.2 MB, and a third of 1 MB.
+
+        >>> import numpy as np
+        >>> Cache(cache=0.2).uncached_bytes(np.array([10e6, 1e6]), 6e6, 3.0).round().tolist()
+        [9200000.0, 333333.0]
+
+        References
+        ----------
+        Ilic, Pratas, Sousa, "Cache-aware Roofline model: Upgrading the loft", IEEE Computer Architecture Letters 13(1),
+        2014: a roof for each level of the memory. doi:10.1109/L-CA.2013.6
         """
         import numpy as np
 

@@ -65,6 +65,14 @@ class Depthwise(Cause):
 
         Worked example: 3 GFLOP at 10 TFLOP/s and 0.3 take 1 ms; their gradient, at half of that, 2 ms.
 
+        >>> import numpy as np
+        >>> from simulator.op.base import elementwise
+        >>> from simulator.op.kernels import pack
+        >>> kernels = pack([elementwise(one, 3e9, {}, {}) for one in (Phase.FORWARD, Phase.INPUT_GRADIENT)])
+        >>> own = Depthwise(depthwise=0.3, depthwise_gradient=0.5)
+        >>> own.seconds(kernels, np.full(2, 3e9), 10e12).round(6).tolist()
+        [0.001, 0.002]
+
         flop_per_s : that lanes sustain.
         """
         import numpy as np

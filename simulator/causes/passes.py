@@ -65,11 +65,31 @@ class Passes(Cause):
     def efficiency(self, columns: Columns, width: float, *, compiled: bool) -> FloatArray:
         """Fraction of the sustained bandwidth that each kernel reaches, (kernels,).
 
+            efficiency = coefficient of its class x (half_width, in lanes, on values of 2 bytes)
+            pooling    = pooling x width / 4, on values of less than 4 bytes
+
         Pooling's kernels walk their windows value by value, so that narrow ones take as long as full ones.
 
         width : of an activation. [byte]
         compiled : whether a compiler writes the loops over elements and rows, which then read memory all alike; its
             sums over an image, whose channels are last, are as slow as the libraries'.
+
+        >>> from simulator.op.base import elementwise
+        >>> from simulator.op.kernel import Phase
+        >>> from simulator.op.kernels import pack
+        >>> classes = (OpClass.ELEMENTWISE, OpClass.POOLING, OpClass.COPY)
+        >>> kernels = pack([elementwise(Phase.FORWARD, 1, {}, {}, op_class) for op_class in classes])
+        >>> own = {one.name: 0.5 for one in Passes.coefficients()}
+        >>> passes = Passes(**own | {"elementwise": 1.0, "pooling": 0.6, "half_width": 0.9})
+        >>> passes.efficiency(kernels, 4, compiled=False).tolist()
+        [1.0, 0.6, 0.5]
+        >>> passes.efficiency(kernels, 2, compiled=False).tolist()  # copies: 0.5 x 0.9; pooling: 0.6 x 2 / 4
+        [0.9, 0.3, 0.45]
+
+        References
+        ----------
+        Williams, Waterman, Patterson, "Roofline", Commun. ACM 52(4), 2009, "Adding Ceilings to the Model": what a
+        kernel does not do right lowers the roof above it. doi:10.1145/1498765.1498785
         """
         import numpy as np
 

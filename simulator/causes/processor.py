@@ -46,9 +46,24 @@ class Instructions(Cause):
     def rate(self, columns: Columns) -> FloatArray:
         """Rate over the vector lanes' of each kernel, (kernels,).
 
+            time = FLOP / (rate of the lanes x (sliding | statistics | arithmetic; 1 of products))
+
         Functions such as an exponential take tens of instructions for what counts as one operation; the windows of a
         pooling in channels-first layout are compared one number at a time; statistics over a batch are summed in double
         precision, one channel after the other.
+
+        >>> from simulator.op.base import elementwise
+        >>> from simulator.op.kernels import pack
+        >>> each, out = {Role.ACTIVATION: 8}, {Role.ACTIVATION: 8}
+        >>> kernels = [elementwise(Phase.FORWARD, 8, each, out, one) for one in (OpClass.POOLING, OpClass.SOFTMAX)]
+        >>> kernels += [elementwise(Phase.FORWARD, 16, each, {}, OpClass.NORMALIZATION)]  # sums, which read alone
+        >>> Instructions(arithmetic=0.05, statistics=0.02, sliding=0.004).rate(pack(kernels)).tolist()
+        [0.004, 0.05, 0.02]
+
+        References
+        ----------
+        Shibata, Petrogalli, "SLEEF: A Portable Vectorized Library of C Standard Mathematical Functions", IEEE Trans.
+        Parallel Distrib. Syst. 31(6), 2020: how many instructions a function takes. doi:10.1109/TPDS.2019.2960333
         """
         import numpy as np
 

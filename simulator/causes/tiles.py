@@ -69,6 +69,10 @@ class SmallTiles(Cause):
         Worked example: an A100's 312 TFLOP/s over 108 units at 1.41 GHz are 2,049 FLOP a clock: twice the coefficient
         in half width; tf32 at 156 TFLOP/s in 4 bytes the same.
 
+        >>> own = SmallTiles(vector_tile=10, matrix_tile=22, vector_depth=18, matrix_depth=108, weight_depth=400)
+        >>> [own.matrix_side(width, flops) for width, flops in ((2, 2048), (4, 1024), (2, None))]
+        [44.0, 44.0, 22]
+
         flop_a_clock : of one unit; None where the clock is not known, which is then taken as a V100's. [FLOP]
         """
         if flop_a_clock is None:

@@ -15,6 +15,9 @@ def waiting_seconds(busy_s: FloatArray, dispatch_s: FloatArray) -> FloatArray:
     e_i = C_i + max over j <= i of (h_j - C_{j-1}), a running maximum.
     Worked example: busy 1, 1, 5 us and dispatch 3, 3, 3 us: issued at 3, 6, 9; ends at 4, 7, 14; idle 3, 2, 2.
 
+    >>> waiting_seconds(np.array([1.0, 1.0, 5.0]), np.array([3.0, 3.0, 3.0])).tolist()
+    [3.0, 2.0, 2.0]
+
     Parameters
     ----------
     busy_s, dispatch_s : in launch order along the last axis, shapes that broadcast to that of `busy_s`. [s]

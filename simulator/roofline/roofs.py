@@ -41,6 +41,10 @@ class Roofs:
 
         Worked: 900 GB/s and 14 TFLOP/s meet at 15.6 FLOP/byte; 10 FLOP/byte attain 9 TFLOP/s, 100 attain 14.
 
+        >>> roofs = Roofs(Rate("HBM2", 900e9, None), (Rate("fp32", 14e12, None),))
+        >>> f"{roofs.ridges[0][0]:.1f}", roofs.attainable(10) / 1e12, roofs.attainable(100) / 1e12
+        ('15.6', 9.0, 14.0)
+
         References
         ----------
         Williams, Waterman, Patterson, "Roofline", Commun. ACM 52(4), 2009. doi:10.1145/1498765.1498785
