@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator import catalog
-from simulator.calibration.measurements import MAX_BYTES
+from simulator.calibration.tables import MAX_BYTES
 from simulator.calibration.validation import Case
 from simulator.errors import InputError
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from simulator import catalog
+from simulator.calibration.tables import Row, rows_below
 from simulator.device.device import load_device
 from simulator.device.framework import load_framework, release
 from simulator.errors import InputError, SimulatorError, UnknownNameError
@@ -26,8 +25,6 @@ LAYOUTS = {"channels first": "channels first", "nchw": "channels first", "channe
 LAYOUTS["nhwc"] = "channels last"
 LAST = "-channels-last"
 """Ends the name of a framework that keeps channels last, beside the one that keeps them first."""
-
-MAX_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +71,10 @@ def read_measurements(path: Path) -> list[Measurement]:
     InputError
         Naming the file, the line and the column that is missing or malformed.
     """
-    text = catalog.read_text(path, MAX_BYTES)
-    numbered = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if not line.startswith("#")]
-    reader = csv.DictReader(line + "\n" for _, line in numbered)
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path}: the column {missing[0]!r} is missing; a table has {', '.join(COLUMNS)}")
-    measurements = []
-    for row in reader:
-        number = numbered[reader.line_num - 1][0]
-        measurements.append(_measurement(row, number, f"{path}: line {number}"))
-    return measurements
+    return [_measurement(row, where) for where, row in rows_below(path, COLUMNS)]
 
 
-def _measurement(row: Mapping[str, str | None], number: int, where: str) -> Measurement:
+def _measurement(row: Row, where: str) -> Measurement:
     def text(column: str, default: str = "") -> str:
         return (row.get(column) or default).strip()
 
@@ -101,7 +88,7 @@ def _measurement(row: Mapping[str, str | None], number: int, where: str) -> Meas
         raise InputError(f"{where}: unknown task {text('task')!r}; known: {', '.join(TASKS)}")
     year = text("year")
     return Measurement(
-        id=text("id", str(number)),
+        id=text("id", where.rpartition(" ")[2]),
         workload=text("workload"),
         device=text("device"),
         task=text("task"),
@@ -122,7 +109,7 @@ def _measurement(row: Mapping[str, str | None], number: int, where: str) -> Meas
     )
 
 
-def _further(row: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+def _further(row: Row) -> Iterator[tuple[str, str]]:
     """The columns of a row that are no field of a measurement."""
     for name, value in row.items():
         if isinstance(name, str) and name not in Measurement.__dataclass_fields__:

@@ -60,17 +60,28 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, Row]]:
     InputError
         If a column is missing, the text is no CSV, or there is no row.
     """
-    reader = csv.DictReader(io.StringIO(read_table(path)))
+    rows = rows_below(path, columns)
+    if not rows:
+        raise InputError(f"{path}: no row stands below the columns")
+    return rows
+
+
+def rows_below(path: Path, columns: Sequence[str]) -> list[tuple[str, Row]]:
+    """The same, of a table that may have none; lines that start with # are passed over."""
+    lines = enumerate(io.StringIO(read_table(path)), start=1)
+    numbered = [(number, line) for number, line in lines if not line.startswith("#")]
+    reader = csv.DictReader(line for _, line in numbered)
+
+    def where() -> str:
+        return f"{path}: line {numbered[max(reader.line_num, 1) - 1][0]}"
+
     try:
         missing = [column for column in columns if column not in (reader.fieldnames or ())]
         if missing:
             raise InputError(f"{path}: the column {missing[0]!r} is missing; a table has {', '.join(columns)}")
-        rows: list[tuple[str, Row]] = [(f"{path}: line {reader.line_num}", row) for row in reader]
+        return [(where(), row) for row in reader]
     except csv.Error as error:
-        raise InputError(f"{path}: line {reader.line_num}: {error}") from None
-    if not rows:
-        raise InputError(f"{path}: no row stands below the columns")
-    return rows
+        raise InputError(f"{where()}: {error}") from None
 
 
 UNSAID = ("", "n/a", "nan")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
+from simulator.op.kernels import FloatArray
 from simulator.report.csv_text import write_frame
 from simulator.report.listing import Row, print_table
 from simulator.report.tables import rows_table
@@ -19,6 +22,44 @@ MOST_REASONS = 12
 
 Tables = Mapping[str, Sequence[Row]]
 """Title -> rows."""
+
+
+class Judged(NamedTuple):
+    """A predicted case: its group, its error (predicted over measured, less one), and whether its interval held."""
+
+    group: tuple[str, ...]
+    error: float
+    inside: bool = False
+
+
+STATISTICS: Mapping[str, Callable[[FloatArray, FloatArray], str]] = {
+    "mean": lambda error, _: f"{np.abs(error).mean():.1%}",
+    "median": lambda error, _: f"{np.median(np.abs(error)):.1%}",
+    "bias": lambda error, _: f"{error.mean():+.1%}",
+    "90th pct": lambda error, _: f"{np.quantile(np.abs(error), 0.9):.1%}",
+    "within 20 %": lambda error, _: f"{(np.abs(error) <= 0.2).mean():.0%}",
+    "in interval": lambda _, inside: f"{inside.mean():.0%}",
+}
+"""What tables say of a group's errors, by column."""
+
+OF_KERNELS = ("median", "mean", "bias", "90th pct")
+"""Those of tables whose rows are many and alike."""
+
+
+def error_rows(cases: Iterable[Judged], keys: Sequence[str], columns: Sequence[str] = OF_KERNELS) -> list[Row]:
+    """One row a group: what it is, how many cases it has, and statistics of their errors.
+
+    keys : names of what cases are grouped by. columns : of `STATISTICS`.
+    """
+    groups: dict[tuple[str, ...], list[Judged]] = {}
+    for case in cases:
+        groups.setdefault(case.group, []).append(case)
+    rows = []
+    for group, found in sorted(groups.items()):
+        error, inside = np.array([case.error for case in found]), np.array([case.inside for case in found])
+        cells = {column: STATISTICS[column](error, inside) for column in columns}
+        rows.append({**dict(zip(keys, group, strict=True)), "rows": len(found), **cells})
+    return rows
 
 
 def reason_rows(reasons: Iterable[str | None], most: int | None = None) -> list[Row]:

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from simulator.calibration.collectives import LARGEST, SMALLEST, MeasuredCollective
-from simulator.report.cases import reason_table
+from simulator.report.cases import Judged, error_rows, reason_table
 from simulator.report.listing import Row, print_table
+
+COLUMNS = ("mean", "median", "bias", "90th pct")
 
 
 def print_collectives(rows: Sequence[MeasuredCollective]) -> None:
     """Errors of the bus bandwidth by link and by operation, and why rows have no prediction."""
     judged = [row for row in rows if row.predicted_s is not None and SMALLEST <= row.size_bytes <= LARGEST]
-    print_table(f"{len(rows)} measured collectives, 1 KiB to 8 GiB", [_statistics("all", judged)] if judged else [])
+    print_table(f"{len(rows)} measured collectives, 1 KiB to 8 GiB", grouped_rows(judged, lambda _: "all"))
     for title, key in _KEYS.items():
         print_table(f"by {title}", grouped_rows(judged, key))
     for title, why in reason_table(row.reason for row in rows).items():
@@ -31,22 +33,8 @@ _KEYS: dict[str, Callable[[MeasuredCollective], str]] = {
 
 def grouped_rows(rows: Sequence[MeasuredCollective], key: Callable[[MeasuredCollective], str]) -> list[Row]:
     """Statistics of each group."""
-    groups: dict[str, list[MeasuredCollective]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return [_statistics(name, group) for name, group in sorted(groups.items())]
-
-
-def _statistics(name: str, rows: Sequence[MeasuredCollective]) -> Row:
-    error = errors(rows)
-    return {
-        "group": name,
-        "rows": len(rows),
-        "mean": f"{np.abs(error).mean():.1%}",
-        "median": f"{np.median(np.abs(error)):.1%}",
-        "bias": f"{error.mean():+.1%}",
-        "90th pct": f"{np.quantile(np.abs(error), 0.9):.1%}",
-    }
+    judged = [Judged((key(row),), error) for row, error in zip(rows, errors(rows).tolist(), strict=True)]
+    return error_rows(judged, ["group"], COLUMNS)
 
 
 def errors(rows: Sequence[MeasuredCollective]) -> Any:

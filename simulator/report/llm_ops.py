@@ -7,19 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from simulator.calibration.llm_ops import OpCase
-from simulator.report.cases import print_tables, reason_rows, reason_table, write_cases
+from simulator.report.cases import Judged, error_rows, print_tables, reason_rows, reason_table, write_cases
 from simulator.report.listing import Row
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def _all(case: OpCase) -> str:
-    """One group of the cases that are predicted."""
-    return "all" if not math.isnan(case.predicted_s) else ""
 
 
 _KEYS: dict[str, Callable[[OpCase], str]] = {
@@ -30,31 +23,16 @@ _KEYS: dict[str, Callable[[OpCase], str]] = {
 }
 
 
-def error_rows(cases: Sequence[OpCase], key: Callable[[OpCase], str]) -> list[Row]:
-    """One row a group: number, mean, median and bias of the errors of times."""
-    groups: dict[str, list[float]] = {}
-    for case in cases:
-        if not math.isnan(case.predicted_s):
-            groups.setdefault(key(case), []).append(case.error)
-    return [statistics(name, np.array(errors)) for name, errors in sorted(groups.items())]
-
-
-def statistics(name: str, error: Any) -> Row:
-    """Number, median, mean, bias and 90th percentile of a group of errors."""
-    return {
-        "group": name,
-        "rows": len(error),
-        "median": f"{np.median(np.abs(error)):.1%}",
-        "mean": f"{np.abs(error).mean():.1%}",
-        "bias": f"{error.mean():+.1%}",
-        "90th pct": f"{np.quantile(np.abs(error), 0.9):.1%}",
-    }
+def _by(cases: Sequence[OpCase], key: Callable[[OpCase], str]) -> list[Row]:
+    """Errors of times by group."""
+    predicted = [case for case in cases if not math.isnan(case.predicted_s)]
+    return error_rows([Judged((key(case),), case.error) for case in predicted], ["group"])
 
 
 def _tables(cases: Sequence[OpCase]) -> dict[str, list[Row]]:
     predicted = sum(not math.isnan(case.predicted_s) for case in cases)
-    tables = {f"{predicted} of {len(cases)} kernels predicted": error_rows(cases, _all)}
-    tables |= {f"by {title}": error_rows(cases, key) for title, key in _KEYS.items()}
+    tables = {f"{predicted} of {len(cases)} kernels predicted": _by(cases, lambda _: "all")}
+    tables |= {f"by {title}": _by(cases, key) for title, key in _KEYS.items()}
     return tables | reason_table(case.reason for case in cases)
 
 
@@ -96,7 +74,7 @@ def ops_summary(cases: Sequence[OpCase]) -> dict[str, Any]:
     return {
         "rows": len(cases),
         "not_predicted": sum(math.isnan(case.predicted_s) for case in cases),
-        "by": {title: error_rows(cases, key) for title, key in _KEYS.items()},
+        "by": {title: _by(cases, key) for title, key in _KEYS.items()},
         "reasons": reason_rows(case.reason for case in cases),
         "cases": _entries(cases),
     }

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.calibration.powered import PoweredCase
-from simulator.report.cases import print_tables, reason_rows, reason_table, write_cases
+from simulator.report.cases import Judged, error_rows, print_tables, reason_rows, reason_table, write_cases
 from simulator.report.listing import Row
-from simulator.report.llm_ops import statistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,14 +25,9 @@ def _predicted(cases: Sequence[PoweredCase]) -> list[PoweredCase]:
     return [case for case in cases if not math.isnan(case.predicted_w)]
 
 
-def error_rows(cases: Sequence[PoweredCase], key: Callable[[PoweredCase], str]) -> list[Row]:
-    """One row a group: number, mean, median and bias of the errors of power."""
-    import numpy as np
-
-    groups: dict[str, list[float]] = {}
-    for case in _predicted(cases):
-        groups.setdefault(key(case), []).append(case.error)
-    return [statistics(name, np.array(errors)) for name, errors in sorted(groups.items())]
+def _by(cases: Sequence[PoweredCase], key: Callable[[PoweredCase], str]) -> list[Row]:
+    """Errors of power by group."""
+    return error_rows([Judged((key(case),), case.error) for case in _predicted(cases)], ["group"])
 
 
 def _within(cases: Sequence[PoweredCase]) -> float | None:
@@ -45,8 +39,8 @@ def _within(cases: Sequence[PoweredCase]) -> float | None:
 def _tables(cases: Sequence[PoweredCase]) -> dict[str, list[Row]]:
     number, within = len(_predicted(cases)), _within(cases)
     share = "" if within is None else f"; {within:.0%} of the figures lie in their intervals"
-    tables = {f"power: {number} of {len(cases)} rows predicted{share}": error_rows(cases, lambda _: "all")}
-    tables |= {f"by {title}": error_rows(cases, key) for title, key in _KEYS.items()}
+    tables = {f"power: {number} of {len(cases)} rows predicted{share}": _by(cases, lambda _: "all")}
+    tables |= {f"by {title}": _by(cases, key) for title, key in _KEYS.items()}
     return tables | reason_table(case.reason for case in cases)
 
 
@@ -91,7 +85,7 @@ def powered_summary(cases: Sequence[PoweredCase]) -> dict[str, Any]:
         "rows": len(cases),
         "not_predicted": len(cases) - len(_predicted(cases)),
         "within_interval": _within(cases),
-        "by": {title: error_rows(cases, key) for title, key in _KEYS.items()},
+        "by": {title: _by(cases, key) for title, key in _KEYS.items()},
         "reasons": reason_rows(case.reason for case in cases),
         "cases": _entries(cases),
     }

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.calibration.doubt import doubt_of
 from simulator.calibration.served import ServedCase
-from simulator.report.cases import print_tables, reason_rows, reason_table, write_cases
+from simulator.report.cases import Judged, error_rows, print_tables, reason_rows, reason_table, write_cases
 from simulator.report.listing import Row
 
 if TYPE_CHECKING:
     import pandas as pd
 
 GROUPS = ("kind", "engine", "device", "workload", "source")
+COLUMNS = ("mean", "median", "bias", "within 20 %")
 
 
 def served_frame(cases: Sequence[ServedCase]) -> pd.DataFrame:
@@ -31,24 +32,12 @@ def served_frame(cases: Sequence[ServedCase]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def error_rows(frame: pd.DataFrame, keys: Sequence[str]) -> list[Row]:
-    """One row a group: number, mean, median and bias of the errors."""
-    predicted = frame[frame["predicted"].notna() & (frame["doubt"] == "")]
-    rows = []
-    for names, group in predicted.groupby(list(keys), sort=True):
-        error = group["error"]
-        values = dict(zip(keys, names, strict=True))
-        rows.append(
-            {
-                **values,
-                "rows": len(group),
-                "mean": f"{error.abs().mean():.1%}",
-                "median": f"{error.abs().median():.1%}",
-                "bias": f"{error.mean():+.1%}",
-                "within 20 %": f"{(error.abs() <= 0.2).mean():.0%}",
-            }
-        )
-    return rows
+def _by(frame: pd.DataFrame, keys: Sequence[str]) -> list[Row]:
+    """Errors by group, those of figures in doubt left out."""
+    sure = frame[frame["predicted"].notna() & (frame["doubt"] == "")]
+    groups = sure[list(keys)].itertuples(index=False, name=None)
+    cases = [Judged(group, error) for group, error in zip(groups, sure["error"], strict=True)]
+    return error_rows(cases, keys, COLUMNS)
 
 
 def doubt_rows(frame: pd.DataFrame) -> list[Row]:
@@ -66,8 +55,8 @@ def doubt_rows(frame: pd.DataFrame) -> list[Row]:
 
 def _tables(frame: pd.DataFrame) -> dict[str, list[Row]]:
     number = int(frame["predicted"].notna().sum())
-    tables = {f"{number} of {len(frame)} figures predicted": error_rows(frame, ["kind", "engine"])}
-    tables |= {f"by {key}": error_rows(frame, [key]) for key in GROUPS}
+    tables = {f"{number} of {len(frame)} figures predicted": _by(frame, ["kind", "engine"])}
+    tables |= {f"by {key}": _by(frame, [key]) for key in GROUPS}
     tables |= {"rows in doubt, in no error above": doubt_rows(frame)}
     return tables | reason_table(frame["reason"])
 
@@ -89,7 +78,7 @@ def served_summary(cases: Sequence[ServedCase]) -> dict[str, Any]:
     return {
         "rows": len(cases),
         "not_predicted": sum(math.isnan(case.predicted) for case in cases),
-        "by": {key: error_rows(frame, [key]) for key in GROUPS},
+        "by": {key: _by(frame, [key]) for key in GROUPS},
         "reasons": reason_rows(case.reason for case in cases),
         "doubts": doubt_rows(frame),
         "cases": [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.calibration.trained import TrainedCase, framework_of
-from simulator.report.cases import print_tables, reason_rows, reason_table, write_tables
+from simulator.report.cases import Judged, error_rows, print_tables, reason_rows, reason_table, write_tables
 from simulator.report.csv_text import write_frame
 from simulator.report.listing import Row
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GROUPS = ("device", "precision", "workload", "framework", "kind")
+COLUMNS = ("mean", "median", "bias", "in interval")
 KINDS = {"step_s": "step", "tokens_per_s_per_gpu": "step", "memory_gib": "memory"}
 """Metric -> what is measured; times and tokens a second are judged alike, as errors of the time."""
 
@@ -48,29 +49,18 @@ def trained_frame(cases: Sequence[TrainedCase]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def error_rows(frame: pd.DataFrame, key: str) -> list[Row]:
-    """One row a group: number, mean, median and bias of the errors, how often the interval held."""
-    rows = []
-    for name, group in frame[frame["predicted"].notna()].groupby(key, sort=True):
-        error = group["error"]
-        rows.append(
-            {
-                key: str(name),
-                "rows": len(group),
-                "mean": f"{error.abs().mean():.1%}",
-                "median": f"{error.abs().median():.1%}",
-                "bias": f"{error.mean():+.1%}",
-                "in interval": f"{group['inside'].mean():.0%}",
-            }
-        )
-    return rows
+def _by(frame: pd.DataFrame, key: str) -> list[Row]:
+    """Errors by group, and how often the interval held."""
+    found = frame[frame["predicted"].notna()]
+    columns = zip(found[key], found["error"], found["inside"], strict=True)
+    return error_rows([Judged((str(name),), error, inside) for name, error, inside in columns], [key], COLUMNS)
 
 
 def _tables(frame: pd.DataFrame) -> dict[str, list[Row]]:
     times = frame[frame["kind"] == "step"]
     number = int(frame["predicted"].notna().sum())
-    tables = {f"{number} of {len(frame)} figures predicted": error_rows(frame, "kind")}
-    tables |= {f"time, by {key}": error_rows(times, key) for key in GROUPS if key != "kind"}
+    tables = {f"{number} of {len(frame)} figures predicted": _by(frame, "kind")}
+    tables |= {f"time, by {key}": _by(times, key) for key in GROUPS if key != "kind"}
     return tables | reason_table(frame["reason"])
 
 
@@ -94,7 +84,7 @@ def trained_summary(cases: Sequence[TrainedCase]) -> dict[str, Any]:
     return {
         "rows": len(cases),
         "not_predicted": int(frame["predicted"].isna().sum()),
-        "by": {key: error_rows(times if key != "kind" else frame, key) for key in GROUPS},
+        "by": {key: _by(times if key != "kind" else frame, key) for key in GROUPS},
         "reasons": reason_rows(case.reason for case in cases),
         "cases": [_case(case) for case in cases],
     }
