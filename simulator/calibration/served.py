@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulator.calibration.offline import SystemRow, latency_s, samples_per_s
-from simulator.calibration.served_rows import MLPERF, ServedRow, deployment_of, number_in
+from simulator.calibration.served_rows import DEVICES, MLPERF, ServedRow, deployment_of, number_in
 from simulator.errors import SimulatorError, UnsupportedError
 from simulator.serving.static import RequestLengths, Steady, batch_seconds, prompt_seconds, steady, token_seconds
 from simulator.serving.step import Deployment
@@ -57,7 +57,7 @@ def predicted_on(row: ServedRow, deployment: Deployment) -> float:
 def kind_of(row: ServedRow) -> str:
     """Which of the kinds of measurements that are judged apart a row belongs to."""
     if row.source.startswith(MLPERF):
-        return "mlperf"
+        return "mlperf, server" if "scenario Server" in row.note else "mlperf"
     if row.metric == "decode_tok_s":
         return "decode, one request" if row.batch <= 1 else "decode, several requests"
     if row.metric in ("prefill_tok_s", "ttft_s"):
@@ -145,7 +145,8 @@ def _throughput_of_one(row: ServedRow, deployment: Deployment) -> float:
 
 
 def _system(row: ServedRow) -> SystemRow:
-    return SystemRow(row.workload, row.device, row.format, row.engine, row.devices, row.batch, row.note)
+    device = DEVICES.get(row.device, row.device)
+    return SystemRow(row.workload, device, row.format, row.engine, row.devices, row.batch, row.note, row.year)
 
 
 METRICS: dict[str, Callable[[ServedRow, Deployment], float]] = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from simulator.calibration.named import workload_named
 from simulator.calibration.tables import Row, heading, number, read_rows
 from simulator.device.device import load_device
 from simulator.errors import InputError, UnsupportedError
@@ -77,7 +78,7 @@ def _row(row: Row, where: str) -> ServedRow:
     text = {key: (entry or "").strip() for key, entry in row.items() if isinstance(entry, str) or entry is None}
     return ServedRow(
         id=text.get("id", where.rpartition(" ")[2]),
-        workload=text["workload"],
+        workload=text["workload"] or workload_named(text.get("model", ""), text.get("note", "")),
         device=text["profile"] or text.get("device", ""),
         format=text["quantisation"] or _format_of_model(text.get("model", "")),
         devices=devices,
@@ -118,8 +119,9 @@ def _format_of_model(model: str) -> str:
 
 ENGINES = {"trtllm": "tensorrt-llm", "tensorrt-llm": "tensorrt-llm", "vllm": "vllm", "sglang": "sglang"}
 MLPERF = "mlcommons/"
-FORMATS = {"": "fp16", "bfloat16": "bf16", "mxfp4 moe": "mxfp4", "int8": "int8"}
-DEVICES = {"a100": "a100-sxm4-40gb", "intel-max-1550": "max-1550"}
+FORMATS = {"": "fp16", "bfloat16": "bf16", "mxfp4 moe": "mxfp4_moe", "int8": "int8"}
+DEVICES = {"a100": "a100-sxm4-40gb", "intel-max-1550": "max-1550", "a100-sxm4-80gb-cts": "a100-sxm4-80gb"}
+"""Boards by other names; the last has a cooler of the machine's maker."""
 
 
 def _engine(row: ServedRow) -> str:
@@ -272,7 +274,14 @@ def _in_blocks(row: ServedRow, form: str) -> str:
     return "fp8_block" if form == "fp8" and blocks else form
 
 
+PUBLISHED = ("", "f16", "bfloat16", "mxfp4")
+"""Formats by which tables call gpt-oss's, whose experts are published in 4 bits and whose other weights are not."""
+
+
 def _form(row: ServedRow) -> str:
     found = re.search(r"Weight = (\w+)", row.format)
     text = found[1] if found else row.format
+    text = _format_of_model(text) if " - " in text else text
+    if row.workload.startswith("gpt_oss") and text.lower() in PUBLISHED:
+        return "mxfp4_experts" if text else "mxfp4_moe"
     return FORMATS.get(text.lower(), text)

@@ -22,6 +22,7 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
 
     elementwise: Annotated[float, Meta(gt=0, description="element-wise traffic left after fusion")] = 1.0
     convolution: Annotated[float, Meta(gt=0, description="rate of its convolutions, of the device's")] = 1.0
+    products: Annotated[float, Meta(gt=0, description="rate of its matrix products, of the device's")] = 1.0
     attention: Annotated[float, Meta(gt=0, description="rate of its fused attention, of the device's")] = 1.0
     hopper_attention: Annotated[
         bool, Meta(description="has fused attention for Hopper's matrix instructions, not for those of Ampere alone")

@@ -61,6 +61,7 @@ def _no_software(setting: Setting) -> Setting:
             path,
             elementwise=min(path.elementwise, 1.0),
             convolution=max(path.convolution, 1.0),
+            products=max(path.products, 1.0),
             attention=max(path.attention, 1.0),
             hopper_attention=True,
             transposes=0.0,

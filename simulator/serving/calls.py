@@ -18,8 +18,8 @@ from simulator.units import parse
 FOLDER = "hardware_profiles/calls"
 NAME = "tensorrt-llm"
 
-PRODUCTS = {"bf16": "bfloat16", "fp16": "bfloat16", "fp8": "fp8", "fp8_block": "fp8_block", "fp4": "nvfp4",
-            "int8": "sq", "w8a16": "int8_wo", "int4": "int4_wo"}  # fmt: skip
+PRODUCTS = {"bf16": "bfloat16", "fp16": "bfloat16", "mxfp4_experts": "bfloat16", "fp8": "fp8",
+            "fp8_block": "fp8_block", "fp4": "nvfp4", "int8": "sq", "w8a16": "int8_wo", "int4": "int4_wo"}  # fmt: skip
 """Formats of weights -> formats of products as calls are named."""
 
 DEPTH = 1024

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from simulator.errors import UnknownNameError
@@ -62,6 +62,13 @@ class Format:
     unpacks: bool = False
     cache_bytes: float = 2.0
     """Of each number of the cache, unless asked otherwise. [byte]"""
+    expert_bytes: tuple[float, float] | None = None
+    """Of experts' weights before and behind the activation, where they differ from other products'. [byte]"""
+
+    @property
+    def of_experts(self) -> tuple[float, float]:
+        """Of experts' weights before and behind the activation. [byte]"""
+        return self.expert_bytes or (self.weight_bytes, self.down_bytes)
 
     @property
     def precision(self) -> Precision:
@@ -101,6 +108,10 @@ llama.cpp, src/llama-quant.cpp, use_more_bits."""
 GROUP = 0.5 + 2.5 / 128
 """Four bits, and for each 128 a scale of two bytes and a zero of half a byte (AWQ, GPTQ)."""
 
+MXFP4_EXPERTS = (BLOCK_BYTES["mxfp4"], BLOCK_BYTES["mxfp4"])
+"""gpt-oss as published: experts in blocks of 32 with 4 bits, other products in half width, which llama.cpp's MXFP4 MoE
+files have in Q8_0. Source: OpenAI, arXiv 2508.10925, section 2.1; llama.cpp, LLAMA_FTYPE_MOSTLY_MXFP4_MOE."""
+
 FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
@@ -114,6 +125,8 @@ FORMATS: dict[str, Format] = {
         _plain("w8a16", 1.0, HALF, unpacks=True),
         _plain("int4", GROUP, HALF, unpacks=True),
         _plain("mxfp4", 0.5 + 1 / 32, HALF, unpacks=True),
+        replace(_plain("mxfp4_experts", 2.0, HALF), expert_bytes=MXFP4_EXPERTS),
+        replace(_gguf("mxfp4_moe", "q8_0", "q8_0", "q8_0", "q8_0"), expert_bytes=MXFP4_EXPERTS),
         _gguf("f16", "f16", "f16", "f16", "f16"),
         _gguf("q8_0", "q8_0", "q8_0", "q8_0", "q8_0"),
         _gguf("q6_k", "q6_k", "q6_k", "q6_k", "q6_k"),

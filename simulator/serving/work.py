@@ -146,7 +146,7 @@ def weight_bytes(generator: Generator, form: Format, *, ways: int) -> float:
     for position, layer in enumerate(generator.layers):
         width = _weight_width(generator, position, form)
         if isinstance(layer.op, Experts):
-            first, second = _expert_bytes(form)
+            first, second = form.of_experts
             matrices = layer.op.parameter_sizes(layer.inputs)
             total += (first * matrices[0] + second * matrices[1] + form.small_bytes * sum(matrices[2:])) / ways
             continue
@@ -154,10 +154,6 @@ def weight_bytes(generator: Generator, form: Format, *, ways: int) -> float:
         shares = ways if isinstance(layer.op, Embedding) else 1
         total += width * sum(sizes[:1]) / shares + form.small_bytes * sum(sizes[1:])
     return total
-
-
-def _expert_bytes(form: Format) -> tuple[float, float]:
-    return form.weight_bytes, form.down_bytes
 
 
 def _merged(layers: Sequence[Layer], lowered: Sequence[tuple[Kernel, ...]]) -> list[tuple[Kernel, ...]]:
@@ -203,7 +199,7 @@ def _expert_groups(generator: Generator, form: Format, *, ways: int, by_experts:
         width = op.width if by_experts else -(-op.width // ways)
         count = -(-op.count // ways) if by_experts else op.count
         first = width * (2 if op.gated else 1)
-        yield ExpertGroup(op.count, op.active, width, first, layer.inputs[0][1], count, _expert_bytes(form), 0)
+        yield ExpertGroup(op.count, op.active, width, first, layer.inputs[0][1], count, form.of_experts, 0)
 
 
 __all__ = ["Launches", "Work", "work_of"]

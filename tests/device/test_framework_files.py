@@ -23,7 +23,7 @@ from simulator.errors import InputError
 from simulator.precision import get_precision
 
 PLAIN: dict[str, Any] = {
-    **dict.fromkeys(("elementwise", "convolution", "attention"), 1.0),
+    **dict.fromkeys(("elementwise", "convolution", "products", "attention"), 1.0),
     **dict.fromkeys(("folds", "fuses", "joins", "promotes", "casts"), False),
     **dict.fromkeys(("hopper_attention", "odd_groups", "tf32_groups"), True),
     **dict.fromkeys(("poor_groups", "launched_groups"), ()),

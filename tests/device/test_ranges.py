@@ -75,7 +75,7 @@ def test_a_number_has_the_range_that_it_can_have(name: str) -> None:
 
 
 NEUTRAL = {
-    **dict.fromkeys(("ExecutionPath.elementwise", "ExecutionPath.convolution", "ExecutionPath.attention"), 1),
+    **{f"ExecutionPath.{key}": 1 for key in ("elementwise", "convolution", "products", "attention")},
     **dict.fromkeys(("SystemProfile.ports", "HostSection.count", "DisksSection.count"), 1),
     "Release.until": 9999,
 }
