@@ -12,16 +12,15 @@ from simulator.cli.completion import (
     DEVICE,
     FRAMEWORK,
     HOST,
-    LINK,
     LOADER,
     PRECISION,
     PRICES,
     STORAGE,
-    SYSTEM,
     WORKLOAD,
     Batches,
     Largest,
 )
+from simulator.cli.joined import link_option, network_option, nodes_option, system_option
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,10 +81,10 @@ _RUN_OPTIONS = [
         help="Device: a name, NAME[KEY=VALUE,...] or a YAML file; repeat it, or write 'a100*', to compare.",
     ),
     click.option("--devices", type=int, default=1, show_default=True, help="How many of it step together."),
-    click.option("--link", type=LINK, metavar="NAME", help="What joins them, such as nvlink2 or pcie4."),
-    click.option("--system", type=SYSTEM, metavar="NAME", help="Machines of several devices, such as dgx-a100-80gb."),
-    click.option("--nodes", type=int, default=1, show_default=True, help="Machines."),
-    click.option("--network", type=LINK, metavar="NAME", help="What joins machines, such as infiniband-hdr."),
+    link_option,
+    system_option,
+    nodes_option,
+    network_option,
     click.option("--batch", type=Batches(), help="Samples a step; max: all that fit; 1:256:x2: a curve of inference."),
     click.option("--streams", type=click.IntRange(1), metavar="N", help="Batches of inference beside each other."),
     click.option("--replicas", type=click.IntRange(1), metavar="N", help="The same, each with weights of its own."),

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from simulator.cli.completion import DEVICE, FRAMEWORK, LINK, PRECISION, SYSTEM, WORKLOAD
+from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
+from simulator.cli.joined import link_option, network_option, nodes_option, system_option
 from simulator.cli.options import chosen_workload, workload_options
 from simulator.errors import InputError
 
@@ -14,14 +15,14 @@ from simulator.errors import InputError
 @click.command("parallel")
 @click.argument("workload", type=WORKLOAD)
 @workload_options
-@click.option("--system", type=SYSTEM, metavar="NAME", help="Machines of several devices, such as dgx-a100-80gb.")
-@click.option("--nodes", type=int, default=1, show_default=True, help="Machines.")
+@system_option
+@nodes_option
 @click.option(
     "--device", type=DEVICE, metavar="NAME", help="By hand, with --devices and --link, instead of a --system."
 )
 @click.option("--devices", type=int, default=1, show_default=True, help="How many of it.")
-@click.option("--link", type=LINK, metavar="NAME", help="What joins them, such as nvlink2 or pcie4.")
-@click.option("--network", type=LINK, metavar="NAME", help="What joins machines, such as infiniband-hdr.")
+@link_option
+@network_option
 @click.option("--batch", type=click.IntRange(1), required=True, help="Samples a step of all devices together.")
 @click.option(
     "--precision", type=PRECISION, default="bf16", show_default=True, help="Number format of the training step."

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
 from simulator.cli.completion import ENGINE, SYSTEM
+from simulator.cli.joined import is_given
 from simulator.cli.options import chosen_workload
 from simulator.cli.prices import pricing
 from simulator.errors import InputError
@@ -76,11 +76,6 @@ def refuse_served() -> None:
     for name in SERVED:
         if is_given(name):
             raise InputError(f"{_spelled(name)} is of a served model; add --serve")
-
-
-def is_given(name: str) -> bool:
-    """Whether the user wrote an option."""
-    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def _spelled(name: str) -> str:

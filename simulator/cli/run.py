@@ -9,6 +9,7 @@ import click
 
 from simulator.cli.asked import circumstances, feeding_of, habits_of, with_prices
 from simulator.cli.completion import LARGEST_BATCH
+from simulator.cli.joined import is_given
 from simulator.cli.options import PLAN, chosen_workload
 from simulator.errors import InputError, SimulatorError
 
@@ -194,25 +195,27 @@ def cluster_of(options: dict[str, Any]) -> Cluster | None:
     InputError
         If several have no link, or counts do not divide.
     """
-    devices, nodes = options["devices"], options["nodes"]
-    if options["system"] is not None:
-        from simulator.device.system import cluster_of_system
+    from simulator.device.link import load_link
+    from simulator.device.system import cluster, cluster_of_system
 
+    devices, nodes = options["devices"], options["nodes"]
+    network = load_link(options["network"]) if options["network"] else None
+    if options["system"] is not None:
         if options["link"] is not None:
             raise InputError(f"--system {options['system']} has a link of its own; leave --link out")
-        return cluster_of_system(options["system"], nodes, devices if devices != 1 else None)
+        return cluster_of_system(options["system"], nodes, devices if is_given("devices") else None, network)
     if devices < 1 or nodes < 1:
         raise InputError(f"--devices and --nodes must be at least 1, found {devices} and {nodes}")
+    if nodes > devices:
+        raise InputError(
+            f"--nodes {nodes} with --devices {devices}: a machine has at least one; --devices {nodes} would fit"
+        )
     if devices == 1:
         return None
     if options["link"] is None:
         raise InputError(f"--devices {devices}: give the --link between them, such as nvlink3, or a --system")
     if devices % nodes:
         raise InputError(f"--devices {devices} do not divide over --nodes {nodes}; {devices // nodes * nodes} would")
-    from simulator.device.link import load_link
-    from simulator.device.system import cluster
-
-    network = load_link(options["network"]) if options["network"] else None
     return cluster(devices, load_link(options["link"]), network, per_node=devices // nodes, ports=devices // nodes)
 
 

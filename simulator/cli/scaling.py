@@ -9,6 +9,7 @@ import click
 
 from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
 from simulator.cli.options import chosen_workload, workload_options
+from simulator.errors import InputError
 
 
 @click.command("scaling")
@@ -32,6 +33,8 @@ def command(workload: str, device: str, devices: str, as_json: bool, out: Path |
     from simulator.report import scaling as report
     from simulator.report.summary import json_text
 
+    if options["batch"] and options["global_batch"]:
+        raise InputError("--batch is of each device, --global-batch of all together; give one of the two")
     network, machine = chosen_workload(workload, options), load_device(device)
     asked = Options(**{name: options[name] for name in ("batch", "precision", "optimizer", "framework")})
     together = options["global_batch"]

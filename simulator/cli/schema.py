@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-FILES = ("device", "workload")
+FILES = ("device", "workload", "system", "link", "storage", "loader")
 
 
 @click.command("schema")
 @click.argument("kind", metavar="KIND")
 def command(kind: str) -> None:
-    """JSON Schema of device or workload files, or of what a command's --json prints: simulate, layers, sweep ...
+    """JSON Schema of files, such as a device's, or of what a command's --json prints: simulate, layers, sweep ...
 
-    KIND: device, workload; simulate, simulate-batches (of a curve over batches), simulate-parallel (of a plan),
-    layers-against, plan-serve, or the name of a command.
+    KIND: device, workload, system, link, storage, loader; simulate, simulate-batches (of a curve over batches),
+    simulate-parallel (of a plan), layers-against, plan-serve, or the name of a command.
     """
     import json
 
@@ -21,10 +21,10 @@ def command(kind: str) -> None:
 
 
 def _schema(kind: str) -> dict[str, object]:
-    if kind == "device":
-        from simulator.device.schema import device_schema
+    if kind in FILES and kind != "workload":
+        from simulator.device.schema import profile_schema
 
-        return device_schema()
+        return profile_schema(kind)
     if kind == "workload":
         from simulator.workload.schema import workload_schema
 

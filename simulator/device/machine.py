@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from msgspec import Meta
@@ -46,6 +46,7 @@ class Machine:
     cores : of its processors.
     disk, disks : storage profile of its disks, and how many work side by side.
     idle_w, peak_w : at the wall, while nothing runs and as rated. [W]
+    holds : names of the devices that these powers are with; of any where empty.
     """
 
     name: str
@@ -55,6 +56,12 @@ class Machine:
     disks: int = 1
     idle_w: float | None = None
     peak_w: float | None = None
+    holds: tuple[str, ...] = ()
+
+    def with_device(self, name: str) -> Machine:
+        """The same where it holds such devices; of other devices' machine nobody knows the power."""
+        known = not self.holds or name.partition("[")[0] in self.holds
+        return self if known else replace(self, idle_w=None, peak_w=None)
 
 
 LOCAL = "local"

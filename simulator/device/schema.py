@@ -1,4 +1,4 @@
-"""JSON Schema of device files."""
+"""JSON Schema of files under `hardware_profiles/`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,21 @@ from typing import Any
 
 import msgspec
 
+from simulator.device.link import LinkProfile
+from simulator.device.loader import LoaderProfile
 from simulator.device.profile import DeviceProfile
+from simulator.device.storage import StorageProfile
+from simulator.device.system import SystemProfile
+
+PROFILES: dict[str, type] = {
+    "device": DeviceProfile,
+    "system": SystemProfile,
+    "link": LinkProfile,
+    "storage": StorageProfile,
+    "loader": LoaderProfile,
+}
 
 
-def device_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of `hardware_profiles/devices/*.yaml`."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(DeviceProfile)}
+def profile_schema(kind: str) -> dict[str, Any]:
+    """JSON Schema (2020-12) of files of a kind, one of `PROFILES`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(PROFILES[kind])}

@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from simulator import catalog
-from simulator.device.device import Device
+from simulator.device.device import FOLDER as DEVICES
+from simulator.device.device import Device, load_device
+from simulator.device.link import FOLDER as LINKS
 from simulator.device.link import Link, load_link
 from simulator.device.machine import DisksSection, HostSection, Machine, WallSection, machine
 from simulator.device.profile import Source, Strict
-from simulator.errors import InputError, UnsupportedError
+from simulator.errors import InputError, UnknownNameError, UnsupportedError
 
 FOLDER = "hardware_profiles/systems"
 
@@ -76,11 +78,25 @@ def load_system(name: str) -> SystemProfile:
     """A machine by name, alias or path of a YAML file, or an `UnknownNameError` with the nearest one."""
     path = catalog.find(FOLDER, name)
     profile: SystemProfile = catalog.convert(catalog.read_yaml(path), SystemProfile, str(path))
+    for key, folder in (("device", DEVICES), ("link", LINKS), ("network", LINKS)):
+        _known(getattr(profile, key), folder, f"{path}: {key}")
     return profile
 
 
-def cluster_of_system(name: str, nodes: int = 1, devices: int | None = None) -> Cluster:
+def _known(name: str | None, folder: str, where: str) -> None:
+    """Nothing, or an `UnknownNameError` that says where a file names what there is not."""
+    if name is None or "[" in name:  # a device with other numbers is read where it is loaded
+        return
+    try:
+        catalog.find(folder, name)
+    except UnknownNameError as error:
+        raise UnknownNameError(catalog.WHAT[folder], error.name, error.known, where) from None
+
+
+def cluster_of_system(name: str, nodes: int = 1, devices: int | None = None, network: Link | None = None) -> Cluster:
     """Some machines of a kind, whole unless fewer devices of one are asked for.
+
+    network : between them, where their file names none.
 
     Raises
     ------
@@ -96,13 +112,20 @@ def cluster_of_system(name: str, nodes: int = 1, devices: int | None = None) -> 
             f"{system.name}: {wanted} devices do not divide over {nodes} machines of {system.devices}; "
             f"{nodes * system.devices} would"
         )
-    network = load_link(system.network) if system.network else None
+    if system.network and network is not None:
+        raise InputError(
+            f"{system.name} has a network of its own, {system.network}; leave --network {network.name} out"
+        )
+    network = load_link(system.network) if system.network else network
     joined = cluster(wanted, load_link(system.link), network, per_node=wanted // nodes, ports=system.ports)
-    return replace(joined, machine=_machine(system))
+    return replace(joined, machine=_machine(name))
 
 
-def _machine(system: SystemProfile) -> Machine:
-    return machine(system.name, system.devices, system.host, system.storage, system.power)
+@lru_cache
+def _machine(name: str) -> Machine:
+    system = load_system(name)
+    found = machine(system.name, system.devices, system.host, system.storage, system.power)
+    return replace(found, holds=tuple(load_device(one).name for one in (system.device, *system.usual_for)))
 
 
 def cluster(devices: int, link: Link, network: Link | None = None, *, per_node: int = 0, ports: int = 1) -> Cluster:

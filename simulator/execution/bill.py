@@ -157,6 +157,8 @@ def bill_of(
     """
     broken = interrupted(run_s, devices, given.failures) if given.failures else None
     time_s = broken.time_s if broken else run_s
+    if cluster and cluster.machine:
+        cluster = replace(cluster, machine=cluster.machine.with_device(device.name))
     price, listed = _price(device, given)
     powers = _powers_of(device, devices, spans.activity if spans else None, cluster)
     expected = powers.expected

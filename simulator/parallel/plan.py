@@ -73,7 +73,9 @@ class Plan:
             raise InputError(f"--zero {self.zero}: 0 to 3")
         if self.microbatch is not None and self.microbatch < 1:
             raise InputError(f"--microbatch must be at least 1, found {self.microbatch}")
-        if self.virtual < 1 or (self.virtual > 1 and self.schedule != "interleaved"):
+        if self.virtual < 1:
+            raise InputError(f"--schedule {self.schedule}:{self.virtual}: a stage has at least 1 piece")
+        if self.virtual > 1 and self.schedule != "interleaved":
             raise InputError(f"{self.virtual} pieces a stage need --schedule interleaved:{self.virtual}")
         if self.virtual > 1 and self.pipeline == 1:
             raise InputError("--schedule interleaved needs a pipeline: --parallel pp=2 or more")

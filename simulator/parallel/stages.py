@@ -77,7 +77,9 @@ def chunks_of(workload: Workload, count: int, seconds: FloatArray) -> tuple[rang
     if count == len(found) + 2:
         return _with_ends_apart(workload)
     if count > len(found):
-        raise InputError(f"{workload.name} has {len(found)} blocks, too few for {count} pieces of a pipeline")
+        raise InputError(
+            f"{workload.name} has {len(found)} blocks, too few for {count} pieces of a pipeline; {len(found)} would fit"
+        )
     times = [float(seconds[block.start : block.stop].sum()) for block in found]
     inner = sorted(times[1:-1])
     alike = len(inner) < 2 or inner[-1] <= (1 + ALIKE) * inner[0]

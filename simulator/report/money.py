@@ -58,7 +58,7 @@ def time_parts(steps: Sequence[Slice], run_s: float, course: Course | None, bill
     parts = [Slice(part.name, part.colour, part.size / step_s * run_s) for part in steps]
     if course is not None:
         parts += [
-            Slice("waiting for the slowest device", PALE, course.late_s),
+            Slice("devices that stay slower", PALE, course.late_s),
             Slice("warm-up", YELLOW, course.warm_up_s),
             Slice("evaluation", SKY, course.evaluation_s),
         ]

@@ -21,7 +21,7 @@ from simulator.causes.tiles import SmallTiles
 from simulator.device.device import load_device
 from simulator.device.inheritance import FAMILIES, load_family
 from simulator.device.profile import KernelCoefficients
-from simulator.device.schema import device_schema
+from simulator.device.schema import profile_schema
 from simulator.errors import InputError
 from simulator.op.base import Site
 from simulator.op.kernel import OpClass, Phase
@@ -54,7 +54,7 @@ def test_the_page_of_causes_is_the_registry(request: pytest.FixtureRequest) -> N
 @by_coefficient
 def test_a_profile_may_say_each_coefficient_within_its_bounds(one: Coefficient) -> None:
     assert getattr(KernelCoefficients(**{one.name: 1.0}), one.name) == 1.0
-    listed = device_schema()["$defs"]["KernelCoefficients"]["properties"][one.name]["anyOf"][0]
+    listed = profile_schema("device")["$defs"]["KernelCoefficients"]["properties"][one.name]["anyOf"][0]
     assert listed["description"] == one.words
     least = {"gt": "exclusiveMinimum", "ge": "minimum"}
     assert {listed[least[bound]] for bound in one.unit.bounds} == set(one.unit.bounds.values())

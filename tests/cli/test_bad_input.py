@@ -54,6 +54,26 @@ def check_refused(simulate: Simulate, arguments: list[str], said: str) -> None:
         ("layers lenet5 --samples 0", "must be at least 1"),
         ("layers", "Missing argument"),
         ("devices v10x", "did you mean 'v100'?"),
+        (
+            "--workload lenet5 --system dgx-1-v100 --system dgx-2",
+            "--system is given 2 times, dgx-1-v100 and dgx-2; give one",
+        ),
+        (
+            "--workload lenet5 --device v100 --devices 8 --link nvlink2 --link pcie3",
+            "--link is given 2 times, nvlink2 and pcie3; give one",
+        ),
+        (
+            "--workload lenet5 --device v100 --nodes 2",
+            "--nodes 2 with --devices 1: a machine has at least one; --devices 2 would fit",
+        ),
+        (
+            "--workload lenet5 --system dgx-2 --nodes 2 --network infiniband-ndr",
+            "dgx-2 has a network of its own, infiniband-edr; leave --network infiniband-ndr out",
+        ),
+        (
+            "scaling --workload lenet5 --device v100 --batch 4 --global-batch 8",
+            "--batch is of each device, --global-batch of all together; give one of the two",
+        ),
         ("schema devise", "unknown schema 'devise'; did you mean 'device'?"),
         ("layerz", "unknown command 'layerz'; did you mean 'layers'?"),
         ("--frobnicate", "No such option"),

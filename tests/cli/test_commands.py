@@ -80,7 +80,7 @@ def test_one_device_with_its_sources(simulate: Simulate) -> None:
     assert "14 TFLOP/s" in simulate("devices", "v100").stdout
 
 
-@pytest.mark.parametrize("kind", ["device", "workload"])
+@pytest.mark.parametrize("kind", ["device", "workload", "system", "link", "storage", "loader"])
 def test_schema(simulate: Simulate, kind: str) -> None:
     document = simulate("schema", kind).json()
     assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"

@@ -9,6 +9,7 @@ import pytest
 from simulator import catalog
 from simulator.device.device import load_device
 from simulator.device.draw import HELD, draw_of
+from simulator.device.link import load_link
 from simulator.device.machine import DisksSection, Machine, disks_of, machine
 from simulator.device.storage import load_storage
 from simulator.device.system import FOLDER, cluster_of_system, load_system
@@ -85,3 +86,22 @@ def test_disks_that_nobody_knows(tmp_path: Path) -> None:
     file.write_text(heading + "storage: {kind: nvme-pcie44}\n", encoding="utf-8")
     with pytest.raises(UnknownNameError, match="nvme-pcie4"):
         cluster_of_system(str(file))
+
+
+def test_a_file_that_names_what_there_is_not_says_where(tmp_path: Path) -> None:
+    file = tmp_path / "box.yaml"
+    heading = "name: box\nkind: system\ndescription: d\ndevices: 4\n"
+    file.write_text(heading + "device: a100-sxm4-40gb\nlink: nvlnk3\n", encoding="utf-8")
+    with pytest.raises(UnknownNameError, match=r"box.yaml: link: unknown link 'nvlnk3'; did you mean 'nvlink3'"):
+        load_system(str(file))
+    other = tmp_path / "rack.yaml"
+    other.write_text(heading + "device: a100-sxm4-40gbb\nlink: nvlink3\n", encoding="utf-8")
+    with pytest.raises(UnknownNameError, match=r"rack.yaml: device: unknown device"):
+        load_system(str(other))
+
+
+def test_a_machine_without_a_network_takes_one() -> None:
+    two = cluster_of_system("8x-rtx-2080-ti", 2, None, load_link("ethernet-100"))
+    assert (two.nodes, two.network) == (2, load_link("ethernet-100"))
+    with pytest.raises(InputError, match="has a network of its own, infiniband-hdr"):
+        cluster_of_system("dgx-a100-80gb", 2, None, load_link("ethernet-100"))

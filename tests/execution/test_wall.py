@@ -57,6 +57,16 @@ def test_without_a_machine_or_its_power_it_is_not_known() -> None:
         assert rated_watts(joined) is None
 
 
+def test_other_boards_than_the_machines_own_leave_its_power_unknown() -> None:
+    box = ONE.machine
+    assert box is not None
+    assert box.with_device("h200").peak_w == box.peak_w == 10200
+    other = replace(ONE, machine=box.with_device("a100-sxm4-80gb"))
+    assert wall_of(other, draw(), (1.0, 1.0, 1.0)) is None
+    assert other.machine is not None
+    assert other.machine.cores == box.cores
+
+
 def bill(joined: object) -> Bill:
     answer = simulate(load_workload("resnet50"), H100, Options(precision="amp", batch=64), joined)  # type: ignore[arg-type]
     found = billed(answer, Circumstances(pue=1.5)).bill

@@ -46,7 +46,7 @@ def test_the_parts_of_the_time_sum_to_the_bill() -> None:
     assert sum(part.size for part in parts) == pytest.approx(bill.time_s)
     names = [part.name for part in parts]
     assert {"steps: compute", "steps: memory", "warm-up", "evaluation", "checkpoints", "lost to failures"} <= {*names}
-    assert "waiting for the slowest device" not in names
+    assert "devices that stay slower" not in names
 
 
 def test_steps_alone_where_nothing_is_added() -> None:

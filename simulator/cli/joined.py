@@ -1,0 +1,48 @@
+"""Options of what joins devices, each given once; and whether the user wrote an option."""
+
+from __future__ import annotations
+
+import click
+from click.core import ParameterSource
+
+from simulator.cli.completion import LINK, SYSTEM
+from simulator.errors import InputError
+
+
+def is_given(name: str) -> bool:
+    """Whether the user wrote an option."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _once(_context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """The one value of an option, or an error where there are several."""
+    if len(values) > 1:
+        raise InputError(f"{option.opts[0]} is given {len(values)} times, {' and '.join(values)}; give one")
+    return values[0] if values else None
+
+
+link_option = click.option(
+    "--link",
+    type=LINK,
+    multiple=True,
+    callback=_once,
+    metavar="NAME",
+    help="What joins them, such as nvlink2 or pcie4.",
+)
+system_option = click.option(
+    "--system",
+    type=SYSTEM,
+    multiple=True,
+    callback=_once,
+    metavar="NAME",
+    help="Machines of several devices, such as dgx-a100-80gb.",
+)
+nodes_option = click.option("--nodes", type=int, default=1, show_default=True, help="Machines.")
+network_option = click.option(
+    "--network",
+    type=LINK,
+    multiple=True,
+    callback=_once,
+    metavar="NAME",
+    help="What joins machines, such as infiniband-hdr.",
+)
