@@ -142,7 +142,7 @@ mutate: $(TEST_STAMP) $(MUTATE_STAMP) ## plant faults in MODULES="..." (SAMPLE=1
 	    "$$(printf '"%s",' $(MODULES))" '$(CURDIR)/.venv-test/bin/python -m pytest -x -q -p no:cacheprovider $(TESTS)' >$(FAULTS).toml
 	cd .mutate && PYTHONPATH=. PYTHONDONTWRITEBYTECODE=1 ../.venv-mutate/bin/cosmic-ray init faults.toml faults.sqlite
 	.venv-mutate/bin/cr-filter-operators $(FAULTS).sqlite $(FAULTS).toml
-	$(if $(SAMPLE),.venv-mutate/bin/python tests/faults.py sample $(FAULTS).sqlite $(SAMPLE) $(SEED))
+	cd .mutate && ../.venv-mutate/bin/python tests/faults.py sample faults.sqlite $(or $(SAMPLE),1000000) $(SEED)
 	cd .mutate && PYTHONPATH=. PYTHONDONTWRITEBYTECODE=1 ../.venv-mutate/bin/cosmic-ray exec faults.toml faults.sqlite
 	.venv-mutate/bin/cr-report $(FAULTS).sqlite --show-diff --surviving-only
 	.venv-mutate/bin/python tests/faults.py share $(FAULTS).sqlite

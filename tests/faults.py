@@ -2,16 +2,26 @@
 
 `python tests/faults.py sample SESSION NUMBER SEED` leaves so many of a session's faults to be planted, the same for a
 seed; `python tests/faults.py share SESSION [LEAST]` prints the share that was caught, and fails where it is lower.
-Run by the interpreter that has Cosmic Ray.
+Run by the interpreter that has Cosmic Ray, which takes the stars of signatures and calls for products and powers: what
+it makes of them is no fault, and is never planted.
 """
 
 from __future__ import annotations
 
+import io
 import random
 import sys
-from collections.abc import Sequence
+import tokenize
+from collections.abc import Iterator, Sequence
+from functools import cache
 from math import sqrt
+from pathlib import Path
 from typing import Any
+
+WORDS = {"lambda", "in", "return", "yield", "else", "and", "or", "not", "if"}
+"""Names of the language, after which a star is no operator."""
+
+BLANK = {tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT}
 
 
 def left_out(faults: Sequence[str], number: int, seed: int) -> list[str]:
@@ -25,11 +35,41 @@ def share_line(caught: int, planted: int) -> str:
     return f"{caught} of {planted} faults caught, {share:.1%} (± {2 * sqrt(share * (1 - share) / planted):.1%})"
 
 
+def stars(source: str) -> Iterator[tuple[int, int]]:
+    """Line and column of each `*` and `**` that has nothing before it to multiply: in signatures, calls and lists."""
+    before = None
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.string in ("*", "**") and not (before and _ends_a_value(before)):
+            yield token.start
+        if token.type not in BLANK:
+            before = token
+
+
+def _ends_a_value(token: tokenize.TokenInfo) -> bool:
+    if token.type == tokenize.NAME:
+        return token.string not in WORDS
+    return token.type in (tokenize.NUMBER, tokenize.STRING) or token.string in (")", "]", "}")
+
+
+@cache
+def _stars_of(path: str) -> frozenset[tuple[int, int]]:
+    return frozenset(stars(Path(path).read_text(encoding="utf-8")))
+
+
+def _is_fault(item: Any) -> bool:
+    (change,) = item.mutations
+    is_operator = "BinaryOperator" in change.operator_name
+    return not (is_operator and tuple(change.start_pos) in _stars_of(str(change.module_path)))
+
+
 def _sample(session: Any, number: int, seed: int) -> None:
     from cosmic_ray.work_item import WorkerOutcome, WorkResult
 
-    pending = [item.job_id for item in session.pending_work_items]
-    session.set_multiple_results(left_out(pending, number, seed), WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
+    items = list(session.pending_work_items)
+    pending = [item.job_id for item in items if _is_fault(item)]
+    absent = [item.job_id for item in items if not _is_fault(item)]
+    skipped = WorkResult(worker_outcome=WorkerOutcome.SKIPPED)
+    session.set_multiple_results([*absent, *left_out(pending, number, seed)], skipped)
     print(f"{min(number, len(pending))} of {len(pending)} faults are planted, seed {seed}")
 
 

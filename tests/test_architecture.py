@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -59,6 +60,26 @@ WIDE_BODY_LINES = 20
 MAX_PARAMETERS = 6
 FAMILIES = "simulator/workload/families/"
 """A family's parameters are the keys of workloads' files."""
+
+BASE_USERS = 3
+"""Classes that stand on a base before it is worth one; errors are a family whose members callers catch by name."""
+
+THIN_BASES = {"Attention", "Coefficients", "Largest", "Linear", "Network", "Pooling", "PositionEmbedding"}
+"""Bases of one or two classes, which are to become parts of them."""
+
+TAKE_ANYTHING = {
+    ("simulator/causes/cause.py", "starts"),
+    ("simulator/parallel/plan.py", "plan_of"),
+    ("simulator/planning/sweep.py", "sweep"),
+    ("simulator/report/csv_text.py", "write_frame"),
+    ("simulator/report/style.py", "beside"),
+    ("simulator/roofline/peeled.py", "_with_device"),
+    ("simulator/workload/families/transformer.py", "attention_op"),
+}
+"""Functions whose names are the caller's own (axes of a sweep), or another library's (looks of a text)."""
+
+EDGES = ("simulator/cli/", "simulator/workload/importers/torch/")
+"""Where click hands a command its options, and stand-ins take what PyTorch's own functions take."""
 
 FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 by_file = pytest.mark.parametrize("path", FILES, ids=[path.relative_to(ROOT).as_posix() for path in FILES])
@@ -266,6 +287,55 @@ def test_a_crowded_function_is_found() -> None:
     assert crowded("a", "def f(a, b, c, d, e, f): ...") == set()
     assert crowded("a", "def f(a, b, c, d, e, f, *, g): ...") == {("a", "f")}
     assert crowded("a", "class A:\n    def f(self, a, b, c, d, e, f): ...") == set()
+
+
+def takes_anything(path: str, source: str) -> set[tuple[str, str]]:
+    """Functions with a `**` parameter."""
+    return {(path, f.name) for f in functions_of(source) if f.args.kwarg}
+
+
+def test_a_function_names_what_it_takes() -> None:
+    found = set[tuple[str, str]]()
+    for path in FILES:
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith(EDGES):
+            found |= takes_anything(name, path.read_text(encoding="utf-8"))
+    assert found - TAKE_ANYTHING == set()
+
+
+def test_a_function_that_takes_anything_is_found() -> None:
+    assert takes_anything("a", "def f(a, *b, c=1): ...\ng(**x)") == set()
+    assert takes_anything("a", "class A:\n    def f(self, **more): ...") == {("a", "f")}
+
+
+def thin_bases(sources: Iterable[str]) -> set[str]:
+    """Our classes that one or two others stand on."""
+    trees = [ast.parse(source) for source in sources]
+    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    used = Counter(
+        base.id for node in classes for base in map(_unsubscripted, node.bases) if isinstance(base, ast.Name)
+    )
+    return {node.name for node in classes if 0 < used[node.name] < BASE_USERS}
+
+
+def _unsubscripted(base: ast.expr) -> ast.expr:
+    return base.value if isinstance(base, ast.Subscript) else base
+
+
+def test_a_base_class_needs_three_users() -> None:
+    errors = ROOT / PACKAGE / "errors.py"
+    family = {
+        node.name for node in ast.parse(errors.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)
+    }
+    found = thin_bases(path.read_text(encoding="utf-8") for path in FILES)
+    assert found - family - THIN_BASES == set()
+
+
+def test_a_thin_base_is_found_over_files() -> None:
+    base, user = "class A: ...\nclass B: ...", "class X(A): ...\nclass Y(A): ...\nclass Z(click.B, list): ..."
+    assert thin_bases([base, user]) == {"A"}
+    assert thin_bases([base, user, "class W(A): ...\nclass V(B[int]): ..."]) == {"B"}
+    assert thin_bases([base]) == set()
 
 
 def test_a_class_has_a_name_of_its_own() -> None:

@@ -32,3 +32,19 @@ def test_the_share_and_how_sure_it_is() -> None:
     # 2 x sqrt(0.9 x 0.1 / 100) = 6 %
     assert faults.share_line(90, 100) == "90 of 100 faults caught, 90.0% (± 6.0%)"
     assert faults.share_line(5, 5) == "5 of 5 faults caught, 100.0% (± 0.0%)"
+
+
+def test_stars_that_multiply_nothing_are_no_operators() -> None:
+    source = """def f(a, *b, c=2 * 3, **d): return g(*b, **d), [*b, a ** 2, (a) * b[0]], "x" * 2
+lambda *a: a
+print(
+    1,  # one
+    *b,
+)
+"""
+    lines = source.splitlines()
+    found = list(faults.stars(source))
+    assert [lines[line - 1][column - 1 : column + 2] for line, column in found] == [
+        *(" *b", " **", "(*b", " **", "[*b", " *a", " *b"),
+    ]
+    assert [line for line, _ in found] == [1, 1, 1, 1, 1, 2, 5]
