@@ -223,7 +223,7 @@ def convert(value: Any, struct: Any, where: str) -> Any:
     except msgspec.ValidationError as error:
         text = _one_line(error).replace("Object", "the file").replace("`$.", "`").replace(" - at `$`", "")
         unknown = re.search(r"unknown field `([^`]*)`", text)
-        hint = suggestion(unknown[1], sorted(_field_names(struct))) if unknown else ""
+        hint = suggestion(unknown[1], sorted(_field_names(struct) - {unknown[1]})) if unknown else ""
         raise InputError(f"{where}: {text}{_found(value, text)}{hint}") from error
 
 

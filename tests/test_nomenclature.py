@@ -15,7 +15,11 @@ ROWS = [
     if line.startswith("| ") and not line.startswith("| word |")
 ]
 NAMES = sorted({name for row in ROWS for name in re.findall(r"`([a-z][a-z_.]*\.[A-Za-z_]+)`", row[2])})
-KEYS = {"kernel.first_touch": "causes.processor.Copies", "processor.first_touch": "device.framework.ProcessorCalls"}
+KEYS = {
+    f"{section}.{name}": place
+    for name in ("first_touch", "relayout")
+    for section, place in (("kernel", "causes.processor.Copies"), ("processor", "device.framework.ProcessorCalls"))
+}
 
 
 def test_a_word_stands_once() -> None:
@@ -28,4 +32,4 @@ def test_a_word_stands_once() -> None:
 def test_what_stands_for_a_word_exists(name: str) -> None:
     module, _, found = KEYS.get(name, name).rpartition(".")
     thing = getattr(import_module(f"simulator.{module}"), found)
-    assert name not in KEYS or hasattr(thing(), "first_touch")
+    assert name not in KEYS or hasattr(thing(), name.partition(".")[2])

@@ -84,7 +84,7 @@ class Copies(Cause):
     title: ClassVar[str] = PROCESSOR
     slows: ClassVar[bool] = False
 
-    layout: float | None = coefficient(
+    relayout: float | None = coefficient(
         "processors: times a convolution's operands change layout",
         0,
         TIMES,

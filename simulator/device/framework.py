@@ -28,7 +28,7 @@ class ProcessorCalls:
     ----------
     call_s : time of a forward call before its work begins; None where calls are queued, as on other devices. [s]
     convolution_s : further time of a call of the convolution library. [s]
-    layout : times a convolution's operands change layout at each call.
+    relayout : times a convolution's operands change layout at each call.
     channels_last : whether activations keep the library's layout, so that only weights change it.
     packing : times operands of a matrix product are packed.
     first_touch : share of the bandwidth at which large tensors, new from the system, are first written; 0 where kept.
@@ -36,7 +36,7 @@ class ProcessorCalls:
 
     call_s: float | None = None
     convolution_s: float = 0.0
-    layout: float = 0.0
+    relayout: float = 0.0
     channels_last: bool = False
     packing: float = 0.0
     first_touch: float = 0.0
@@ -247,7 +247,7 @@ def _processor_calls(profile: FrameworkProfile, where: str) -> ProcessorCalls:
     return ProcessorCalls(
         parse(section.call, "s", f"{where}.call", positive=False) if section.call else None,
         parse(section.convolution, "s", f"{where}.convolution", positive=False),
-        section.layout,
+        section.relayout,
         profile.plain.layout != "channels first",
         section.packing,
         section.first_touch,

@@ -101,7 +101,9 @@ class ProcessorSection(Strict, frozen=True, kw_only=True):
         None
     )
     convolution: Annotated[str, Meta(description="further time of a call of the convolution library")] = "0 s"
-    layout: Annotated[float, Meta(ge=0, description="times a convolution's operands change layout at each call")] = 0.0
+    relayout: Annotated[float, Meta(ge=0, description="times a convolution's operands change layout at each call")] = (
+        0.0
+    )
     packing: Annotated[float, Meta(ge=0, description="times operands of a matrix product are packed")] = 0.0
     first_touch: Annotated[
         float, Meta(ge=0, description="large tensors are new pages, written at this share of the bandwidth; 0: kept")

@@ -20,7 +20,7 @@ NARROW_TILES = ((128, 8), (128, 16), (8, 128), (16, 128))
 
 
 class Tiling(IntEnum):
-    """Which family of kernels runs a product; each has tiles of its own."""
+    """Which of a library's kernels run a product; each kind has tiles of its own."""
 
     PRODUCT = 0
     NARROW = 1
@@ -40,7 +40,7 @@ TILINGS = {
     Tiling.TENSOR_INPUT: ((256, 128), (128, 128), (256, 64)),
     Tiling.WINOGRAD: ((128, 128), (128, 64)),
 }
-"""Tiles of each family: (positions, channels) of a convolution's output, (filters, places and channels) of its weights.
+"""Tiles of each kind: (positions, channels) of a convolution's output, (filters, places and channels) of its weights.
 
 Plain products are tuned for every shape, convolutions have a handful of kernels. Source: kernel names of cuDNN 7
 ("scudnn_128x64_relu_interior_nn", "s884cudnn_fp16_256x64_ldg8"); for Winograd's products and the weights' gradient, the
@@ -73,7 +73,7 @@ class MatrixRates:
     depth_overhead : steps of the sum lost to starting and ending a tile.
     bandwidth_byte_per_s : for the partial sums of a cut depth. [byte/s]
     most_parts : into how many parts the depth may be cut.
-    tiling : the family of kernels, a `Tiling`.
+    tiling : the kind of kernels, a `Tiling`.
     clock : share of the rated clock that a power limit leaves where all units are busy; `flop_per_s` is at it.
     """
 
@@ -95,7 +95,7 @@ class MatrixRates:
 
     @cached_property
     def kinds(self) -> tuple[AlikeProducts, ...]:
-        """Products that share their candidates: those of one family and one most number of parts."""
+        """Products that share their candidates: those of one kind and one most number of parts."""
         tiling, parts = np.atleast_1d(self.tiling), np.atleast_1d(self.most_parts)
         each = list(zip(*np.broadcast_arrays(tiling, parts), strict=True))
         alike = sorted({(int(one), int(most)) for one, most in each})
@@ -112,7 +112,7 @@ class MatrixRates:
 
 
 class AlikeProducts(NamedTuple):
-    """Products that are worked out together: their family and most parts, which they are, None for all, and rates."""
+    """Products that are worked out together: their kind and most parts, which they are, None for all, and rates."""
 
     tiling: int
     most_parts: int
@@ -125,7 +125,7 @@ def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray
 
     The output is cut into tiles of a x b, and the depth into p parts, which are dealt to the units in waves; the last
     wave takes as long as a full one. Each unit works at its share of the rate, less the operands' movement (small tiles
-    reuse less) and a start and end. Of the tiles and parts that the family has, the fastest:
+    reuse less) and a start and end. Of the tiles and parts that the kind has, the fastest:
 
         waves = ceil(ceil(m / a) ceil(n / b) groups p / units)
         tile  = 2 a b units / flop_per_s x (1 + tile_overhead ((a + b) / (a b) - LARGEST_TILE))
@@ -156,7 +156,7 @@ def gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray
 def _gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArray, rates: MatrixRates) -> FloatArray:
     """The same for as many products as stay in a processor's cache with all their candidates.
 
-    Products of one family and one most number of parts share their candidates, and are worked out together.
+    Products of one kind and one most number of parts share their candidates, and are worked out together.
     """
     if rates.kinds[0].at is None:
         return _alike_seconds((m, n, k, groups), rates.kinds[0])
@@ -169,13 +169,13 @@ def _gemm_seconds(m: FloatArray, n: FloatArray, k: FloatArray, groups: FloatArra
 
 
 def _alike_seconds(sides: tuple[FloatArray, FloatArray, FloatArray, FloatArray], kind: AlikeProducts) -> FloatArray:
-    """Products of one family of kernels, the best of its tiles and parts; axes of tiles and of parts come first."""
+    """Products of one kind of kernels, the best of its tiles and parts; axes of tiles and of parts come first."""
     (m, n, k), rates = map(_steady, sides[:3]), kind.rates
     ones = (1,) * max(np.ndim(m), np.ndim(n), np.ndim(k), len(rates.shape))
-    rows, columns, parts = _candidates(kind.tiling, kind.most_parts, ones)
-    operands = np.maximum((rows + columns) / (rows * columns) - LARGEST_TILE, 0.0)
-    tile_s = 2 * rows * columns / (rates.flop_per_s / rates.units / (1 + rates.tile_overhead * operands))
-    waves = np.ceil(m / rows) * (np.ceil(n / columns) * (sides[3] * parts)) / rates.units
+    tall, wide, parts = _candidates(kind.tiling, kind.most_parts, ones)
+    operands = np.maximum((tall + wide) / (tall * wide) - LARGEST_TILE, 0.0)
+    tile_s = 2 * tall * wide / (rates.flop_per_s / rates.units / (1 + rates.tile_overhead * operands))
+    waves = np.ceil(m / tall) * (np.ceil(n / wide) * (sides[3] * parts)) / rates.units
     depth = np.ceil(k / parts)
     seconds = _product(_at_their_clock(waves, rates.clock), tile_s, depth + rates.depth_overhead)
     if parts.size > 1:
@@ -201,11 +201,11 @@ def _at_their_clock(waves: FloatArray, clock: FloatArray | float) -> FloatArray:
 
 @lru_cache
 def _candidates(tiling: int, most_parts: int, ones: tuple[int, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Rows and columns of a family's tiles, shape (tiles, 1, ...), and numbers of parts, (1, parts, ...)."""
-    rows, columns = (
+    """Sides of a kind's tiles, shape (tiles, 1, ...), and numbers of parts, (1, parts, ...)."""
+    tall, wide = (
         np.array(side, dtype=float).reshape(-1, 1, *ones) for side in zip(*TILINGS[Tiling(tiling)], strict=True)
     )
-    return rows, columns, np.array([each for each in SPLITS if each <= most_parts], dtype=float).reshape(1, -1, *ones)
+    return tall, wide, np.array([each for each in SPLITS if each <= most_parts], dtype=float).reshape(1, -1, *ones)
 
 
 def _steady(side: FloatArray) -> FloatArray:

@@ -101,7 +101,7 @@ def copy_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) 
     more is allocated from the system each time, which zeroes its pages as they are first written; so is its blocked
     copy. Element-wise functions of the forward pass are taken to work in place.
 
-        time = (layout + packing) x 2 x bytes of the operands / sustained bandwidth
+        time = (relayout + packing) x 2 x bytes of the operands / sustained bandwidth
              + fresh bytes / (bandwidth x first_touch)
 
     Worked example: a convolution whose operands and result have 40 MB, copied 0.8 times at 20 GB/s: 3.2 ms; a result of
@@ -141,11 +141,11 @@ def _layout_copies(columns: Columns, setting: Setting, batch: FloatArray | float
     TorchInductor keeps activations channels last, and without `freezing` copies the weights so at every call; oneDNN
     then copies them into blocks. Weights of a 1 x 1 window are the same in both layouts, which leaves one copy.
     """
-    if (layout := setting.cause(Copies).layout) is not None:
-        return np.where(columns.op_class == OpClass.CONVOLUTION, layout, 0.0), False
+    if (relayout := setting.cause(Copies).relayout) is not None:
+        return np.where(columns.op_class == OpClass.CONVOLUTION, relayout, 0.0), False
     calls = setting.calls
     window = columns.window[0] * columns.window[1]
-    copies = np.where((window > 1) | (not calls.channels_last), calls.layout, np.minimum(calls.layout, 1.0))
+    copies = np.where((window > 1) | (not calls.channels_last), calls.relayout, np.minimum(calls.relayout, 1.0))
     return np.where(in_library(columns, batch), copies, 0.0), calls.channels_last
 
 

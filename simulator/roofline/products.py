@@ -123,7 +123,7 @@ def _softmax_seconds(columns: Columns, setting: Setting, batch: FloatArray | flo
 
 @lru_cache(maxsize=KEPT)
 def _tiling(columns: Columns, setting: Setting, *, tensor: bool) -> IntArray:
-    """Family of kernels of each product: graphics processors' libraries have a few tiles for convolutions.
+    """Kind of kernels of each product: graphics processors' libraries have a few tiles for convolutions.
 
     Those for narrow groups are for half-width values: ResNeXts at tf32 take 1.2 to 1.6 times as long on an A100 as with
     them.

@@ -67,14 +67,14 @@ def traffic_bytes(columns: Columns, setting: Setting, batch: FloatArray | float)
 
 
 @lru_cache(maxsize=64)
-def _moved_bytes(kernels: Columns, precision: Precision) -> FloatArray:
+def _moved_bytes(columns: Columns, precision: Precision) -> FloatArray:
     """Bytes of each tensor moved once, (2, kernels)."""
-    moved: FloatArray = np.tensordot(np.array(precision.widths, dtype=float), kernels.read + kernels.write, axes=1)
+    moved: FloatArray = np.tensordot(np.array(precision.widths, dtype=float), columns.read + columns.write, axes=1)
     return moved
 
 
 def _blocked(
-    kernels: Columns, setting: Setting, batch: FloatArray | float, tensors: tuple[FloatArray, FloatArray, FloatArray]
+    columns: Columns, setting: Setting, batch: FloatArray | float, tensors: tuple[FloatArray, FloatArray, FloatArray]
 ) -> FloatArray:
     """Least traffic over three ways of blocking a product A x W = C through a cache of Z bytes.
 
@@ -90,9 +90,9 @@ def _blocked(
     streamed, other, written = tensors
     half = setting.device.cache_bytes / 2
     tile = np.floor(np.sqrt(half / float(setting.width)))
-    rows, columns = (at_batch(kernels.gemm[side], batch) for side in (0, 1))
-    hold_other = streamed * np.ceil(other / kernels.groups / half) + other
-    hold_streamed = other * np.ceil(streamed / kernels.groups / half) + streamed
-    tiles = streamed * np.ceil(columns / tile) + other * np.ceil(rows / tile)
+    m, n = (at_batch(columns.gemm[side], batch) for side in (0, 1))
+    hold_other = streamed * np.ceil(other / columns.groups / half) + other
+    hold_streamed = other * np.ceil(streamed / columns.groups / half) + streamed
+    tiles = streamed * np.ceil(n / tile) + other * np.ceil(m / tile)
     result: FloatArray = written + np.minimum(np.minimum(hold_other, hold_streamed), tiles)
     return result

@@ -150,7 +150,7 @@ TRUTH = {
     "convolution": 0.7,
     "weight_gradient": 0.6,
     "depthwise": 0.2,
-    "layout": 1.6,
+    "relayout": 1.6,
     "normalization": 0.5,
     "statistics": 0.02,
     "sliding": 0.002,

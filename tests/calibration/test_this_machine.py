@@ -249,7 +249,7 @@ def broken_models(path: Path) -> dict[str, list[str]]:
     return {
         "three times the peak": [f"peak.fp32={device.peak['fp32'] * 3e-9} GFLOP/s"],
         "convolutions three times slower": [f"kernel.convolution={device.kernel['convolution'] / 3}"],
-        "eight times the copies": [f"kernel.layout={device.kernel['layout'] * 8}"],
+        "eight times the copies": [f"kernel.relayout={device.kernel['relayout'] * 8}"],
         "no calls": [f"calls.{name}=0 us" for name in calls],
         "calls four times slower": [f"calls.{name}={seconds * 4e6} us" for name, seconds in calls.items()],
     }

@@ -45,7 +45,7 @@ def test_what_is_left_out_adds_nothing(tmp_path: Path) -> None:
     assert (found.step_s, found.helpers_s, found.expert_s) == (0.0, 0.0, 0.0)
     assert msgspec.structs.asdict(found.plain) == msgspec.structs.asdict(found.mixed) == PLAIN
     calls = found.processor
-    assert (calls.call_s, calls.convolution_s, calls.layout, calls.channels_last) == (None, 0.0, 0.0, False)
+    assert (calls.call_s, calls.convolution_s, calls.relayout, calls.channels_last) == (None, 0.0, 0.0, False)
     assert (calls.packing, calls.first_touch) == (0.0, 0.0)
     assert msgspec.structs.astuple(found.reserve) == (0.0, 0.0, 0.0, False)
     assert (found.bucket_bytes, found.accumulation) == (25 * 2**20, "added")
@@ -57,7 +57,7 @@ def test_what_is_said_is_read_in_its_units(tmp_path: Path) -> None:
     found = own(
         tmp_path,
         "dispatch: {forward: 10 us, backward: 20 us, update: 5 us, step: 1 ms, helpers: 2 us}",
-        "processor: {call: 3 us, convolution: 4 us, layout: 2, packing: 1.5, first_touch: 0.25}",
+        "processor: {call: 3 us, convolution: 4 us, relayout: 2, packing: 1.5, first_touch: 0.25}",
         "plain: {layout: channels last}",
         "memory: {context: 500 MiB, workspace: 32 MiB, fragmentation: 0.04, loss_in_place: true}",
         "gradients: {bucket: all, accumulation: fused}",
@@ -155,7 +155,7 @@ def test_a_fit_tries_values_in_place_of_a_files() -> None:
     assert (found.mixed.transposes, found.plain.convolution) == (stock.mixed.transposes, stock.plain.convolution)
     calls = found.processor
     assert (calls.call_s, calls.convolution_s, calls.packing, calls.first_touch) == (8.0, 9.0, 10.0, 11.0)
-    assert calls.layout == stock.processor.layout
+    assert calls.relayout == stock.processor.relayout
 
 
 def test_a_value_that_another_file_gives_is_tried_there() -> None:
@@ -164,3 +164,8 @@ def test_a_value_that_another_file_gives_is_tried_there() -> None:
     assert with_files(earlier, {("frameworks/pytorch-2022", "dispatch.step"): 4.0}) == earlier
     assert with_files(earlier, {("families/gpu", "dispatch.step"): 4.0}) == earlier
     assert with_files(earlier, {}) == earlier
+
+
+def test_a_key_that_belongs_elsewhere_is_not_its_own_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown field `layout` - at `processor`.*did you mean 'relayout'\?"):
+        own(tmp_path, "dispatch: {forward: 10 us, backward: 20 us, update: 5 us}", "processor: {layout: 2}")

@@ -28,10 +28,10 @@ FROM_ZERO = {"minimum": 0}
 
 MAY_BE_NOTHING = {
     *("KernelCoefficients.cache", "KernelCoefficients.scattered_write", "KernelCoefficients.winograd"),
-    *("KernelCoefficients.layout", "KernelCoefficients.packing", "ExecutionPath.transposes"),
+    *("KernelCoefficients.relayout", "KernelCoefficients.packing", "ExecutionPath.transposes"),
     *("KernelCoefficients.matrix_tile", "KernelCoefficients.vector_tile"),
     *(f"KernelCoefficients.{which}_depth" for which in ("matrix", "vector", "weight", "tensor_weight")),
-    *("ProcessorSection.first_touch", "ProcessorSection.layout", "ProcessorSection.packing"),
+    *("ProcessorSection.first_touch", "ProcessorSection.relayout", "ProcessorSection.packing"),
 }
 """Numbers whose zero says that a device or a framework is without the cause."""
 

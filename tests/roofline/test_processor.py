@@ -100,7 +100,9 @@ def four_cores(tmp_path: Path) -> Device:
     return load_device(str(path))
 
 
-CALLS = ProcessorCalls(call_s=10e-6, convolution_s=50e-6, layout=2.0, channels_last=True, packing=0.5, first_touch=0.1)
+CALLS = ProcessorCalls(
+    call_s=10e-6, convolution_s=50e-6, relayout=2.0, channels_last=True, packing=0.5, first_touch=0.1
+)
 
 
 def one_by_one(op: Op, shape: Shape, device: Device, calls: ProcessorCalls, batch: int = 1) -> tuple[float, float]:
@@ -184,7 +186,7 @@ def test_windows_and_statistics_have_rates_of_their_own(device: Device) -> None:
 
 def test_layout_copies_come_on_top(device: Device) -> None:
     conv, shape = Convolution(out=64, kernel=3, padding=1, bias=False), (64, 56, 56)
-    (plain,), (copied,) = (seconds(conv, shape, d) for d in (device, with_kernel(device, layout=1.5)))
+    (plain,), (copied,) = (seconds(conv, shape, d) for d in (device, with_kernel(device, relayout=1.5)))
     # Input and output of 200,704 values, 36,864 weights: each read and written 1.5 times beside the kernel.
     moved = 4 * (2 * 200_704 + 36_864)
     assert copied - plain == pytest.approx(1.5 * 2 * moved / 10e9)
@@ -219,7 +221,7 @@ def test_the_cache_is_as_fast_as_measured(device: Device) -> None:
 
 def test_a_graphics_processor_has_none_of_it() -> None:
     v100 = load_device("v100")
-    marked = with_kernel(v100, layout=1.0, packing=1.0, first_touch=0.01, arithmetic=0.001)
+    marked = with_kernel(v100, relayout=1.0, packing=1.0, first_touch=0.01, arithmetic=0.001)
     conv, shape = Convolution(out=64, kernel=3, padding=1), (64, 56, 56)
     assert seconds(conv, shape, marked, 64) == seconds(conv, shape, v100, 64)
 

@@ -62,7 +62,7 @@ def test_rates_of_a_device_that_are_columns_broadcast() -> None:
 
 
 OF_PATHS = ("elementwise", "convolution", "attention", "transposes")
-OF_PROCESSORS = ("call_s", "convolution_s", "layout", "packing", "first_touch")
+OF_PROCESSORS = ("call_s", "convolution_s", "relayout", "packing", "first_touch")
 LEAVES = [
     *("step_s", "helpers_s", *(f"dispatch_s.{phase}" for phase in range(4))),
     *(f"{path}.{key}" for path in ("plain", "mixed") for key in OF_PATHS),
