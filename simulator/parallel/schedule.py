@@ -111,6 +111,12 @@ def _held(schedule: str, stages: int, pieces: int, microbatches: int) -> tuple[d
 
 def orders(plan: Plan, microbatches: int) -> list[list[Task]]:
     """The tasks of each stage, in order; those of weights apart run in gaps and stand in none."""
+    return _orders(plan.schedule, plan.pipeline, plan.virtual, microbatches)
+
+
+@lru_cache(maxsize=16)
+def _orders(schedule: str, stages: int, pieces: int, microbatches: int) -> list[list[Task]]:
+    plan = Plan(pipeline=stages, schedule=schedule, virtual=pieces)
     if plan.schedule == "gpipe":
         return [_gpipe(stage, microbatches) for stage in range(plan.pipeline)]
     if plan.virtual > 1:
@@ -132,17 +138,36 @@ def _one_by_one(stage: int, stages: int, microbatches: int) -> list[Task]:
 
 
 def _interleaved(stage: int, plan: Plan, microbatches: int) -> list[Task]:
-    """Several pieces a stage: a group of micro-batches, one for each stage, passes all pieces before the next group."""
+    """Several pieces a stage: a group of micro-batches, one for each stage, passes all pieces before the next group.
+
+    Where they do not divide, groups are as many as whole ones fit and larger, since a smaller one would have a stage
+    wait for what it does itself later. Source: PyTorch, `ScheduleInterleaved1F1B`, `number_of_rounds`.
+    """
     stages, pieces = plan.pipeline, plan.virtual
     forward, backward = [], []
-    for first in range(0, microbatches, stages):
-        group = range(first, min(first + stages, microbatches))
+    groups = grouped(microbatches, stages)
+    for group in groups:
         for piece in range(pieces):
             forward += [Task(TaskKind.FORWARD, piece * stages + stage, number) for number in group]
             place = (pieces - 1 - piece) * stages + stage
             backward += [Task(TaskKind.BACKWARD, place, number) for number in group]
-    ahead = 2 * (stages - stage - 1) + (pieces - 1) * min(stages, microbatches)
+    ahead = 2 * (stages - stage - 1) + (pieces - 1) * len(groups[0])
     return _alternating(forward, backward, min(ahead, len(forward)))
+
+
+def grouped(microbatches: int, stages: int) -> list[range]:
+    """Micro-batches in groups of as many as stages or a little more, the larger ones first.
+
+    Worked example: 24 on 16 stages: one group; 13 on 4: 5, 4 and 4.
+    """
+    each, rest = divmod(microbatches, max(microbatches // stages, 1))
+    found: list[range] = []
+    first = 0
+    while first < microbatches:
+        size = each + (len(found) < rest)
+        found.append(range(first, first + size))
+        first += size
+    return found
 
 
 def _alternating(forward: list[Task], backward: list[Task], first: int) -> list[Task]:
@@ -157,19 +182,15 @@ def play(plan: Plan, durations: Durations, microbatches: int) -> Timeline:
     waiting = [list(reversed(order)) for order in orders(plan, microbatches)]
     player = _Player(plan, durations, microbatches)
     while any(waiting):
-        moved = False
-        for device, tasks in enumerate(waiting):
-            while tasks and player.run(device, tasks[-1]):
-                tasks.pop()
-                moved = True
-        if not moved:  # pragma: no cover - an order that waits for itself is our mistake
+        moved = [player.run(device, tasks) for device, tasks in enumerate(waiting)]
+        if not any(moved):  # pragma: no cover - an order that waits for itself is our mistake
             raise AssertionError(f"{plan.schedule_label}: {microbatches} micro-batches wait for each other")
     for device in range(plan.pipeline):
         player.fill(device, inf)
     return Timeline(tuple(map(tuple, player.events)), max(player.free))
 
 
-NOT_YET = -1.0
+NOT_YET = float("-inf")
 
 
 class _Player:
@@ -183,40 +204,42 @@ class _Player:
         self.backward = [[NOT_YET] * microbatches for _ in range(plan.chunks)]
         self.events: list[list[Event]] = [[] for _ in range(plan.pipeline)]
         self.apart: list[list[Task]] = [[] for _ in range(plan.pipeline)]
-        self.hop_s = durations.hop_s if plan.pipeline > 1 else 0.0
-        self.forward_s, self.weights_s = list(durations.forward_s), list(durations.weights_s)
+        hop_s = durations.hop_s if plan.pipeline > 1 else 0.0
         both = zip(durations.backward_s, durations.weights_s, strict=True)
-        self.backward_s = [back + (0.0 if self.apart_too else weights) for back, weights in both]
+        backward_s = [back + (0.0 if self.apart_too else weights) for back, weights in both]
+        self.weights_s, self.seconds = list(durations.weights_s), (backward_s, list(durations.forward_s))
+        # What each piece needs, and its way: forward the result of the piece before, backward the gradient of the one
+        # behind; the first piece needs nothing, the last one's backward pass its own forward pass.
+        nothing = [0.0] * microbatches
+        self.inputs = ([*self.backward[1:], self.forward[-1]], [nothing, *self.forward[:-1]])
+        ways = [hop_s] * self.last
+        self.ways = ([*ways, 0.0], [0.0, *ways])
 
-    def arrival(self, task: Task) -> float:
-        """When what a task needs is there; `NOT_YET` where it has not been run."""
-        kind, chunk, number = task
-        if kind is TaskKind.FORWARD:
-            needed = self.forward[chunk - 1][number] if chunk else 0.0
-            return needed + self.hop_s if chunk and needed != NOT_YET else needed
-        if chunk == self.last:
-            return self.forward[chunk][number]
-        needed = self.backward[chunk + 1][number]
-        return needed + self.hop_s if needed != NOT_YET else needed
+    def run(self, device: int, tasks: list[Task]) -> bool:
+        """A device's tasks, next one last, as far as their inputs are there; whether there were any."""
+        events, before = self.events[device], len(tasks)
+        while tasks:
+            kind, chunk, number = task = tasks[-1]
+            forward = kind is TaskKind.FORWARD
+            ends = (self.forward if forward else self.backward)[chunk]
+            arrived = self.inputs[forward][chunk][number] + self.ways[forward][chunk]
+            if arrived < 0:
+                break
+            if self.apart_too:
+                self.fill(device, arrived)
+            start = max(self.free[device], arrived)
+            ends[number] = self.free[device] = end = start + self.seconds[forward][chunk]
+            events.append(Event(device, task, start, end))
+            tasks.pop()
+            if self.apart_too and not forward:
+                self._later(device, chunk, number)
+        return len(tasks) < before
 
-    def run(self, device: int, task: Task) -> bool:
-        """The task, when its device is free and its input there; before it, weights that fit the gap."""
-        arrived = self.arrival(task)
-        if arrived == NOT_YET:
-            return False
-        if self.apart_too:
-            self.fill(device, arrived)
-        kind, chunk, number = task
-        start = max(self.free[device], arrived)
-        forward = kind is TaskKind.FORWARD
-        end = start + (self.forward_s if forward else self.backward_s)[chunk]
-        (self.forward if forward else self.backward)[chunk][number] = self.free[device] = end
-        self.events[device].append(Event(device, task, start, end))
-        if self.apart_too and not forward:
-            self.apart[device].append(Task(TaskKind.WEIGHTS, chunk, number))
-            if len(self.apart[device]) > self.stages:
-                self._weights(device)
-        return True
+    def _later(self, device: int, chunk: int, number: int) -> None:
+        """Gradients of weights, which wait for a gap; no more than stages."""
+        self.apart[device].append(Task(TaskKind.WEIGHTS, chunk, number))
+        if len(self.apart[device]) > self.stages:
+            self._weights(device)
 
     def fill(self, device: int, until_s: float) -> None:
         """Weights' gradients that wait, while there is time."""
@@ -246,20 +269,21 @@ def _enough(plan: Plan) -> int:
 def played_seconds(plan: Plan, durations: Durations, microbatches: int) -> tuple[Timeline, float]:
     """A timeline and the time of the whole step. [s]
 
-    Once every stage is busy the play repeats with each round of as many micro-batches as stages: what goes beyond some
-    rounds is not played, and adds what the last round took.
+    Once every stage is busy the play repeats with each round of as many micro-batches as stages, or a little more where
+    pieces are interleaved and they do not divide: what goes beyond some rounds is not played, and adds what the last
+    round took.
     """
-    enough = _enough(plan)
-    uneven = plan.virtual > 1 and microbatches % plan.pipeline
-    if microbatches <= enough + plan.pipeline or uneven:
+    size = microbatches // max(microbatches // plan.pipeline, 1) if plan.virtual > 1 else plan.pipeline
+    enough = ROUNDS[plan.schedule] * size if plan.schedule in ROUNDS else 10**9
+    if microbatches <= enough + size:
         if 2 * microbatches * plan.pipeline * plan.virtual > MOST_TASKS:
             raise UnsupportedError(
                 f"{microbatches} micro-batches of {plan.schedule} are more than are played; give larger ones "
-                f"(--microbatch), --schedule 1f1b, or a multiple of {plan.pipeline} of them"
+                "(--microbatch) or --schedule 1f1b"
             )
         timeline = play(plan, durations, microbatches)
         return timeline, timeline.end_s
-    played = enough + (microbatches - enough) % plan.pipeline
+    played = enough + (0 if plan.virtual > 1 else (microbatches - enough) % size)
     timeline = play(plan, durations, played)
-    round_s = timeline.end_s - play(plan, durations, played - plan.pipeline).end_s
-    return timeline, timeline.end_s + (microbatches - played) / plan.pipeline * round_s
+    round_s = timeline.end_s - play(plan, durations, played - size).end_s
+    return timeline, timeline.end_s + (microbatches - played) / size * round_s

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from simulator.errors import UnsupportedError
 from simulator.parallel.plan import Plan
-from simulator.parallel.schedule import Durations, Task, TaskKind, held_by_stage, orders, play, played_seconds
+from simulator.parallel.schedule import Durations, Task, TaskKind, grouped, held_by_stage, orders, play, played_seconds
 
 PLANS = [
     Plan(pipeline=4),
@@ -104,11 +104,32 @@ def test_a_long_step_is_as_if_all_of_it_were_played(plan: Plan, microbatches: in
     assert seconds == pytest.approx(play(plan, durations, microbatches).end_s, rel=0.02)
 
 
-@pytest.mark.parametrize("schedule", ["gpipe", "zero-bubble", "interleaved"])
+@pytest.mark.parametrize("schedule", ["gpipe", "zero-bubble"])
 def test_more_microbatches_than_are_played_are_refused(schedule: str) -> None:
-    plan = Plan(pipeline=4, schedule=schedule, virtual=2 if schedule == "interleaved" else 1)
+    plan = Plan(pipeline=4, schedule=schedule)
     durations = Durations([1.0] * plan.chunks, [2.0] * plan.chunks, [0.5] * plan.chunks, 0.1)
     with pytest.raises(UnsupportedError, match="are more than are played"):
         played_seconds(plan, durations, 10**9 + 1)
-    if schedule == "interleaved":  # 2 pieces of 1, 2 and 0.5 s
-        assert played_seconds(plan, durations, 10**9)[1] == pytest.approx(7e9, rel=1e-6)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_interleaved_rounds_repeat_whether_stages_divide_them_or_not(more: int) -> None:
+    plan = Plan(pipeline=4, schedule="interleaved", virtual=2)  # 2 pieces of 1, 2 and 0.5 s
+    durations = Durations([1.0] * plan.chunks, [2.0] * plan.chunks, [0.5] * plan.chunks, 0.1)
+    assert played_seconds(plan, durations, 10**9 + more)[1] == pytest.approx(7e9, rel=1e-6)
+
+
+def test_micro_batches_go_in_groups_of_as_many_as_stages_or_a_little_more() -> None:
+    assert grouped(24, 16) == [range(24)]
+    assert grouped(13, 4) == [range(5), range(5, 9), range(9, 13)]
+    assert grouped(8, 4) == [range(4), range(4, 8)]
+    assert grouped(3, 4) == [range(3)]
+
+
+@pytest.mark.parametrize(("stages", "pieces"), [(2, 2), (3, 4), (5, 2), (8, 3)])
+def test_interleaving_takes_any_number_of_micro_batches(stages: int, pieces: int) -> None:
+    # No stage waits for itself, and none is faster than its own work and the way of the first micro-batch to it.
+    plan = Plan(pipeline=stages, virtual=pieces, schedule="interleaved")
+    durations = Durations([1.0] * plan.chunks, [2.0] * plan.chunks, [0.0] * plan.chunks, 0.0)
+    for count in range(1, 3 * stages + 2):
+        assert play(plan, durations, count).end_s >= 3.0 * count * pieces + (stages - 1)
