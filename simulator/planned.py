@@ -184,7 +184,7 @@ class Shares:
         samples = self.setting.precision, size
         seconds = layer_seconds(rank, kernels, times, exchange, samples, pipelined=plan.pipelined)
         software = self.setting.framework
-        adding_s = adding_seconds(rank, self.setting, fused=software.accumulation == "fused")
+        adding_s = adding_seconds(rank, self.setting, software.accumulation)
         taken = taken_share(self.device, self.cluster, memory_share(times))
         return Share(rank, kernels, times, issued(seconds, rank, software.expert_s), adding_s, taken)
 
@@ -195,8 +195,8 @@ class Shares:
         optimizer = get_optimizer(self.options.optimizer)
         reserve = reserve_of(self.device, self.options)
         precision, software = self.setting.precision, self.setting.framework
-        fused, copied = software.path(precision).fuses, software.accumulation == "copied"
-        holding = Holding(precision, optimizer, self.device.memory.capacity_bytes, reserve, fused=fused, copied=copied)
+        fused, capacity = software.path(precision).fuses, self.device.memory.capacity_bytes
+        holding = Holding(precision, optimizer, capacity, reserve, fused, software.accumulation)
         pieces = pieces_of(share.workload, share.seconds, plan)
         return stage_footprints(share.workload, pieces, plan, (size, batch // size), holding)
 

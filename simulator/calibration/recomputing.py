@@ -37,7 +37,7 @@ class Stepped:
 def whole(shares: Shares, plan: Plan, batch: int) -> Stepped:
     """A step with all of the plan's recomputation."""
     planned = shares.evaluate(plan, batch)
-    return Stepped(planned, planned.step.time_s, planned.memory.total_bytes)
+    return Stepped(planned, planned.step.time_s, max(x.total_bytes + x.cached_bytes for x in planned.stages))
 
 
 def least_recomputed(shares: Shares, plan: Plan, batch: int) -> Stepped:

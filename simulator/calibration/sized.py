@@ -26,6 +26,17 @@ SIZES = {
 BEFORE_FLASH = r"PyTorch 1\.\d"
 """Software of before fused attention: PyTorch has it from 2.0 on, Megatron since 2022."""
 
+CUT_DENSE = ((r"Megatron-LM 23e00ed", 1),)
+"""Software of a table -> dense layers that a mixture keeps in front of its others when it is cut.
+
+SimuMax's DeepSeek V3 of 4 layers holds 104 GiB on each of 8 devices: with three dense layers it would hold 50, with
+none 114 without any activation.
+"""
+
+UNSAID_HEADS = ((r"Megatron-DeepSpeed \(BLOOM", 64),)
+"""Software of a table -> heads where a row does not say them: BLOOM's chronicles have "all NHEADS=64 (above too)" of
+their sizes but those that vary the heads."""
+
 TOLERANCE = 0.03
 """Share by which a model's stated parameters may differ from those of its sizes: they are rounded to a billion."""
 
@@ -49,10 +60,11 @@ def network_of(workload: str, model: str, sequence: int, software: str, note: st
     attention: Literal["eager", "fused"] = "eager" if re.search(BEFORE_FLASH, software) else "fused"
     cut = CUT.match(model)
     if cut:
-        return _cut(workload or cut["name"].replace("-", "_"), int(cut["layers"]), sequence, attention)
+        dense = next((count for pattern, count in CUT_DENSE if re.search(pattern, software)), -1)
+        return _cut(workload or cut["name"].replace("-", "_"), int(cut["layers"]), sequence, attention, dense)
     if workload:
         return _named(workload, sequence, attention)
-    return _sized(*_sizes(model, note), sequence, attention)
+    return _sized(*_sizes(model, note, software), sequence, attention)
 
 
 @lru_cache(maxsize=64)
@@ -61,12 +73,14 @@ def _named(name: str, sequence: int, attention: Literal["eager", "fused"]) -> Wo
 
 
 @lru_cache(maxsize=64)
-def _cut(name: str, layers: int, sequence: int, attention: Literal["eager", "fused"]) -> Workload:
-    """A network of our files with fewer layers."""
+def _cut(name: str, layers: int, sequence: int, attention: Literal["eager", "fused"], dense: int) -> Workload:
+    """A network of our files with fewer layers, of a mixture so many dense ones first; -1 where that is not said."""
     content = dict(_content(name))
-    if "depth" not in content or "mixture" in content:
+    if "depth" not in content or ("mixture" in content and dense < 0):
         raise UnsupportedError(f"{name} cut to {layers} layers: which of its unlike layers stay is not said")
     content |= {"name": f"{content['name']}-{layers}-layers", "depth": layers}
+    if "mixture" in content:
+        content["mixture"] = content["mixture"] | {"dense_first": dense}
     return read_workload(content, name, Request(attention=attention, sequence=sequence or None))
 
 
@@ -86,7 +100,7 @@ def _content(name: str) -> dict[str, Any]:
     return catalog.read_yaml(catalog.find(FOLDER, name))
 
 
-def _sizes(model: str, note: str) -> tuple[int, int, int, int]:
+def _sizes(model: str, note: str, software: str) -> tuple[int, int, int, int]:
     """Layers, hidden size, heads and vocabulary of a note, held against the parameters in the model's name.
 
     Layers that the note leaves out follow from the parameters: 12 h^2 a layer and one table of h a token. 181e9 of
@@ -95,6 +109,9 @@ def _sizes(model: str, note: str) -> tuple[int, int, int, int]:
     found = {name: int(match[1]) for name, pattern in SIZES.items() if (match := re.search(pattern, note))}
     if "hidden" not in found:
         raise UnsupportedError("the table does not say the workload")
+    for pattern, heads in UNSAID_HEADS:
+        if re.search(pattern, software):
+            found.setdefault("heads", heads)
     if "heads" not in found or "thousands" not in found:
         raise UnsupportedError("the note gives a GPT's hidden size, but not its heads and vocabulary")
     hidden, vocabulary = found["hidden"], 1000 * found["thousands"]

@@ -26,34 +26,50 @@ PRECISIONS = {
 }  # fmt: skip
 
 FRAMEWORKS = (
-    (r"Megatron-DeepSpeed", "megatron-deepspeed"),
+    (r"Megatron-DeepSpeed.*\|.*Rebalancing", "megatron-deepspeed"),
+    (r"Megatron-DeepSpeed", "megatron-deepspeed-fp16"),
     (r"NeMo/Megatron-Bridge 2(5|6\.0[24])|Megatron-LM.* TE ", "megatron-2025"),
     (r"NeMo|Megatron|Primus", "megatron"),
     (r"MaxText", "jax"),
     (r"llm-foundry", "composer"),
     (r"torchtitan|torch\.compile", "pytorch-compiled"),
 )
-"""Software as a table names it -> framework; PyTorch where none matches."""
+"""Software as a table names it, and its note after a bar -> framework; PyTorch where none matches.
+
+BLOOM's people had their optimizer for bf16 when they rebalanced the layers; all before ran with that for fp16, which
+adds up gradients in fp16, whatever the table says ("Rebalancing layers" in their chronicles).
+"""
 
 UNACCUMULATED = re.compile(r"torchtitan|MaxText")
 """Software that adds up no gradients over micro-batches unless asked to: a replica's batch is one micro-batch."""
 
 BEFORE_SEQUENCE = r"Megatron-DeepSpeed"
-"""BLOOM's fork of Megatron-LM, of before sequence parallelism (Korthikanti et al., May 2022); its pipeline adds up
-gradients in fp32 and exchanges them after the last micro-batch (DeepSpeed, `bf16_optimizer.py`)."""
+"""BLOOM's fork of Megatron-LM, of before sequence parallelism (Korthikanti et al., May 2022); its pipeline exchanges
+gradients after the last micro-batch (DeepSpeed, `pipe/engine.py`)."""
 
 PIPELINED = re.compile(r"NeMo|async TP")
 """Software and notes whose tensor ranks exchange in pieces beside their products: NeMo's and Megatron-Bridge's recipes
 (`tp_comm_overlap`, of Transformer Engine), PyTorch's asynchronous tensor parallelism."""
 
+INTERLEAVED = "Interleaved 1F1B"
+"""What a note says where the table has no column of pieces a stage: two at least."""
+
 MACHINES = ((r"Jean Zay \(8xA100", "jean-zay-a100"),)
 """What a row's note says -> the system that it ran on, where it is not the device's usual one."""
 
-MEASURED_RATES = ((r"Megatron-LM 23e00ed", "sustained.matrix=0.48"),)
-"""Software of a machine whose people timed its products too -> what those say of the device.
+MEASURED_RATES = (
+    (r"Megatron-LM 23e00ed", "sustained.matrix=0.48"),
+    (r"Megatron-DeepSpeed \(BLOOM", "sustained.steady=0.75"),
+)
+"""Software of a machine whose people timed a part of it too -> what that says of the device.
 
 The B200 of SimuMax: bf16 products of more than a millisecond keep 0.44 to 0.49 of the peak, where other B200s keep 0.56
-to 0.62 (github MooreThreads/SimuMax@e691807, configs/system/b200_bf16_ceperm.json)."""
+to 0.62 (github MooreThreads/SimuMax@e691807, configs/system/b200_bf16_ceperm.json).
+
+Jean Zay's A100: six blocks on one node, without a pipeline and without a network, took 119 and 130 s of 512 sequences
+(chronicles-prequel.md, "Max possible TFLOPs check"), which products make at 0.75 of the rate of bursts, where boards of
+400 W elsewhere keep 0.9 to 0.94. Read off these two; the runs of many nodes were left out. Why is not said: a lower
+power limit, of about 280 W, would do it."""
 
 UNSAID = {"megatron": 1, "jax": 3}
 """Framework -> what its data ranks share out unless asked otherwise: Megatron's recipes the optimizer's state
@@ -182,16 +198,19 @@ def framework_of(software: str, note: str = "", family: str = "") -> str:
 
     A note may say that nothing was compiled; Megatron's grouped products of 2026 are for Blackwell alone.
     """
-    found = next((name for pattern, name in FRAMEWORKS if re.search(pattern, software)), "pytorch")
+    said = f"{software}|{note}"
+    found = next((name for pattern, name in FRAMEWORKS if re.search(pattern, said)), "pytorch")
     if found == "megatron" and family == "hopper":
         return "megatron-2025"
     return "pytorch" if found == "pytorch-compiled" and re.search(r"\beager\b", note) else found
 
 
 def global_batch_of(row: TrainedRow) -> int:
-    """Samples a step: as the table says, else a replica's batch ("local", in torchtitan's words) times the replicas."""
-    local = re.search(r"local batch (?:size )?(\d+)", row.note)
-    a_replica = int(local[1]) if local else row.microbatch if UNACCUMULATED.search(row.software) else 0
+    """Samples a step: as a note says of a row, or the table; else of each replica ("local" to torchtitan)."""
+    said = re.search(r"\bGBS=(\d+)", row.note)
+    if said:
+        return int(said[1])
+    a_replica = _local_batch(row) or (row.microbatch if UNACCUMULATED.search(row.software) else 0)
     batch = row.global_batch or a_replica * plan_of(row).data
     if not batch:
         raise UnsupportedError("the table does not say the global_batch")
@@ -204,7 +223,7 @@ def plan_of(row: TrainedRow) -> Plan:
     share = tensor * stages * context
     if row.devices % share:
         raise InputError(f"tp x pp x cp = {share} does not divide {row.devices} devices")
-    pieces = pieces if stages > 1 else 1
+    pieces = max(pieces, 2 if INTERLEAVED in row.note else 1) if stages > 1 else 1
     old = bool(re.search(BEFORE_SEQUENCE, row.software))
     return Plan(
         data=row.devices // share,
@@ -213,14 +232,31 @@ def plan_of(row: TrainedRow) -> Plan:
         context=context,
         expert=expert,
         zero=zero_of(row),
-        microbatch=row.microbatch
-        or (None if stages == 1 and row.software and UNACCUMULATED.search(row.software) else 1),
+        microbatch=row.microbatch or _unsaid_microbatch(row, stages, row.devices // share),
         schedule="interleaved" if pieces > 1 else "1f1b",
         virtual=pieces,
         sequence=tensor > 1 and not old,
         overlap=not old,
         pipelined=tensor > 1 and bool(PIPELINED.search(f"{row.software} {row.note}")),
     )
+
+
+def _unsaid_microbatch(row: TrainedRow, stages: int, replicas: int) -> int | None:
+    """A micro-batch that the table does not say: all of a replica's batch, or in a pipeline as many as it has stages.
+
+    Source: torchtitan, `pipelining_utils.py` of December 2024: `n_microbatches` is the degree unless given.
+    """
+    if not UNACCUMULATED.search(row.software):
+        return 1
+    if stages == 1:
+        return None
+    return max((_local_batch(row) or row.global_batch // replicas) // stages, 1)
+
+
+def _local_batch(row: TrainedRow) -> int:
+    """A replica's batch as a note says it; 0 where it does not."""
+    local = re.search(r"local batch (?:size )?(\d+)", row.note)
+    return int(local[1]) if local else 0
 
 
 def zero_of(row: TrainedRow) -> int:

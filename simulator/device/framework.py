@@ -46,13 +46,15 @@ class Reserve(msgspec.Struct, frozen=True):
     """What a framework holds of a device's memory beside the tensors of a step. [byte]
 
     `fragmentation` is what lies allocated but unused, as a fraction of the activations; `loss_in_place` whether the
-    gradient of a loss overwrites what the loss keeps.
+    gradient of a loss overwrites what the loss keeps; `keeps` what of a step stays longer than it must: "gradients" of
+    all weights in one buffer, what tensor-parallel ranks "gathered", what pipeline stages "sent".
     """
 
     context_bytes: float = 0.0
     workspace_bytes: float = 0.0
     fragmentation: float = 0.0
     loss_in_place: bool = False
+    keeps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Framework:
     accumulation : how gradients of micro-batches are added up: "fused", "added" or "copied" (`parallel/adding.py`).
     expert_s : what the host's issuing of one expert's calls adds to a layer, forward and backward together; 0 where one
         call takes all experts. [s]
+    blocking : whether the host waits for each call before it issues the next.
     eager_attention : whether attention runs as products, mask and softmax, for want of a fused kernel.
     release_of : the framework whose releases of some years it describes; its own name for those in use.
     origin : the framework whose file gives a value, by key ("mixed.convolution"); none for defaults.
@@ -90,6 +93,7 @@ class Framework:
     accumulation: str = "added"
     expert_s: float = 0.0
     eager_attention: bool = False
+    blocking: bool = False
     release_of: str = ""
     description: str = ""
     aliases: tuple[str, ...] = ()
@@ -114,13 +118,16 @@ def load_framework(name: str) -> Framework:
     if profile.dispatch is None:
         raise InputError(f"{where}: give dispatch, or the framework that it is like")
     forward, backward, update, step, helpers = (
-        parse(text, "s", f"{where}: dispatch", positive=False) for text in msgspec.structs.astuple(profile.dispatch)
+        parse(text, "s", f"{where}: dispatch", positive=False)
+        for text in msgspec.structs.astuple(profile.dispatch)
+        if isinstance(text, str)
     )
     return Framework(
         name=profile.name,
         dispatch_s=(forward, backward, backward, update),
         step_s=step,
         helpers_s=helpers,
+        blocking=profile.dispatch.blocking,
         plain=profile.plain,
         mixed=profile.mixed,
         processor=_processor_calls(profile, f"{where}: processor"),
@@ -239,6 +246,7 @@ def _reserve(section: HeldMemory, where: str) -> Reserve:
         parse(section.workspace, "byte", f"{where}.workspace", positive=False),
         section.fragmentation,
         section.loss_in_place,
+        section.keeps,
     )
 
 

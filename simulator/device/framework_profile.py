@@ -8,13 +8,17 @@ from simulator.device.profile import Source, Strict
 
 
 class Dispatch(Strict, frozen=True, kw_only=True):
-    """Host time to issue one call of each phase, and to begin a step; device time of a call's helper kernels."""
+    """Host time to issue one call of each phase, and to begin a step; device time of a call's helper kernels.
+
+    `blocking`: the host issues a call once the one before has ended (CUDA_LAUNCH_BLOCKING=1).
+    """
 
     forward: str
     backward: str
     update: str
     step: str = "0 s"
     helpers: str = "0 s"
+    blocking: bool = False
 
 
 class ExecutionPath(Strict, frozen=True, kw_only=True):
@@ -68,6 +72,13 @@ class HeldMemory(Strict, frozen=True, kw_only=True):
     loss_in_place: Annotated[
         bool, Meta(description="the gradient of the logits overwrites their probabilities, and is no tensor of its own")
     ] = False
+    keeps: Annotated[
+        tuple[Literal["gradients", "gathered", "sent"], ...],
+        Meta(
+            description="what stays longer than it must: gradients of all weights in one buffer, what tensor-parallel "
+            "ranks gathered until the backward pass, what pipeline stages sent until its gradient comes"
+        ),
+    ] = ()
 
 
 class GradientSection(Strict, frozen=True, kw_only=True):
@@ -77,10 +88,10 @@ class GradientSection(Strict, frozen=True, kw_only=True):
         str, Meta(description="gradients summed together, such as '25 MiB'; 'all' waits for the last")
     ] = "25 MiB"
     accumulation: Annotated[
-        Literal["fused", "added", "copied"],
+        Literal["fused", "added", "copied", "narrow"],
         Meta(
-            description="over micro-batches: fused into the product, added by a kernel, or kept apart until the "
-            "backward pass has ended, and then added"
+            description="over micro-batches: fused into the product, added by a kernel, kept apart until the backward "
+            "pass has ended and then added, or added in the narrow format that they are made in"
         ),
     ] = "added"
 

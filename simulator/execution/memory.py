@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 
 import msgspec
+import numpy as np
 
 from simulator.device.framework import Reserve
 from simulator.errors import OutOfMemoryError
-from simulator.op.activation import Activation
+from simulator.execution.saved import LOSS_TENSORS, passing_by_layer, roots_of, saved_by_layer, shape_of
 from simulator.op.base import elements
-from simulator.op.elementwise import Multiply
-from simulator.op.experts import Experts
 from simulator.op.kernel import Role
-from simulator.op.linear import Linear
 from simulator.op.optimizer import Optimizer
 from simulator.precision import Precision
 from simulator.units import binary_bytes
 from simulator.workload.lowering import optimizer_values
-from simulator.workload.workload import Layer, Workload
+from simulator.workload.workload import Workload
 
 NO_RESERVE = Reserve()
 
-LOSS_BYTES = 4.0
-"""Of a value in a loss, whatever the network computes in. Sources: PyTorch's autocast list (`cross_entropy`);
-torchtitan, `cross_entropy_loss`, and Megatron-LM, `VocabParallelCrossEntropy`, which widen the logits. [byte]"""
+MANY = 2**31
+"""Samples that fit where none takes any memory."""
 
 EDGE = 0.03
 """Share of the capacity within which it is not sure that a step fits: contexts of releases and drivers differ by half a
@@ -38,13 +34,15 @@ class Footprint(msgspec.Struct, frozen=True):
     Attributes
     ----------
     parameters_bytes : weights as the kernels read them, and the master weights of mixed precision.
-    gradients_bytes : gradients of the weights.
+    gradients_bytes : gradients of the weights that exist at that moment.
     optimizer_bytes : the optimizer's moments.
-    activations_bytes : what the backward pass needs, and the widest pair of activation gradients; at inference the
-        widest moment of the forward pass.
+    activations_bytes : what the backward pass still needs at that moment, and the activation gradients alive then; at
+        inference the widest moment of the forward pass.
     activations_per_sample_bytes : the same for one sample.
     capacity_bytes : the device's memory.
     reserve : what the framework holds beside the tensors.
+    moments : the moments that may be fullest, each its activations of one sample and its gradients; none where it is
+        the same at any batch.
     """
 
     parameters_bytes: float
@@ -54,6 +52,7 @@ class Footprint(msgspec.Struct, frozen=True):
     activations_per_sample_bytes: float
     capacity_bytes: float
     reserve: Reserve = Reserve()
+    moments: tuple[tuple[float, float], ...] = ()
 
     @property
     def reserved_bytes(self) -> float:
@@ -66,6 +65,14 @@ class Footprint(msgspec.Struct, frozen=True):
         """Sum of the components."""
         states = self.parameters_bytes + self.gradients_bytes + self.optimizer_bytes
         return states + self.activations_bytes + self.reserved_bytes
+
+    @property
+    def cached_bytes(self) -> float:
+        """Gradients of the last step that lie in blocks of their own at the fullest moment, which an allocator keeps.
+
+        Counters of reserved memory have them, and `nvidia-smi`; where memory is short they are given back.
+        """
+        return max((gradients for _, gradients in self.moments), default=self.gradients_bytes) - self.gradients_bytes
 
     @property
     def headroom_bytes(self) -> float:
@@ -85,9 +92,28 @@ class Footprint(msgspec.Struct, frozen=True):
     @property
     def largest_batch(self) -> int:
         """The largest batch that fits, zero if not even one sample does."""
-        per_sample = self.activations_per_sample_bytes * (1 + self.reserve.fragmentation)
-        room = self.headroom_bytes + self.activations_bytes * (1 + self.reserve.fragmentation)
-        return max(0, int(room // per_sample)) if per_sample else 0
+        own = (self.activations_per_sample_bytes, self.gradients_bytes)
+        used = self.activations_bytes * (1 + self.reserve.fragmentation) + self.gradients_bytes
+        room = self.headroom_bytes + used
+        return max(0, min(self._most(room, *moment) for moment in self.moments or (own,)))
+
+    def at(self, batch: int) -> Footprint:
+        """The same at another batch, of a footprint at one sample or any. [byte]"""
+        own = ((self.activations_per_sample_bytes, self.gradients_bytes),)
+        per_sample, gradients = most_held(self.moments or own, batch * (1 + self.reserve.fragmentation))
+        return msgspec.structs.replace(
+            self,
+            gradients_bytes=gradients,
+            activations_bytes=per_sample * batch,
+            activations_per_sample_bytes=per_sample,
+        )
+
+    def _most(self, room: float, per_sample: float, gradients: float) -> int:
+        """Samples whose activations fit beside gradients; as many as one likes where there are none of them."""
+        each = per_sample * (1 + self.reserve.fragmentation)
+        if each:
+            return int((room - gradients) // each)
+        return MANY if room >= gradients else 0
 
 
 def footprint(
@@ -108,16 +134,49 @@ def footprint(
         )
     master = widths[Role.STATE] if precision.master_weights else 0
     gradient = widths[Role.STATE] if precision.master_weights else widths[Role.WEIGHT_GRADIENT]
-    per_sample = sum(saved_by_layer(workload, precision)) + _widest_gradients(workload, widths[Role.GRADIENT], reserve)
+    moments = _moments(workload, precision, gradient, reserve)
+    per_sample, gradients = most_held(moments, batch * (1 + reserve.fragmentation))
     return Footprint(
         parameters * (widths[Role.WEIGHT] + master),
-        workload.trained * gradient,
+        gradients,
         optimizer_values(workload, optimizer) * widths[Role.STATE],
         per_sample * batch,
         per_sample,
         capacity_bytes,
         reserve,
+        moments,
     )
+
+
+def _moments(
+    workload: Workload, precision: Precision, gradient: float, reserve: Reserve
+) -> tuple[tuple[float, float], ...]:
+    """What may be the fullest moments of a step: activations of one sample, and gradients of the weights. [byte]
+
+    The backward pass gives up what was kept as it makes the gradients of weights, and ends with all of these.
+    """
+    kept = np.cumsum(saved_by_layer(workload, precision))
+    tensors = 0 if reserve.loss_in_place else LOSS_TENSORS
+    held = kept + passing_by_layer(workload, precision.widths[Role.GRADIENT], tensors)
+    trained = np.array([0 if layer.op.untrained else layer.parameters for layer in workload.layers], dtype=float)
+    made = gradient * np.cumsum(trained[::-1])[::-1]
+    if "gradients" in reserve.keeps:
+        made = np.full_like(made, gradient * workload.trained)
+    return fullest((*held, 0.0), (*made, gradient * workload.trained))
+
+
+def fullest(held: Sequence[float], made: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    """Moments that no other one exceeds in both activations and gradients, most activations first."""
+    found: list[tuple[float, float]] = []
+    for activations, gradients in sorted(zip(held, made, strict=True), reverse=True):
+        if not found or gradients > found[-1][1]:
+            found.append((float(activations), float(gradients)))
+    return tuple(found)
+
+
+def most_held(moments: Sequence[tuple[float, float]], samples: float) -> tuple[float, float]:
+    """The fullest moment at so many samples: activations of one, and gradients. [byte]"""
+    return max(moments, key=lambda held: held[0] * samples + held[1])
 
 
 def check_fits(memory: Footprint, workload: Workload, device: str, batch: int) -> None:
@@ -135,83 +194,9 @@ def check_fits(memory: Footprint, workload: Workload, device: str, batch: int) -
     )
 
 
-def _roots(workload: Workload) -> list[int]:
-    """The layer whose memory each layer's output lives in: its own, or its source's for a view (negative: an input)."""
-    roots: list[int] = []
-    for position, layer in enumerate(workload.layers):
-        source = layer.sources[0]
-        is_view = layer.op.view
-        roots.append((roots[source] if source >= 0 else source) if is_view else position)
-    return roots
-
-
-@lru_cache(maxsize=64)
-def saved_by_layer(workload: Workload, precision: Precision, *, fused: bool = False) -> tuple[float, ...]:
-    """What the forward pass keeps for the backward pass, one sample, by the first layer that needs it there. [byte]
-
-    A tensor is kept once, whoever needs it: a convolution and a normalisation keep their input, a ReLU its output. A
-    ReLU's input is needed by nobody, so it is computed in place and costs nothing. Operands of narrow products (8 and 4
-    bits) are kept as they were rounded, where nothing else needs them. A loss is taken in full width, and keeps what it
-    reads so: the logarithms of the probabilities.
-
-    fused : activation functions that a compiler fuses with what reads them are computed again, and not kept for it.
-    """
-    roots = _roots(workload)
-    kept: dict[int, int] = {}
-    wide: set[int] = set()
-    saved = [0.0] * len(workload.layers)
-    for position, layer in enumerate(workload.layers):
-        rounds = precision.attention is not None and isinstance(layer.op, (Linear, Experts))
-        for handle in _kept_handles(workload, position, roots, fused=fused):
-            kept.setdefault(handle, position)
-            if not rounds:
-                wide.add(handle)
-        saved[position] += sum(precision.widths[role] * n.per_sample for role, n in layer.op.saved(layer.site()))
-    full = {handle for layer in workload.layers if layer.op.loss for handle in _sources(layer, roots)}
-    for handle, position in kept.items():
-        width = precision.widths[Role.ACTIVATION] if handle in wide else precision.operand_bytes
-        width = max(width, LOSS_BYTES) if handle in full else width
-        saved[position] += width * elements(_shape(workload, handle))
-    return tuple(saved)
-
-
-def _sources(layer: Layer, roots: list[int]) -> list[int]:
-    """The tensors that a layer reads."""
-    return [roots[source] if source >= 0 else source for source in layer.sources]
-
-
-def _kept_handles(workload: Workload, position: int, roots: list[int], *, fused: bool) -> Iterator[int]:
-    """The tensors that a layer's backward pass reads."""
-    layer = workload.layers[position]
-    if layer.op.saves_input:
-        for source, handle in zip(layer.sources, _sources(layer, roots), strict=True):
-            again = fused and source >= 0 and isinstance(layer.op, Multiply)
-            if not (again and isinstance(workload.layers[source].op, Activation)):
-                yield handle
-    if layer.op.saves_output:
-        yield roots[position]
-
-
-def _widest_gradients(workload: Workload, width: float, reserve: Reserve) -> float:
-    """The widest pair of output and input gradients that are alive together, one sample. [byte]"""
-    return max(gradient_pair(layer, width, in_place=reserve.loss_in_place) for layer in workload.layers)
-
-
-def gradient_pair(layer: Layer, width: float, *, in_place: bool) -> float:
-    """A layer's output and input gradients, one sample; those of a loss in full width, and narrowed. [byte]
-
-    width : of a gradient. [byte]
-    in_place : whether a loss writes its gradient over what it keeps.
-    """
-    sources = zip(layer.inputs, layer.sources, strict=True)
-    read = sum(elements(shape) for shape, source in sources if source >= 0)
-    narrowed = LOSS_BYTES if layer.op.loss and width < LOSS_BYTES and not in_place else 0.0
-    return width * elements(layer.output) + (width + narrowed) * read
-
-
 def _peak_live_elements(workload: Workload) -> int:
     """Elements alive at the fullest moment of a forward pass that frees a tensor after its last reader."""
-    roots = _roots(workload)
+    roots = roots_of(workload)
     last_reader = dict(_last_readers(workload, roots))
     live = sum(elements(shape) for shape in workload.inputs)
     peak = live
@@ -222,7 +207,7 @@ def _peak_live_elements(workload: Workload) -> int:
         if roots[position] == position:
             live += elements(layer.output)
         peak = max(peak, live)
-        live -= sum(elements(_shape(workload, handle)) for handle in freed_at.get(position, ()))
+        live -= sum(elements(shape_of(workload, handle)) for handle in freed_at.get(position, ()))
     return peak
 
 
@@ -231,7 +216,3 @@ def _last_readers(workload: Workload, roots: list[int]) -> Iterator[tuple[int, i
     for position, layer in enumerate(workload.layers):
         for source in layer.sources:
             yield (roots[source] if source >= 0 else source), position
-
-
-def _shape(workload: Workload, handle: int) -> tuple[int, ...]:
-    return workload.layers[handle].output if handle >= 0 else workload.inputs[-1 - handle]

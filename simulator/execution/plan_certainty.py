@@ -13,7 +13,7 @@ from simulator.op.experts import Experts
 from simulator.workload.workload import Workload
 
 COVERAGE = 0.8
-DENSE = (0.92, 1.23)
+DENSE = (0.92, 1.13)
 EXPERTS = (0.86, 1.24)
 """Bounds of the true time, as factors of the predicted one. Those of dense networks are the mean of quantiles over
 sources and over devices; those with experts are over devices, since all but four steps are of one source."""

@@ -42,11 +42,11 @@ class Relu(Activation, frozen=True):
 
 @operation("relu6")
 class Relu6(Activation, frozen=True):
-    """min(max(x, 0), 6): two comparisons."""
+    """min(max(x, 0), 6): two comparisons; PyTorch keeps the input, of which computing in place makes a copy."""
 
     forward_flops: ClassVar[int] = 2
     backward_flops: ClassVar[int] = 2
-    saves_output: ClassVar[bool] = True
+    saves_input: ClassVar[bool] = True
 
 
 @operation("sigmoid")
@@ -60,11 +60,11 @@ class Sigmoid(Activation, frozen=True):
 
 @operation("hard_tanh")
 class HardTanh(Activation, frozen=True):
-    """min(max(x, -1), 1): two comparisons."""
+    """min(max(x, -1), 1): two comparisons, with what is kept as of ReLU6."""
 
     forward_flops: ClassVar[int] = 2
     backward_flops: ClassVar[int] = 2
-    saves_output: ClassVar[bool] = True
+    saves_input: ClassVar[bool] = True
 
 
 @operation("leaky_relu")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from simulator.op.base import Counts, Op, Pair, Shape, Shapes, Site, elements, elementwise, image, operation, pair
 from simulator.op.convolution import Padding, padding_sides, slide
 from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, Window, each
 
 
 class Pooling(Op, frozen=True):
-    """A sliding window without weights, its stride the kernel's if unsaid; `ceil` rounds the output up as in Caffe."""
+    """A sliding window without weights, its stride the kernel's if unsaid; `ceil` rounds the output up as in Caffe.
+
+    Libraries' backward passes take the input again, though what they read of it may be its shape alone (PyTorch's
+    `max_pool2d_with_indices_backward`, `avg_pool2d_backward`), so that it stays.
+    """
+
+    saves_input: ClassVar[bool] = True
 
     kernel: Pair
     stride: Pair | None = None
@@ -155,6 +163,8 @@ class AdaptiveAveragePool(Op, frozen=True):
 
     Cell i of n covers floor(i * size / n) up to ceil((i + 1) * size / n), one operation an element covered.
     """
+
+    saves_input: ClassVar[bool] = True
 
     out: Pair
 

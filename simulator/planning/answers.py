@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from msgspec import structs
 
 from simulator.device.columns import DeviceColumns
 from simulator.device.system import Cluster, usual_cluster
@@ -132,14 +131,9 @@ def _stepped(steps: dict[str, Column], asked: Asked) -> dict[str, Column]:
 
 
 def _memory(devices: DeviceColumns, options: Options, asked: Asked) -> dict[str, Column]:
-    """Footprints, affine in the batch, (variants or 1, 1, batches)."""
+    """Footprints, (variants or 1, 1, batches)."""
     first = footprint_of(asked.workload, devices.one, replace(options, batch=1))
-    total = np.array(
-        [
-            structs.replace(first, activations_bytes=first.activations_bytes * batch).total_bytes
-            for batch in asked.batches
-        ]
-    )
+    total = np.array([first.at(batch).total_bytes for batch in asked.batches])
     capacity = devices.number("memory.capacity_bytes")[:, None, None]
     return {
         "memory.total_bytes": total[None, None, :],

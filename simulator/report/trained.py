@@ -34,7 +34,7 @@ def trained_frame(cases: Sequence[TrainedCase]) -> pd.DataFrame:
             "device": case.row.device,
             "devices": case.row.devices,
             "precision": case.row.precision,
-            "framework": framework_of(case.row.software),
+            "framework": framework_of(case.row.software, case.row.note),
             "plan": case.plan,
             "measured": case.measured,
             "predicted": case.predicted,

@@ -186,6 +186,8 @@ def overhead_seconds(kernels: Kernels, setting: Setting, batch: FloatArray | flo
         dispatch_s = dispatch_s + group_launches(kernels) * device.launch_s
     dispatch_s = dispatch_s * device.host_scale
     gap_s = processor.start_seconds(device) + np.where(kernels.dispatch, framework.helpers_s, 0.0)
+    if framework.blocking:
+        return gap_s + np.broadcast_to(dispatch_s, busy_s.shape)
     return gap_s + waiting_seconds(busy_s + gap_s, dispatch_s)
 
 

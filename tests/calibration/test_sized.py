@@ -48,3 +48,14 @@ def test_a_network_cut_to_fewer_layers() -> None:
     cut = network_of("", "llama3-8b (12 layers)", 4096, "NeMo", "")
     assert whole.parameters - cut.parameters == 20 * block
     assert cut.inputs == ((4096,),)
+
+
+def test_a_mixture_is_cut_where_its_dense_layers_are_known() -> None:
+    # One dense layer and three of 256 experts of 3 x 7168 x 2048 with a shared one, and 256 x 7168 of the router each:
+    # 55 of these fewer than the whole has, and two dense ones.
+    whole = network_of("deepseek_v3", "DeepSeekV3", 4096, "NeMo", "")
+    cut = network_of("deepseek_v3", "deepseekv3 (4 layers)", 4096, "Megatron-LM 23e00ed, TE 2.11", "")
+    expert, dense = 3 * 7168 * 2048, 3 * 7168 * 18432
+    attention = (whole.parameters - 2 * 129280 * 7168 - 7168 - 58 * (257 * expert + 256 * 7168) - 3 * dense) / 61
+    mixed = 257 * expert + 256 * 7168
+    assert whole.parameters - cut.parameters == pytest.approx(57 * attention + 55 * mixed + 2 * dense, rel=1e-4)

@@ -47,7 +47,7 @@ def test_what_is_left_out_adds_nothing(tmp_path: Path) -> None:
     calls = found.processor
     assert (calls.call_s, calls.convolution_s, calls.relayout, calls.channels_last) == (None, 0.0, 0.0, False)
     assert (calls.packing, calls.first_touch) == (0.0, 0.0)
-    assert msgspec.structs.astuple(found.reserve) == (0.0, 0.0, 0.0, False)
+    assert msgspec.structs.astuple(found.reserve) == (0.0, 0.0, 0.0, False, ())
     assert (found.bucket_bytes, found.accumulation) == (25 * 2**20, "added")
     assert not found.eager_attention
     assert (found.aliases, found.description) == ((), "mine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from msgspec import structs
 
 from simulator.device.framework import Reserve
 from simulator.execution.memory import Footprint
@@ -36,7 +37,7 @@ STACK = read_workload(
 )
 # A block has 8 x 8 + 8 = 72 parameters, the head 8 x 2 + 2 = 18. Kept of a sample, in elements: the input of the first
 # block (8), each block's output (8, its ReLU's, which the next product reads too), the logits for the loss (2). The
-# widest pair of gradients is 8 + 8.
+# widest pair of gradients is 8 + 8, of each ReLU and of each product but the first.
 BLOCK, HEAD = 72, 18
 SAMPLES = 3
 """Of a micro-batch; four of them a step."""
@@ -49,11 +50,13 @@ def held(
     precision: str = "fp32",
     optimizer: str = "sgd",
     microbatches: int = 4,
+    accumulation: str = "fused",
+    reserve: Reserve = Reserve(context_bytes=100.0),  # noqa: B008 - frozen
 ) -> tuple[Footprint, ...]:
     """Footprints of pieces that begin at the first layer and at these."""
     ends = [*edges, len(workload.layers)]
     pieces = [Piece(range(start, end), *[0.0] * 7) for start, end in zip([0, *edges], ends, strict=True)]
-    holding = Holding(get_precision(precision), OPTIMIZERS[optimizer], 1e9, Reserve(context_bytes=100.0))
+    holding = Holding(get_precision(precision), OPTIMIZERS[optimizer], 1e9, reserve, accumulation=accumulation)
     return stage_footprints(workload, pieces, plan, (SAMPLES, microbatches), holding)
 
 
@@ -63,7 +66,7 @@ def test_two_stages_of_two_blocks_each() -> None:
     assert first.parameters_bytes == first.gradients_bytes == first.optimizer_bytes == 4 * 2 * BLOCK
     assert last.parameters_bytes == last.gradients_bytes == last.optimizer_bytes == 4 * (2 * BLOCK + HEAD)
     assert first.activations_per_sample_bytes == 4 * (2 * (8 + 8 + 8) + 16)
-    assert last.activations_per_sample_bytes == 4 * (8 + 8 + 2 + 16)
+    assert last.activations_per_sample_bytes == 4 * (8 + 8 + 16)  # at the last ReLU, which has no logits left
     assert first.activations_bytes == SAMPLES * first.activations_per_sample_bytes
     assert first.total_bytes == 3 * 4 * 2 * BLOCK + SAMPLES * 256 + 100
     assert (first.capacity_bytes, first.reserved_bytes) == (1e9, 100)
@@ -79,7 +82,7 @@ def test_two_stages_of_two_blocks_each() -> None:
 def test_a_schedule_keeps_so_many_micro_batches(plan: Plan, kept: tuple[int, int]) -> None:
     first, last = held(plan, [4])
     assert first.activations_per_sample_bytes == 4 * (kept[0] * 24 + 16)
-    assert last.activations_per_sample_bytes == 4 * (kept[1] * 18 + 16)
+    assert last.activations_per_sample_bytes == 4 * (kept[1] * 18 - 2 + 16)
 
 
 def test_interleaved_stages_hold_two_pieces() -> None:
@@ -93,8 +96,41 @@ def test_interleaved_stages_hold_two_pieces() -> None:
 
 
 def test_fewer_micro_batches_than_stages_are_all_that_is_held() -> None:
+    # While the second block's ReLU runs, before any gradient of a weight; at the first product all of them are there,
+    # and of activations its input and its result's gradient.
     first, _ = held(Plan(pipeline=2), [4], microbatches=1)
-    assert first.activations_per_sample_bytes == 4 * (24 + 16)
+    assert first.moments == ((4 * (24 + 16), 0), (4 * (16 + 16), 4 * BLOCK), (4 * (8 + 8), 4 * 2 * BLOCK))
+    assert first.gradients_bytes == 4 * 2 * BLOCK
+
+
+def test_a_gradient_is_made_beside_the_sums_unless_its_product_adds_it() -> None:
+    # At the second product of the first stage: 2 x 24 less the 8 of its own ReLU, 16, and 72 gradients beside 144.
+    first, _ = held(Plan(pipeline=2), [4], accumulation="added")
+    assert first.moments == ((4 * (48 + 16), 4 * 2 * BLOCK), (4 * (40 + 16), 4 * 3 * BLOCK))
+
+
+def test_gradients_added_up_in_half_width_are_widened_for_a_share() -> None:
+    values = 4 * BLOCK + HEAD
+    (rank,) = held(Plan(data=2, zero=1), precision="amp", optimizer="adam", accumulation="narrow")
+    assert rank.moments[-1][1] == 2 * (values + BLOCK)
+    assert rank.optimizer_bytes == pytest.approx((8 + 4) * values / 2)
+
+
+def test_what_stages_sent_stays_until_its_gradient_comes() -> None:
+    # Of 8 values that pass: the first stage has the results of two micro-batches, the last sends nothing.
+    kept = Reserve(context_bytes=100.0, keeps=("sent",))
+    first, last = held(Plan(pipeline=2), [4], reserve=kept)
+    alone = held(Plan(pipeline=2), [4])
+    assert first.activations_per_sample_bytes - alone[0].activations_per_sample_bytes == 4 * 8 * 2
+    assert last == structs.replace(alone[1], reserve=kept)
+
+
+def test_fsdp_has_whole_gradients_of_two_blocks() -> None:
+    # One micro-batch over two ranks in amp: while the first product runs, its own in half width, and the second block's
+    # in full width on their way; all shares besides.
+    (rank,) = held(Plan(data=2, zero=3), precision="amp", microbatches=1)
+    values = 4 * BLOCK + HEAD
+    assert rank.moments[-1][1] == pytest.approx(4 * values / 2 + 2 * BLOCK + 4 * BLOCK)
 
 
 def test_half_width_keeps_master_weights() -> None:
@@ -109,12 +145,12 @@ def test_half_width_keeps_master_weights() -> None:
 @pytest.mark.parametrize("zero", [0, 1, 2, 3])
 def test_what_each_stage_of_zero_shares_out(zero: int) -> None:
     # Of 306 parameters over 2 x 2 ranks, the optimizer's states and master weights from stage 1 on, gradients from 2,
-    # weights from 3, where the two largest blocks are gathered beside: 72 and 72 + 18.
+    # weights from 3, where the two largest blocks are gathered, 72 and 72 + 18, and nothing else is narrow.
     (rank,) = held(Plan(data=2, context=2, zero=zero), precision="amp", optimizer="adam")
     values = 4 * BLOCK + HEAD
     part = {stage: values / 4 if zero >= stage else values for stage in (1, 2, 3)}
     gathered = 2 * (2 * BLOCK + HEAD) if zero == 3 else 0
-    assert rank.parameters_bytes == pytest.approx(2 * part[3] + gathered + 4 * part[1])
+    assert rank.parameters_bytes == pytest.approx((gathered or 2 * part[3]) + 4 * part[1])
     assert rank.gradients_bytes == pytest.approx(4 * part[2])
     assert rank.optimizer_bytes == pytest.approx(8 * part[1])
 
@@ -137,9 +173,8 @@ def test_a_stage_of_a_pipeline_keeps_what_it_gathered_and_shares_out_the_state()
 
 def test_full_recomputation_keeps_what_enters_a_block() -> None:
     (whole,) = held(Plan(recompute="full"))
-    # What enters the second to fourth block, 8 each, and the logits; while a block's backward pass runs, all that it
-    # keeps: the first one's input and output, 16.
-    assert whole.activations_per_sample_bytes == 4 * (3 * 8 + 2 + 16 + 16)
+    # What enters the second to fourth block, 8 each, the last one's result, which is there again, and 16 of gradients.
+    assert whole.activations_per_sample_bytes == 4 * (3 * 8 + 8 + 16)
 
 
 FUNNEL = read_workload(
@@ -160,35 +195,35 @@ FUNNEL = read_workload(
     "funnel.yaml",
 )
 # Blocks that are entered by 4, 8 and 12 values; their first products make 16, 32 and 64, their second 8, 12 and 6. All
-# that a block keeps is what its products read: 4 + 16, 8 + 32 and 12 + 64. Behind them the head keeps its 6, the loss
-# its 2. The widest pair of gradients is the ReLU's, 64 + 64.
+# that a block keeps is what its products read: 4 + 16, 8 + 32 and 12 + 64. The fullest moment is the last ReLU's, whose
+# gradients are 64 + 64; what the head and the loss kept is given up by then.
 
 
 @pytest.mark.parametrize(
     ("recompute", "kept"),
     [
         ("none", (4 + 16) + (8 + 32) + (12 + 64)),
-        # The input of the network is there anyway; the widest block is computed again.
-        ("full", 8 + 12 + (12 + 64)),
+        # What enters the second and third block; the ReLU's result is computed again.
+        ("full", 8 + 12 + 64),
         # The results of first products too.
-        ("products", (16 + 32 + 64) + 8 + 12 + (12 + 64)),
+        ("products", (16 + 32 + 64) + 8 + 12 + 64),
     ],
 )
 def test_blocks_of_several_widths_by_hand(recompute: str, kept: int) -> None:
     (whole,) = held(Plan(recompute=recompute), workload=FUNNEL)
-    assert whole.activations_per_sample_bytes == 4 * (kept + 6 + 2 + 128)
+    assert whole.activations_per_sample_bytes == 4 * (kept + 128)
 
 
 def test_a_copy_of_the_gradients_and_the_loss_in_place() -> None:
-    def footprint(**more: bool) -> Footprint:
-        reserve = Reserve(loss_in_place=more.pop("in_place", False))
-        holding = Holding(get_precision("amp"), OPTIMIZERS["adam"], 1e9, reserve, **more)
+    def footprint(*, in_place: bool = False, accumulation: str = "fused") -> Footprint:
+        reserve = Reserve(loss_in_place=in_place)
+        holding = Holding(get_precision("amp"), OPTIMIZERS["adam"], 1e9, reserve, accumulation=accumulation)
         whole = Piece(range(len(STACK.layers)), *[0.0] * 7)
         return stage_footprints(STACK, [whole], Plan(data=2, zero=2), (SAMPLES, 4), holding)[0]
 
     values = 4 * BLOCK + HEAD
     # A micro-batch's gradients in 2 bytes lie whole beside their sums in 4, which the ranks share.
-    assert footprint(copied=True).gradients_bytes == 4 * values / 2 + 2 * values
+    assert footprint(accumulation="copied").moments[0][1] == 4 * values / 2 + 2 * values
     assert footprint().gradients_bytes == 4 * values / 2
     # The widest pair is a block's 8 + 8, not the loss's 1 and 2, in place or not.
     assert footprint(in_place=True).activations_bytes == footprint().activations_bytes

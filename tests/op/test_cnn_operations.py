@@ -51,7 +51,7 @@ def check(kernels: Sequence[Kernel], *expected: Expected) -> None:
 # ---- element-wise activations: FLOPs an element forward, backward, and which tensor is kept
 
 ACTIVATIONS: dict[str, tuple[int, int, str]] = {
-    "hard_tanh": (2, 2, "output"),  # two comparisons
+    "hard_tanh": (2, 2, "input"),  # two comparisons
     "leaky_relu": (2, 2, "output"),  # compare, times slope
     "elu": (4, 3, "output"),  # compare, exp, -1, times alpha; compare, y + alpha, times g
     "selu": (5, 4, "output"),  # ELU and a product
