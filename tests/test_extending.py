@@ -28,7 +28,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for block in BLOCKS:
         content = parse_yaml(block, "recipe")
         kind = content.get("kind")
-        kinds = {None: "workloads", "framework": "hardware_profiles/frameworks"}
+        kinds = {None: "workloads", "framework": "hardware_profiles/frameworks", "engine": "hardware_profiles/engines"}
         place = kinds.get(kind, "hardware_profiles/devices")
         (folder / place / f"{content['name']}.yaml").write_text(block, encoding="utf-8")
     (folder / "simulator" / "workload" / "families" / "plain.py").write_text(CODE[0], encoding="utf-8")
@@ -53,7 +53,8 @@ def test_there_are_recipes() -> None:
 @pytest.mark.parametrize(
     ("tests", "names"),
     [
-        ("tests/device", "my-gpu or pytorch-channels-last-2023"),
+        ("tests/device", "my-gpu or pytorch-channels-last-2023 or our-fork"),
+        ("tests/serving/test_answer.py", "our-fork"),
         ("tests/workload/test_reading.py", "my_lenet or tiny_resnet or my_senet or nine"),
     ],
 )

@@ -15,6 +15,7 @@ from simulator.cli import main
 from simulator.device.framework import FrameworkProfile, load_framework
 from simulator.device.machine import disks_of
 from simulator.device.system import cluster_of_system
+from simulator.serving.engine import load_engine
 from simulator.workload.reading import read_workload
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +88,13 @@ def test_an_example_file_of_the_guide_is_read(block: str, tmp_path: Path) -> Non
         box = cluster_of_system(str(path)).machine
         assert box is not None
         assert (box.cores, disks_of("local", box), box.peak_w) == (64, "nvme-pcie4*2", 3200)
+    elif content.get("kind") == "engine":
+        path = tmp_path / "our-fork.yaml"
+        path.write_text(block, encoding="utf-8")
+        fork = load_engine(str(path))
+        assert fork.host_s == pytest.approx(400e-6)
+        assert (fork.scheduler.requests, fork.memory.fraction) == (512, 0.95)
+        assert fork.dispatch_s == load_engine("vllm").dispatch_s
     elif "kind" in content:
         path = tmp_path / "my-gpu.yaml"
         path.write_text(block, encoding="utf-8")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from simulator.calibration.offline import SystemRow, latency_s, samples_per_s
 from simulator.calibration.served_rows import DEVICES, MLPERF, ServedRow, deployment_of, number_in
 from simulator.errors import SimulatorError, UnsupportedError
-from simulator.serving.static import RequestLengths, Steady, batch_seconds, prompt_seconds, steady, token_seconds
+from simulator.serving.loops import Steady, steady
+from simulator.serving.static import RequestLengths, batch_seconds, prompt_seconds, token_seconds
 from simulator.serving.step import Deployment
 
 

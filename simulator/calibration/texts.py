@@ -12,7 +12,8 @@ from simulator.serving.answer import usual_cache
 from simulator.serving.cache import running
 from simulator.serving.engine import load_engine
 from simulator.serving.formats import get_format
-from simulator.serving.static import RequestLengths, prompt_seconds, steady_at, token_seconds
+from simulator.serving.loops import steady_at
+from simulator.serving.static import RequestLengths, prompt_seconds, token_seconds
 from simulator.serving.step import Deployment
 from simulator.workload.reading import load_workload
 

@@ -11,8 +11,9 @@ from simulator.serving.conditions import RequestConditions
 from simulator.serving.costs import Speculation
 from simulator.serving.engine import ServingEngine, load_engine
 from simulator.serving.formats import BLOCK_BYTES, Format, get_format
+from simulator.serving.loops import Steady, steady_at
 from simulator.serving.settings import EngineSettings
-from simulator.serving.static import RequestLengths, Steady, first_token_times, steady_at
+from simulator.serving.static import RequestLengths, first_token_times
 from simulator.serving.step import Deployment
 from simulator.serving.times import StepTimes
 from simulator.units import parse

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from simulator.errors import InputError
 from simulator.op.kernels import FloatArray
-from simulator.serving.step import Deployment, decoding, reading, step_times
+from simulator.serving.step import Deployment, Load, both, decoding, reading, step_times
+from simulator.serving.times import ServingBound
 
 LONGEST = 2**20
 """Longest context of a table. [tokens]"""
@@ -77,6 +78,10 @@ def _place(axis: list[float], value: float) -> tuple[int, float]:
     return place, (value - axis[place]) / (axis[place + 1] - axis[place])
 
 
+NOTHING = Surface([0.0, 1.0], [0.0, 1.0], [[0.0, 0.0], [0.0, 0.0]])
+"""Of steps whose kernels the host has always issued."""
+
+
 @dataclass(frozen=True)
 class StepCosts:
     """Times of a deployment's steps. [s]
@@ -90,6 +95,9 @@ class StepCosts:
     request_s : host time of each request beside the first.
     tokens : that a decoding step makes for each request.
     stages, overlap : groups of layers in a row, and the share of a step's prompts that overlap in them.
+    issued_decode, issued_read : the least that steps take of (requests, 1) that decode, and of (tokens, 1) with
+        prompts, while the host issues their kernels; 0 where it never holds up one.
+    issued_beside_s : further, of attention of requests that decode beside prompts.
     """
 
     decode: Surface
@@ -100,10 +108,14 @@ class StepCosts:
     tokens: float
     stages: int = 1
     overlap: float = 1.0
+    issued_decode: Surface = NOTHING
+    issued_read: Surface = NOTHING
+    issued_beside_s: float = 0.0
 
     def decoding(self, requests: int, context: float) -> float:
         """A step in which so many requests decode."""
-        return self.decode(requests, 1.0) + self.cache(requests, context)
+        busy_s = self.decode(requests, 1.0) + self.cache(requests, context)
+        return max(busy_s, self.issued_decode(requests, 1.0))
 
     def mixed(self, requests: int, context: float, pieces: Sequence[tuple[int, int]]) -> float:
         """A step that reads pieces of prompts, (new, past) each, beside requests that decode.
@@ -112,36 +124,61 @@ class StepCosts:
         groups take n + s - 1 times a group's time, as far as the engine lets them overlap.
         """
         beside = requests / self.stages
-        seconds = self.read(beside + sum(new for new, _ in pieces), 1.0) + self.request_s * beside
+        tokens = beside + sum(new for new, _ in pieces)
+        busy_s = self.read(tokens, 1.0) + sum(self.prompt(new, past) for new, past in pieces)
+        issued_s = self.issued_read(tokens, 1.0)
         if requests:
-            seconds += self.cache(requests, context)
-        seconds += sum(self.prompt(new, past) for new, past in pieces)
+            busy_s, issued_s = busy_s + self.cache(requests, context), issued_s + self.issued_beside_s
+        seconds = max(busy_s, issued_s) + self.request_s * beside
         together = (len(pieces) + self.stages - 1) / (max(len(pieces), 1) * self.stages)
         return seconds * (1 - self.overlap * (1 - min(together, 1.0)))
 
 
 def costs_of(deployment: Deployment, speculation: Speculation | None = None) -> StepCosts:
-    """Tables of a deployment's steps; a decoding step's holds guessing and checking, for all tokens that it makes."""
+    """Tables of a deployment's steps; a decoding step's holds guessing and checking, for all tokens that it makes.
+
+    What the device does and what the host issues are tables of their own: in a step, attention hides the issuing of
+    other kernels as these do.
+    """
     scheduler, guess = deployment.engine.scheduler, speculation or Speculation()
     requests, tokens = _steps(scheduler.requests), _steps(scheduler.tokens + scheduler.requests)
     batches, contexts, pieces = _powers(scheduler.requests), _powers(LONGEST), _powers(scheduler.tokens)
     groups = _group(deployment, np.array(requests))
-    decode = step_times(deployment, decoding(groups * (guess.ahead + 1), 1.0))
-    alone = step_times(deployment, decoding(groups, 1.0))
-    drafts = guess.ahead * guess.draft * (alone.time_s - alone.cache_s)
-    read = step_times(deployment, reading(1.0, np.array(tokens)))
+    alone_s, _ = _parts(deployment, decoding(groups, 1.0))
+    decode_s, issued_decode_s = _parts(deployment, decoding(groups * (guess.ahead + 1), 1.0))
+    read_s, issued_read_s = _parts(deployment, reading(1.0, np.array(tokens)))
+    few = (_parts(deployment, load)[1][0] for load in (both(reading(1.0, 1.0), decoding(1.0, 1.0)), reading(1.0, 2.0)))
+    together_s, apart_s = map(float, few)
+    drafts_s = guess.ahead * guess.draft * alone_s
     return StepCosts(
-        decode=_line(requests, list(decode.time_s - decode.cache_s + drafts)),
+        decode=_line(requests, list(decode_s + drafts_s)),
         cache=_surface(
             batches, contexts, lambda r, c: step_times(deployment, decoding(_group(deployment, r), c)).cache_s
         ),
-        read=_line(tokens, list(read.time_s - read.cache_s)),
+        read=_line(tokens, list(read_s)),
         prompt=_surface(pieces, [0.0, *contexts], lambda n, p: step_times(deployment, reading(1.0, n, p)).cache_s),
         request_s=deployment.engine.request_s,
         tokens=guess.tokens,
         stages=deployment.stages,
         overlap=deployment.engine.overlap,
+        issued_decode=_line(requests, list(issued_decode_s + drafts_s)),
+        issued_read=_line(tokens, list(issued_read_s)),
+        issued_beside_s=max(together_s - apart_s - deployment.engine.request_s, 0.0),
     )
+
+
+def _parts(deployment: Deployment, load: Load) -> tuple[FloatArray, FloatArray]:
+    """Time of steps without attention over what is cached, and the least that they take while the host issues them. [s]
+
+    Where the host does not hold up the emptiest of them, it holds up none.
+    """
+    never = replace(deployment, engine=replace(deployment.engine, dispatch_s=0.0))
+    busy, whole = step_times(never, load), step_times(deployment, load)
+    held = whole.time_s > busy.time_s * (1 + 1e-9)
+    beside_s = whole.seconds[ServingBound.EXCHANGE] + whole.seconds[ServingBound.SCHEDULER]
+    issuing_s = float(np.where(held, whole.time_s - beside_s, 0.0).max())
+    issued_s: FloatArray = issuing_s + beside_s if issuing_s else np.zeros_like(beside_s)
+    return busy.time_s - busy.cache_s, issued_s
 
 
 def _group(deployment: Deployment, requests: FloatArray) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from simulator import load_device, load_workload
 from simulator.errors import InputError, UnknownNameError
 from simulator.serving.answer import Service, serve
+from simulator.serving.apart import Readers, shared_out
 from simulator.serving.arrivals import Requests, drawn, mean_length, recorded
 from simulator.serving.blocks import Growing
 from simulator.serving.cache import held_requests
@@ -215,8 +217,25 @@ def test_tables_are_the_steps_that_they_stand_for() -> None:
     for batch, context in ((1, 100), (37, 1500), (200, 3000)):
         exact = float(step_times(deployment, decoding(batch, context)).time_s[0])
         assert COSTS.decoding(batch, context) == pytest.approx(exact, rel=0.03)
-    exact = float(step_times(deployment, both(decoding(30, 800), reading(1, 1000, 2000))).time_s[0])
-    assert COSTS.mixed(30, 800, [(1000, 2000)]) == pytest.approx(exact, rel=0.05)
+    for batch, context, new, past in (
+        (30, 800, 1000, 2000),
+        (60, 4000, 500, 3000),
+        (60, 4000, 4000, 0),
+        (0, 0, 100, 0),
+    ):
+        load = both(decoding(batch, context), reading(1, new, past)) if batch else reading(1, new, past)
+        exact = float(step_times(deployment, load).time_s[0])
+        assert COSTS.mixed(batch, context, [(new, past)]) == pytest.approx(exact, rel=0.05)
+
+
+def test_the_host_holds_up_steps_of_short_prompts_however_long_their_attention_is() -> None:
+    # Without recorded graphs the host issues decoding steps too; reading the cache goes on meanwhile.
+    slow = serve(load_workload("llama3_8b"), load_device("h100"), Service(graphs=False, concurrency=(1,))).deployment
+    costs = costs_of(slow)
+    for batch, context in ((1, 100), (64, 4000), (256, 8000)):
+        exact = float(step_times(slow, decoding(batch, context)).time_s[0])
+        assert costs.decoding(batch, context) == pytest.approx(exact, rel=0.03)
+    assert costs.decoding(1, 100) == pytest.approx(costs.decoding(1, 20_000))
 
 
 def test_ten_thousand_requests_take_seconds() -> None:
@@ -360,3 +379,41 @@ def test_names_and_numbers_are_checked() -> None:
 def test_more_requests_than_a_queue_is_played_out_for_are_refused() -> None:
     with pytest.raises(InputError, match="1,000,001 requests are more than the 1,000,000"):
         drawn(5.0, 10**6 + 1, ("10", "10"), 0)
+
+
+MEANS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "readers": {"prefill_devices": 1},
+    "shared": {"shared": 3000},
+    "guessed": {"speculation": Speculation(3, 0.8)},
+    "both": {"prefill_devices": 1, "shared": 3000},
+}
+
+
+@pytest.mark.parametrize("means", MEANS.values(), ids=MEANS)
+def test_a_queue_at_the_rate_of_a_closed_loop_has_its_latencies(means: dict[str, Any]) -> None:
+    # Requests at even distances: no two prompts meet, so that the queue has up to a sixth fewer at a time.
+    service = Service(request=RequestLengths(4000, 256), concurrency=(16,), **means)
+    answer = serve(load_workload("llama3_8b"), load_device("h100"), service)
+    point = answer.points[0]
+    conditions = RequestConditions(service.shared, service.speculation, answer.reader)
+    traffic = Traffic(300, ("4000", "256"), pattern="regular", conditions=conditions)
+    served = at_rate(line_of(answer.deployment, traffic), point.tokens_per_s / 256)
+    assert served.token_s.mean() == pytest.approx(point.token_s, rel=0.12)
+    assert 0.7 * point.first_s < served.first_token_s.mean() < 1.05 * point.first_s
+    assert served.request_s.mean() == pytest.approx(point.request_s, rel=0.15)
+
+
+def test_readers_take_as_many_prompts_at_a_time_as_come() -> None:
+    # One prompt in 0.1 s, two in 0.15 s, four in 0.25 s: at most 16 a second.
+    readers = Readers((1.0, 2.0, 4.0), (0.1, 0.15, 0.25), 0.01)
+    assert readers.most_per_s == 16
+    assert readers.batch(1) == 1
+    assert readers.batch(14) == pytest.approx(14 * readers.batch_seconds(readers.batch(14)))
+    assert readers.batch(100) == 4
+    # Alone, nobody is before it: its own time and the sending.
+    assert readers.first_seconds(1, 0.0) == pytest.approx(0.11)
+    decoding_now, first_s = shared_out(1000.0, readers, lambda _: 1.0)
+    # Sixteen a second are read and decode for a second each; the others wait: 984 over 16 a second.
+    assert decoding_now == pytest.approx(16)
+    assert first_s == pytest.approx(984 / 16)
