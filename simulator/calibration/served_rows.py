@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from simulator.calibration.back_ends import back_end
 from simulator.calibration.named import workload_named
 from simulator.calibration.tables import Row, heading, number, read_rows
 from simulator.device.device import load_device
@@ -90,11 +91,22 @@ def _row(row: Row, where: str) -> ServedRow:
         output=output,
         metric=text["metric"],
         value=value,
-        year=int(number(row, "year", where)) or UNDATED.get(text.get("source_repo", ""), 0),
+        year=_year(text, int(number(row, "year", where))),
         source=text.get("source_repo", ""),
         note=text.get("note", ""),
     )
 
+
+def _year(text: dict[str, str], year: int) -> int:
+    """Year of a row's software: of its release where that is known to be older than the row."""
+    if text["engine"] == "TensorRT-LLM" and text.get("engine_version", "").startswith(APART):
+        return min(year, 2023)
+    return year or UNDATED.get(text.get("source_repo", ""), 0)
+
+
+APART = ("0.5", "0.6")
+"""Releases of TensorRT-LLM of 2023, before those whose heads of queries read shared keys together (XQA). Source: its
+XQA-kernel.md, which compares release 0.5 with what came in 0.7."""
 
 UNDATED = {"ai-dynamo/aiconfigurator": 2025}
 """First year of rows without one, where a source is no older: vLLM 0.12, TensorRT-LLM from 1.0.0rc3 on."""
@@ -117,7 +129,8 @@ def _format_of_model(model: str) -> str:
     return found[1] + (f"_{found[2][0]}" if found[2] else "")
 
 
-ENGINES = {"trtllm": "tensorrt-llm", "tensorrt-llm": "tensorrt-llm", "vllm": "vllm", "sglang": "sglang"}
+ENGINES = {"trtllm": "tensorrt-llm", "tensorrt-llm": "tensorrt-llm", "vllm": "vllm", "sglang": "sglang",
+           "deepspeed-mii": "deepspeed-mii"}  # fmt: skip
 MLPERF = "mlcommons/"
 FORMATS = {"": "fp16", "bfloat16": "bf16", "mxfp4 moe": "mxfp4_moe", "int8": "int8"}
 DEVICES = {"a100": "a100-sxm4-40gb", "intel-max-1550": "max-1550", "a100-sxm4-80gb-cts": "a100-sxm4-80gb"}
@@ -127,30 +140,10 @@ DEVICES = {"a100": "a100-sxm4-40gb", "intel-max-1550": "max-1550", "a100-sxm4-80
 def _engine(row: ServedRow) -> str:
     name = row.engine.lower().partition(" ")[0]
     if name.startswith(("llama.cpp", "ollama")):
-        return _back_end(name, row.note, row.year)
+        return back_end(name, row.note, row.year)
     if row.source.startswith(MLPERF):
         return {"tensorrt": "tensorrt-llm", "vllm": "vllm"}.get(name, row.engine)
     return ENGINES.get(name, row.engine)
-
-
-MATRIX_ATTENTION = 2026
-"""Since when llama.cpp's own attention runs on AMD's matrix instructions, as it did before with rocWMMA alone."""
-
-
-def _back_end(name: str, note: str, year: int) -> str:
-    """Which of llama.cpp's kernels ran: those of its back ends, and of attention with and without -fa."""
-    flash = re.search(r"fa=(-fa )?1", note)
-    if "vulkan" in name:
-        return "llama.cpp-vulkan-flash" if flash else "llama.cpp-vulkan"
-    if flash and ("rocwmma" in name or ("rocm" in name and year >= MATRIX_ATTENTION)):
-        return "llama.cpp-rocwmma-rocblas" if _own_library(note) else "llama.cpp-rocwmma"
-    back_end = "llama.cpp-rocblas" if _own_library(note) else "llama.cpp"
-    return f"{back_end}-flash" if flash else back_end
-
-
-def _own_library(note: str) -> bool:
-    """Whether rocBLAS's own kernels ran where hipBLASLt's were asked for elsewhere in the table."""
-    return "hipblaslt=" in note and "hipblaslt=1" not in note
 
 
 def deployment_of(row: ServedRow) -> Deployment:

@@ -29,15 +29,15 @@ class KernelSection(Strict, frozen=True, kw_only=True):
     prefill_gap: Annotated[str, Meta(description="the same while reading prompts, without recorded graphs")]
     helpers: Annotated[float, Meta(ge=0, description="further launches a layer with attention")] = 0.0
     weights: Annotated[float, Meta(gt=0, description="fraction of the memory's peak bandwidth, products of few rows")]
-    experts: Annotated[float, Meta(gt=0, description="the same of experts' grouped products beside calls")] | None = (
-        None
-    )
+    experts: Annotated[float, Meta(gt=0, description="the same of experts' products beside calls")] | None = None
     cache: Annotated[float, Meta(gt=0, description="fraction of the memory's peak bandwidth, attention's cache")]
+    again: Annotated[float, Meta(gt=0, description="the same, where heads of a group read keys again")] | None = None
     matrix: Annotated[float, Meta(gt=0, description="rate of products, of the device's calibrated one")] = 1.0
     attention: Annotated[float, Meta(gt=0, description="rate of attention over a prompt, of the device's")] = 1.0
     unpacks_apart: Annotated[bool, Meta(description="narrow weights are widened in memory before a product")] = False
     half_sums: Annotated[bool, Meta(description="products of half-width values are summed in half width")] = False
     unit_stream: Annotated[float, Meta(gt=0, description="bytes that one unit gets each clock")] | None = None
+    lanes: Annotated[float, Meta(gt=0, description="rate of products of few rows on vector lanes alone")] | None = None
     calls: Annotated[
         bool,
         Meta(description="products and attention are calls whose times are fitted, where the device's kind has any"),
@@ -58,6 +58,7 @@ class FamilySection(Strict, frozen=True, kw_only=True):
     matrix: float | None = None
     attention: float | None = None
     unit_stream: float | None = None
+    lanes: float | None = None
     dispatch: str | None = None
     sum: str | None = None
     host: str | None = None
@@ -116,6 +117,7 @@ class ServingEngine:
     gap_s, prefill_gap_s : from one kernel's end to the next one's start, decoding and reading prompts. [s]
     helpers : further launches a layer with attention.
     weights, cache : fractions of the memory's peak bandwidth that products of few rows and attention's cache reach.
+    again : the same of keys that further heads of a group read again; None where a group reads them together.
     experts : fraction of the memory's bandwidth of experts' products where others are calls; `weights` where None.
     matrix, attention : rates of products, and of attention over a prompt, of the device's.
     unpacks_apart, half_sums : how products of narrow weights, and of half-width values, are run.
@@ -123,6 +125,7 @@ class ServingEngine:
     sum_s : start of a small sum over the devices that share a layer. [s]
     dispatch_s : host time of issuing a kernel, ahead of the device, where no graph is recorded. [s]
     recorded : whether steps that decode alone are recorded graphs.
+    lanes : rate of products of few rows on vector lanes; None where tensor cores may run them.
     unit_bytes : what one unit of a device gets each clock; None where the memory alone limits. [byte]
     host_s, request_s, prompt_s : host time of a step, of each running request, of each request taken in. [s]
     overlap : share of a prompt's pieces that overlap in groups of layers.
@@ -140,11 +143,13 @@ class ServingEngine:
     weights: float
     experts: float | None
     cache: float
+    again: float | None
     matrix: float
     attention: float
     unpacks_apart: bool
     half_sums: bool
     unit_bytes: float | None
+    lanes: float | None
     calls: bool
     dispatch_s: float
     sum_s: float
@@ -256,11 +261,13 @@ def engine_of(profile: EngineProfile, where: str) -> ServingEngine:
         weights=kernel.weights,
         experts=kernel.experts,
         cache=kernel.cache,
+        again=kernel.again,
         matrix=kernel.matrix,
         attention=kernel.attention,
         unpacks_apart=kernel.unpacks_apart,
         half_sums=kernel.half_sums,
         unit_bytes=kernel.unit_stream,
+        lanes=kernel.lanes,
         calls=kernel.calls,
         dispatch_s=seconds(kernel.dispatch, "kernel.dispatch"),
         sum_s=seconds(kernel.sum, "kernel.sum"),

@@ -25,6 +25,10 @@ from simulator.serving.points import decode_columns, expert_columns, prefill_col
 from simulator.serving.states import reading_columns, stepping_columns
 from simulator.serving.work import ExpertGroup, Launches, Work
 
+JOINED = 32
+"""Tokens from which on experts' kernels have tiles; before, each row reads its expert by itself. Source: llama.cpp,
+ggml-metal, ne21_mm_id_min."""
+
 FEW_ROWS = 8
 """Products of so many rows at most have kernels of their own, which stream the weights past them."""
 
@@ -53,6 +57,8 @@ class LoweredGroup:
     rate : at which the calls compute, of the device's.
     grouped : whether they are products of experts beside calls.
     cache : whether they are attention; `reading` whether over prompts.
+    sharing : heads of queries that share a head of keys.
+    sparse : experts to each of which few rows come; `alone` how often a kernel without tiles reads each.
     """
 
     compute_s: FloatArray
@@ -71,6 +77,9 @@ class LoweredGroup:
     grouped: bool = False
     cache: bool = False
     reading: bool = False
+    sharing: int = 1
+    sparse: NDArray[np.bool_] | bool = False
+    alone: FloatArray | float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +143,10 @@ class Lowered:
         # Grouped products have kernels of their own, whose calls are not measured.
         priced = self._priced(columns, np.tile(tokens, 2), np.full((2, 1), float(group.layers)), place, None)
         beside = self._call(self.form.name) is not None
-        return replace(priced, grouped=beside, **{name: getattr(priced, name).reshape(2, -1) for name in PRICED})
+        parts = {name: getattr(priced, name).reshape(2, -1) for name in PRICED}
+        each = columns.gemm[0, 0].reshape(2, -1)
+        alone = np.where(tokens < JOINED, each, 1.0)
+        return replace(priced, grouped=beside, sparse=each <= FEW_ROWS, alone=alone, **parts)
 
     def _priced(
         self, columns: Columns, rows: FloatArray, number: FloatArray, place: IntArray, call: LibraryCall | None
@@ -182,7 +194,8 @@ class Lowered:
                     attending, load, (times.seconds[Bound.COMPUTE], times.traffic_bytes), self.device, call, reading
                 )
             lowered = _attention(times, present, layers, own, reading=reading)
-            yield replace(lowered, rate=call.compute) if call else lowered
+            sharing = attending.heads // attending.kv_heads
+            yield replace(lowered, rate=call.compute if call else 1.0, sharing=sharing)
 
     def _attention_call(self, attending: Attending, *, reading: bool) -> LibraryCall | None:
         """None where no such call was measured: decoding over latent keys, which all heads share."""

@@ -130,25 +130,39 @@ def _helpers(deployment: Deployment) -> tuple[float, float]:
 
 
 def _products(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray, FloatArray]:
-    """Seconds of computing and of moving data, of kernels that depend on tokens."""
+    """Seconds of computing and of moving data, of kernels that depend on tokens.
+
+    On vector lanes alone, a product of few rows takes time in proportion to its rows, and experts' rows each read their
+    expert: 8 rows of Q8_0 take an M2 Ultra 1.9 times what one takes.
+    """
     engine, product, few = deployment.engine, group.product, group.few
     own = engine.experts if group.grouped else None
     matrix, share = (engine.matrix, engine.weights) if own is None else (1.0, own)
     rate = np.where(product & ~group.called, matrix * _sums(deployment), 1.0)
-    compute_s = np.where(few, np.minimum(group.compute_s / rate, group.lanes_s), group.compute_s / rate)
+    computing_s, widening_s = group.compute_s / rate, group.unpack_s if engine.unpacks_apart else 0.0
+    if engine.lanes:
+        few = few | (product & group.sparse)
+        compute_s = np.where(few, group.lanes_s / engine.lanes, computing_s + widening_s)
+    else:
+        compute_s = np.where(few, np.minimum(computing_s, group.lanes_s), computing_s) + widening_s
     streamed_s = group.traffic_bytes / _stream(deployment.device, engine, share)
     moved_s = np.where(product, np.minimum(group.memory_s, streamed_s), group.memory_s)
-    memory_s = np.where(few, streamed_s, moved_s)
-    compute_s = compute_s + group.unpack_s if engine.unpacks_apart else compute_s
+    memory_s = np.where(few, streamed_s * (group.alone if engine.lanes else 1.0), moved_s)
     return compute_s, np.where(group.called, group.memory_s, memory_s)
 
 
 def _attention(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray, FloatArray]:
-    """The same of attention; the rate over prompts says nothing of one query's products over the cache."""
+    """The same of attention; the rate over prompts says nothing of one query's products over the cache.
+
+    Where each head of queries reads its keys by itself, the heads of a group read them again, from a cache at best.
+    """
     if group.called.any():
         return group.compute_s, group.memory_s
     engine = deployment.engine
     streamed_s = group.traffic_bytes / _stream(deployment.device, engine, engine.cache)
+    if engine.again and not group.reading:
+        again = group.traffic_bytes * (group.sharing - 1)
+        streamed_s = streamed_s + again / (engine.again * deployment.device.memory.bandwidth_byte_per_s)
     return group.compute_s / (engine.attention if group.reading else 1.0), streamed_s
 
 
