@@ -26,6 +26,7 @@ from simulator.execution.certainty import (
     PROCESSOR,
     SMALL_BATCH,
     Widths,
+    batch_amount,
     certainty,
     family_of,
 )
@@ -33,8 +34,8 @@ from simulator.execution.certainty import (
 HELD_OUT = "held_out.csv"
 FOLDS = 4
 KEYS = (
-    *("base", "waiting", "small_batch", "narrow", "graph", "small_graph", "processor"),
-    *("workload", "device", "framework", "software", "seen"),
+    *("base", "waiting", "batch", "small_batch", "narrow", "graph", "small_graph", "processor"),
+    *("device", "framework", "seen"),
 )
 """What widens or narrows an interval; `seen` is of rows whose measurer the coefficients have seen: never a reader's."""
 
@@ -145,16 +146,18 @@ def unseen_of(rows: Sequence[Measurement], group: Callable[[Measurement], str]) 
 def features(sample: Sample) -> dict[str, float]:
     """Key of `Widths` -> how much of it applies to a sample."""
     row = sample.measured
-    small, graph = row.batch < SMALL_BATCH, not row.framework.startswith(EAGER)
+    small, processor = row.batch < SMALL_BATCH, device_of(row.device).kind == PROCESSOR
+    graph = not processor and not row.framework.startswith(EAGER)
     return {
         "base": 1.0,
         "waiting": sample.waiting,
+        "batch": batch_amount(row.batch),
         "small_batch": float(small),
         "narrow": float(row.precision in NARROW),
         "graph": float(graph),
         "small_graph": float(small and graph),
-        "processor": float(device_of(row.device).kind == PROCESSOR),
-        **{aspect: float(aspect in sample.unseen) for aspect in ("workload", "device", "framework", "software")},
+        "processor": float(processor),
+        **{aspect: float(aspect in sample.unseen) for aspect in ("device", "framework")},
         "seen": float("measurer" not in sample.unseen),
     }
 

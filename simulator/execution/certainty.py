@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import log
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
@@ -29,6 +30,9 @@ FOLDER = "hardware_profiles/certainty"
 SMALL_BATCH = 16
 """Batches below this leave more to the host, and to kernels that no fit saw."""
 
+WIDE_BATCH = 256
+"""From here on a larger batch changes no more."""
+
 NARROW = ("amp", "fp16", "bf16", "fp8", "fp4", "int8")
 EAGER = ("pytorch", "torch7")
 """Frameworks whose names begin so call one kernel after another; the others compile or schedule graphs."""
@@ -45,18 +49,17 @@ class Widths(Strict, frozen=True, kw_only=True):
     base: float
     waiting: Annotated[float, Meta(description="times the share of the step that waits for the host")] = 0.0
     host: Annotated[float, Meta(description="times the same share, where the host's own time of a call is given")] = 0.0
+    batch: Annotated[float, Meta(description="times how far a batch is from 16 to 256, in logarithms")] = 0.0
     small_batch: float = 0.0
     narrow: Annotated[float, Meta(description="number formats of two bytes and less")] = 0.0
     widened: Annotated[
         float, Meta(description="half width on a device without lanes for it, whose values are widened")
     ] = 0.0
-    graph: Annotated[float, Meta(description="frameworks that compile or schedule graphs")] = 0.0
+    graph: Annotated[float, Meta(description="frameworks that compile or schedule graphs, on GPUs")] = 0.0
     small_graph: Annotated[float, Meta(description="small batches in such frameworks, further")] = 0.0
     processor: Annotated[float, Meta(description="processors, whose threads and pages are their system's")] = 0.0
-    workload: Annotated[float, Meta(description="a network of which no step was measured")] = 0.0
     device: Annotated[float, Meta(description="a device of which no step was measured")] = 0.0
     framework: Annotated[float, Meta(description="a framework of which no step was measured")] = 0.0
-    software: Annotated[float, Meta(description="a framework not measured on the device's family")] = 0.0
     family: Annotated[float, Meta(description="a family, or a number format on it, that nobody measured")] = 0.0
     seen: Annotated[float, Meta(description="a row whose measurer the fit has seen; a question's never is")] = 0.0
 
@@ -166,19 +169,24 @@ def features(question: Question) -> Iterator[tuple[str, float]]:
     yield "base", 1.0
     yield "waiting", question.waiting
     yield "host", question.waiting * (question.host == "measured")
-    small, graph = question.batch < SMALL_BATCH, not question.framework.name.startswith(EAGER)
+    small, processor = question.batch < SMALL_BATCH, question.device.kind == PROCESSOR
+    graph = not processor and not question.framework.name.startswith(EAGER)
+    yield "batch", batch_amount(question.batch)
     yield "small_batch", float(small)
     yield "narrow", float(question.precision in NARROW)
     yield "widened", float(is_widened(question.device, question.precision))
     yield "graph", float(graph)
     yield "small_graph", float(small and graph)
-    yield "processor", float(question.device.kind == PROCESSOR)
-    yield "workload", float(question.workload not in measured.workloads)
+    yield "processor", float(processor)
     yield "device", float(question.device.name not in measured.devices)
     everywhere = {name for names in measured.frameworks.values() for name in names}
     yield "framework", float(question.framework.name not in everywhere)
-    yield "software", float(question.framework.name not in measured.frameworks.get(family, ()))
     yield "family", float(question.precision not in measured.precisions.get(family, ()))
+
+
+def batch_amount(batch: int) -> float:
+    """How far a batch is on the way from `SMALL_BATCH` to `WIDE_BATCH`, in logarithms."""
+    return min(max(log(batch / SMALL_BATCH) / log(WIDE_BATCH / SMALL_BATCH), 0.0), 1.0)
 
 
 def is_widened(device: Device, precision: str) -> bool:
@@ -198,8 +206,8 @@ def _sum(widths: Widths, found: Mapping[str, float]) -> float:
 
 
 def _reasons(question: Question, found: Mapping[str, float]) -> Iterator[str]:
-    """In words, what of the question was not measured or is not known."""
-    family = family_of(question.device)
+    """In words, what of the question was not measured or is not known, whether it widens or not."""
+    measured, family = certainty().measured, family_of(question.device)
     if found["family"]:
         yield f"no step in {question.precision} on the family {family} was measured"
     if found["device"]:
@@ -208,9 +216,9 @@ def _reasons(question: Question, found: Mapping[str, float]) -> Iterator[str]:
             yield f"the clock that its {question.device.profile.power} hold is estimated"
     if found["framework"]:
         yield f"no measured step of {question.framework.name}"
-    elif found["software"]:
+    elif question.framework.name not in measured.frameworks.get(family, ()):
         yield f"no measured step of {question.framework.name} on the family {family}"
-    if found["workload"]:
+    if question.workload not in measured.workloads:
         yield f"no measured step of the network {question.workload}"
     if found["widened"]:
         yield f"{question.device.name} has no lanes for {question.precision}"

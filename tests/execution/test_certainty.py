@@ -37,9 +37,10 @@ def found(question: Question) -> Interval:
 
 def test_the_bounds_are_the_exponentials_of_the_widths() -> None:
     widths = certainty()
-    # Everything but the base is absent: a step that waits for nothing, in fp32, on what was measured.
-    assert found(KNOWN).low == pytest.approx(exp(-exp(widths.low.base)))
-    assert found(KNOWN).high == pytest.approx(exp(exp(widths.high.base)))
+    # Everything but base and batch is absent: a step that waits for nothing, in fp32, on what was measured. A batch of
+    # 64 is half of the way from 16 to 256: 2 of 4 doublings.
+    assert found(KNOWN).low == pytest.approx(exp(-exp(widths.low.base + widths.low.batch / 2)))
+    assert found(KNOWN).high == pytest.approx(exp(exp(widths.high.base + widths.high.batch / 2)))
     assert found(KNOWN).reasons == ()
     assert found(KNOWN).coverage == 0.8
 
@@ -61,6 +62,14 @@ def test_what_was_not_measured_is_said_and_never_narrows(change: dict[str, objec
     assert reason in other.reasons
     assert other.low <= found(KNOWN).low
     assert other.high >= found(KNOWN).high
+
+
+def test_a_larger_batch_is_surer_from_16_to_256() -> None:
+    ends = [found(replace(KNOWN, batch=batch)).high for batch in (16, 32, 64, 128, 256)]
+    assert ends == sorted(ends, reverse=True)
+    assert len(set(ends)) == 5
+    assert found(replace(KNOWN, batch=512)) == found(replace(KNOWN, batch=256))
+    assert found(replace(KNOWN, batch=1)) == found(replace(KNOWN, batch=15))
 
 
 def test_the_host_is_named_from_a_quarter_of_the_time_on_and_never_where_it_was_measured() -> None:
@@ -121,20 +130,22 @@ def test_a_width_that_is_not_said_widens_nothing() -> None:
 
 
 def applies(**change: object) -> set[str]:
-    """Keys of what widens a question, beside the base."""
-    return {key for key, amount in features(replace(KNOWN, **change)) if amount} - {"base"}  # type: ignore[arg-type]
+    """Keys of what widens or narrows a question of a small batch at most, beside the base."""
+    return {key for key, amount in features(replace(KNOWN, **{"batch": 16, **change})) if amount} - {"base"}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         ({}, set()),
-        ({"batch": 16}, set()),
+        ({"batch": 17}, {"batch"}),
         ({"batch": 15}, {"small_batch"}),
         ({"precision": "amp"}, {"narrow"}),
         ({"framework": load_framework("tensorflow")}, {"graph"}),
         ({"framework": load_framework("tensorflow"), "batch": 15}, {"graph", "small_batch", "small_graph"}),
-        ({"workload": "mine"}, {"workload"}),
+        ({"workload": "mine"}, set()),
+        ({"framework": load_framework("jax")}, {"graph", "framework"}),
+        ({"framework": load_framework("tensorflow"), "device": load_device("core-i7-12700h")}, {"processor"}),
         ({"waiting": 0.5}, {"waiting"}),
         ({"waiting": 0.5, "host": "named"}, {"waiting"}),
         ({"waiting": 0.5, "host": "measured"}, {"waiting", "host"}),
@@ -159,10 +170,10 @@ def test_bounds_of_many_shares_are_those_of_each() -> None:
 
 
 def test_a_width_is_the_sum_of_its_parts() -> None:
-    # A third of the step waits for a host of a known class, in amp, of an unmeasured network.
+    # A third of the step waits for a host of a known class, in amp, at a quarter of the way to a batch of 256.
     widths = certainty().high
-    logarithm = widths.base + widths.waiting / 3 + widths.narrow + widths.workload
-    question = replace(KNOWN, waiting=1 / 3, host="named", precision="amp", workload="mine")
+    logarithm = widths.base + widths.waiting / 3 + widths.narrow + widths.batch / 4
+    question = replace(KNOWN, waiting=1 / 3, host="named", precision="amp", batch=32)
     assert found(question).high == pytest.approx(exp(exp(logarithm)))
 
 

@@ -1,0 +1,157 @@
+"""The descent that fits widths of intervals: nine of ten errors on each side, and four of five in each group.
+
+Quantile regression alone holds what it claims of all rows together, while groups that lie near hold everything and
+groups that lie far pay for it. So the share that is held is also brought to one goal in each group that was left out
+of a fit of the times. The error of a group then sets the widths of what it differs in: batch, format, software.
+
+References
+----------
+Koenker, Bassett, "Regression quantiles", Econometrica 46(1), 1978. doi:10.2307/1913643
+Gibbs, Cherian, Candes, "Conformal prediction with conditional guarantees", 2023. arXiv:2305.12616
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.calibration.measurements import device_of
+from simulator.calibration.samples import GROUPS, KEYS, Sample, features
+from simulator.execution.certainty import PROCESSOR
+from simulator.op.kernels import FloatArray
+
+TAIL = 0.92
+"""Quantile that is fitted on each side: wider than the claim, since groups differ and each should be covered."""
+
+GOAL = 0.83
+"""Share that each group should hold: the middle of 75 to 90 %."""
+
+GROUPED = 3.0
+"""Weight of the squared distance of groups' shares from the goal beside the loss of the quantiles."""
+
+SOFTNESS = 0.15
+"""Of a bound in the share that is held, in widths: a logistic function in place of a step, which has no slope."""
+
+LEAST_ROWS = 20
+"""Rows of a group from which on its share says anything."""
+
+MOST_ROWS = 50
+"""Rows of a group from which on it weighs as much as any."""
+
+MEASURERS = 2.0
+"""Weight of groups whose measurer was held out, of those of each other way: a reader is another measurer."""
+
+WIDENING = ("waiting", "small_batch", "processor", "device", "framework")
+"""What can only widen an interval; that its measurer was seen can only narrow it."""
+
+STEPS, RATE, SHRINK, START = 300, 0.03, 0.002, -1.7
+"""Steps of the descent, the first one's size, which falls to nothing, what draws coefficients to zero, and the base at
+first: a sixth."""
+
+
+@dataclass(frozen=True)
+class HeldOutGroups:
+    """Samples by what was held out together.
+
+    Attributes
+    ----------
+    of : group of each sample, (samples,).
+    rows : samples of each group, (groups,).
+    weight : of each group's share, (groups,), together 1.
+    """
+
+    of: NDArray[np.intp]
+    rows: FloatArray
+    weight: FloatArray
+
+    def mean(self, values: FloatArray) -> FloatArray:
+        """Mean over each group, (groups,)."""
+        return np.bincount(self.of, values, len(self.rows)) / self.rows
+
+    def spread(self, values: FloatArray) -> FloatArray:
+        """What a mean passes back to each sample, (samples,)."""
+        result: FloatArray = (values / self.rows)[self.of]
+        return result
+
+
+def groups_of(found: Sequence[Sample]) -> HeldOutGroups:
+    """The groups of samples; those of a handful of rows have no weight, measurers twice that of others."""
+    keys = [(sample.split, _group(sample), _on_processor(sample)) for sample in found]
+    number = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    of = np.array([number[key] for key in keys], dtype=np.intp)
+    rows = np.bincount(of).astype(float)
+    weight = np.minimum(rows / MOST_ROWS, 1.0) * (rows >= LEAST_ROWS)
+    weight *= np.array([MEASURERS if split == "measurer" else 1.0 for split, _, _ in number])
+    return HeldOutGroups(of, rows, weight / max(weight.sum(), 1.0))
+
+
+def _on_processor(sample: Sample) -> bool:
+    """A measurer's rows on processors are a group of their own: they err by what those on GPUs do not."""
+    return device_of(sample.measured.device).kind == PROCESSOR
+
+
+def _group(sample: Sample) -> str:
+    return GROUPS[sample.split](sample.measured) if sample.split else ""
+
+
+def weights_of(found: Sequence[Sample]) -> FloatArray:
+    """Weight of each sample: each way of holding out as it should weigh, in it each group alike, and its settings.
+
+    How far a measurer, a device or a framework lies from the others is drawn once a group, however many rows it has;
+    in a group each (device, workload) setting weighs the same.
+    """
+    keys = [(sample.split, _group(sample)) for sample in found]
+    rows = Counter((key, sample.measured.setting) for key, sample in zip(keys, found, strict=True))
+    settings = Counter(key for key, _ in rows)
+    groups = Counter(split for split, _ in settings)
+    weights = np.array(
+        [
+            1 / settings[key] / rows[key, sample.measured.setting] / groups[key[0]]
+            for key, sample in zip(keys, found, strict=True)
+        ]
+    )
+    return np.asarray(weights / weights.sum())
+
+
+def descend(found: Sequence[Sample]) -> FloatArray:
+    """Coefficients of `KEYS` below and above the prediction, (2, keys), by Adam's descent.
+
+    What was held out can only widen: those coefficients are kept at or above zero.
+    """
+    design = np.array([[*features(sample).values()] for sample in found])
+    error = np.array([sample.error for sample in found])
+    weights, groups = weights_of(found), groups_of(found)
+    least = np.array([0.0 if name in WIDENING else -np.inf for name in KEYS])
+    most = np.array([0.0 if name == "seen" else np.inf for name in KEYS])
+    values = np.zeros((2, len(KEYS)))
+    values[:, 0] = START
+    first, second = np.zeros_like(values), np.zeros_like(values)
+    for step in range(1, STEPS + 1):
+        gradient = slope(design @ values.T, error, weights, groups).T @ design
+        gradient[:, 1:] += SHRINK * values[:, 1:]
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        size = RATE * (1 - step / STEPS) / (1 - 0.9**step)
+        values = values - size * first / (np.sqrt(second / (1 - 0.999**step)) + 1e-9)
+        values = np.clip(values, least, most)
+    return values
+
+
+def slope(logarithms: FloatArray, error: FloatArray, weights: FloatArray, groups: HeldOutGroups) -> FloatArray:
+    """Derivatives of the loss by the logarithm of each sample's width below and above, (samples, 2).
+
+    logarithms : of the widths, (samples, 2).
+    error : logarithm of measured over predicted, (samples,).
+    """
+    width = np.exp(logarithms)
+    beyond = np.stack((-error, error), axis=1)
+    quantile = np.where(beyond <= width, 1 - TAIL, -TAIL) * weights[:, None] * width
+    inside = 1 / (1 + np.exp(np.clip((beyond / width - 1) / SOFTNESS, -50, 50)))
+    share = groups.mean(inside.sum(axis=1) - 1)
+    pull = groups.spread(2 * GROUPED * groups.weight * (share - GOAL))
+    moved = inside * (1 - inside) * beyond / width / SOFTNESS
+    result: FloatArray = quantile + pull[:, None] * moved
+    return result
