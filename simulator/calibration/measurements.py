@@ -150,11 +150,9 @@ def layout_of(measured: Measurement) -> str:
     Raises
     ------
     SimulatorError
-        If there is no such framework or precision.
+        If there is no such device, framework or precision.
     """
-    from simulator.precision import get_precision
-
-    return measured.layout or load_framework(measured.framework).path(get_precision(measured.precision)).layout
+    return measured.layout or options_of(measured).on(device_of(measured.device)).path.layout
 
 
 def options_of(measured: Measurement) -> Options:

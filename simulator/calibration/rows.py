@@ -66,8 +66,8 @@ def _least(measured: Measurement, device: Device) -> float:
 def _medians(measurements: Iterable[Measurement]) -> list[Measurement]:
     same: dict[Measurement, list[Measurement]] = {}
     for measured in measurements:
-        if measured.devices == 1:
-            same.setdefault(replace(measured, id="", step_s=1.0), []).append(measured)
+        if measured.devices == 1 or measured.task == "infer":  # devices that infer share nothing
+            same.setdefault(replace(measured, id="", step_s=1.0, devices=1, system=""), []).append(measured)
     ordered = [sorted(group, key=lambda m: m.step_s) for group in same.values()]
     return [group[len(group) // 2] for group in ordered]
 

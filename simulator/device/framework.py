@@ -70,6 +70,7 @@ class Framework:
     processor : what its calls cost on a processor.
     reserve : what it holds of a device's memory beside the tensors; nothing of a processor's.
     bucket_bytes : gradients summed together over devices, infinite where all wait for the last. [byte]
+    tower_s : what each further device of a process adds to a step of batch normalisations at half width alone. [s]
     accumulation : how gradients of micro-batches are added up: "fused", "added" or "copied" (`parallel/adding.py`).
     expert_s : what the host's issuing of one expert's calls adds to a layer, forward and backward together; 0 where one
         call takes all experts. [s]
@@ -90,6 +91,7 @@ class Framework:
     processor: ProcessorCalls = ProcessorCalls()
     reserve: Reserve = Reserve()
     bucket_bytes: float = inf
+    tower_s: float = 0.0
     accumulation: str = "added"
     expert_s: float = 0.0
     eager_attention: bool = False
@@ -133,6 +135,7 @@ def load_framework(name: str) -> Framework:
         processor=_processor_calls(profile, f"{where}: processor"),
         reserve=_reserve(profile.memory, f"{where}: memory"),
         bucket_bytes=_bucket_bytes(profile.gradients.bucket, f"{where}: gradients.bucket"),
+        tower_s=parse(profile.gradients.tower, "s", f"{where}: gradients.tower", positive=False),
         accumulation=profile.gradients.accumulation,
         expert_s=parse(profile.experts.issue, "s", f"{where}: experts.issue", positive=False),
         eager_attention=profile.eager_attention,

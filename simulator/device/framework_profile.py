@@ -40,6 +40,9 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
             description="of tensors; tensor cores take channels last as they are; chosen for each network by a compiler"
         ),
     ] = "channels first"
+    half_last: Annotated[
+        tuple[str, ...], Meta(description="families on which convolutions of half width are channels last")
+    ] = ()
     odd_groups: Annotated[
         bool,
         Meta(description="has tensor-core kernels for channels-last groups of any width, not of powers of two alone"),
@@ -87,6 +90,13 @@ class GradientSection(Strict, frozen=True, kw_only=True):
     bucket: Annotated[
         str, Meta(description="gradients summed together, such as '25 MiB'; 'all' waits for the last")
     ] = "25 MiB"
+    tower: Annotated[
+        str,
+        Meta(
+            description="what each further device that the same process drives adds to a step of batch normalisations "
+            "at half width alone"
+        ),
+    ] = "0 s"
     accumulation: Annotated[
         Literal["fused", "added", "copied", "narrow"],
         Meta(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np  # noqa: F401  before msgspec, which brings what slows the definition of NumPy's generic types
 
 from simulator.device.device import Device
-from simulator.device.framework import load_framework
 from simulator.errors import InputError
 from simulator.execution.memory import Footprint, check_fits
 from simulator.execution.run import Run, run_of
@@ -174,8 +173,9 @@ def _exchange(
     device, options = asked
     if cluster is None or cluster.devices == 1 or not options.training:
         return None
-    from simulator.parallel.data import exchange_gradients, memory_share, taken_share
+    from simulator.parallel.data import exchange_gradients, memory_share, taken_share, tower_seconds
 
-    bucket_bytes = load_framework(options.framework).bucket_bytes
+    setting = options.on(device)
     gradients, taken = gradient_bytes_of(workload, options), taken_share(device, cluster, memory_share(times))
-    return exchange_gradients(kernels, times, gradients, cluster, bucket_bytes, taken)
+    exchange = exchange_gradients(kernels, times, gradients, cluster, setting.framework.bucket_bytes, taken)
+    return replace(exchange, exposed_s=exchange.exposed_s + tower_seconds(kernels, setting, cluster))

@@ -11,10 +11,9 @@ import numpy as np
 
 from simulator.device.columns import DeviceColumns
 from simulator.device.system import Cluster
-from simulator.execution.certainty import SMALL_BATCH
 from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels, at_batch
-from simulator.parallel.data import buckets_on, exposed_seconds, taken_share
+from simulator.parallel.data import buckets_on, exposed_seconds, taken_share, tower_seconds
 from simulator.pipeline import Options, gradient_bytes_of, interval_factors, kernels_of, times_of
 from simulator.precision import Engine, Precision
 from simulator.roofline.rates import Fidelity
@@ -170,7 +169,8 @@ def _by_bound(
     for place, (cluster, buckets) in enumerate(zip(points.clusters, points.buckets, strict=True)):
         if cluster is not None and buckets is not None:
             taken = np.ravel(taken_share(points.devices.at(variants), cluster, by_memory[:, None]))
-            parts[:, Bound.COMMUNICATION, place] = exposed_seconds(kernels, time_s, buckets, cluster, taken)
+            exposed_s = exposed_seconds(kernels, time_s, buckets, cluster, taken)
+            parts[:, Bound.COMMUNICATION, place] = exposed_s + tower_seconds(kernels, points.setting, cluster)
     return parts
 
 
@@ -200,12 +200,9 @@ def alike(devices: DeviceColumns, precision: Precision) -> list[IntArray]:
 def factors_at(points: Points, steps: Steps) -> tuple[FloatArray, FloatArray] | None:
     """Both bounds of each step over its time, each (variants, numbers of devices, batches); None where unknown."""
     waiting, found = steps.shares[Bound.OVERHEAD], np.empty((2, *steps.time_s.shape))
-    small = points.batches < SMALL_BATCH
-    for which in (small, ~small):
-        if which.any():
-            batch = int(points.batches[which][0])
-            own = interval_factors(points.workload, points.devices.one, points.options, batch, waiting[..., which])
-            if own is None:
-                return None
-            found[..., which] = own
+    for place, batch in enumerate(points.batches.tolist()):
+        own = interval_factors(points.workload, points.devices.one, points.options, batch, waiting[..., place])
+        if own is None:
+            return None
+        found[..., place] = own
     return found[0], found[1]

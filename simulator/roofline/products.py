@@ -57,6 +57,7 @@ def product_seconds(
     m, n, k = (at_batch(columns.gemm[side], batch) for side in range(3))
     if tensor:
         m, n, k = setting.cause(Convolutions).aligned(columns, m, n, k)
+    channels_last = channels_last and setting.device.profile.family not in setting.path.launched_groups
     if channels_last:
         n = np.where(is_grouped(columns) & (n < GROUP_COLUMNS), GROUP_COLUMNS, n)
     seconds = gemm_seconds(m, n, k, columns.groups, _rates(columns, setting, tensor=tensor))

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from simulator.causes.cause import Cause
+from simulator.causes.tiles import HALF_WIDTH
 from simulator.device.device import Device
 from simulator.device.framework import NEVER_LATE, Framework, ProcessorCalls, load_framework
 from simulator.device.framework_profile import ExecutionPath
@@ -72,7 +73,9 @@ class Setting(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.on_processor:
             return ExecutionPath()
         path = self.framework.path(self.precision)
-        return msgspec.structs.replace(path, layout=self.layout) if self.layout else path
+        half = self.width <= HALF_WIDTH and self.device.profile.family in path.half_last
+        layout = self.layout or ("channels last" if half else path.layout)
+        return msgspec.structs.replace(path, layout=layout) if layout != path.layout else path
 
     @property
     def calls(self) -> ProcessorCalls:

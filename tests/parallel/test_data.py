@@ -80,6 +80,18 @@ def test_a_framework_that_waits_exposes_all() -> None:
     assert found.exposed_s == pytest.approx(found.busy_s + late)
 
 
+def test_towers_of_half_width_networks_with_normalisation_wait_for_each_other() -> None:
+    def waits(workload: str, devices: int = 8, **options: str) -> float:
+        found = run(devices, workload=workload, framework="tensorflow", **options).exchange
+        assert found is not None
+        return found.exposed_s
+
+    towers = waits("resnet50", precision="fp16") - waits("resnet50", precision="amp")
+    assert towers == pytest.approx(7 * 30e-3, rel=0.05)
+    assert waits("resnet50", 2, precision="fp16") == pytest.approx(30e-3, rel=0.2)
+    assert max(waits("resnet50"), waits("vgg16", precision="fp16")) < 20e-3
+
+
 def test_inference_exchanges_nothing() -> None:
     both = run(8, task="infer")
     assert both.exchange is None

@@ -499,6 +499,16 @@ def test_channels_last_groups_of_a_power_of_two_wait_for_memory_alone() -> None:
     assert seconds(narrow, device(), "fp32", CHANNELS_LAST) == seconds(narrow, device(), "fp32")
 
 
+def test_channels_last_groups_that_a_library_issues_one_by_one_run_as_groups_do() -> None:
+    on = device()
+    one_by_one = msgspec.structs.replace(CHANNELS_LAST, launched_groups=(on.profile.family or "",))
+    elsewhere = msgspec.structs.replace(CHANNELS_LAST, launched_groups=("another",))
+    for groups, channels in ((4, 64), (2, 48)):
+        columns = columns_of(convolution(groups=groups, channels=channels), (channels, 32, 32))
+        assert seconds(columns, on, "amp", one_by_one) == seconds(columns, on, "amp")
+        assert seconds(columns, on, "amp", elsewhere) == seconds(columns, on, "amp", CHANNELS_LAST)
+
+
 def test_channels_last_groups_of_other_widths_take_128_columns() -> None:
     # Two groups of 24 channels: 1024 positions x 128 columns x 9 x 24, twice, on one unit of 8 TFLOP/s.
     groups = columns_of(convolution(groups=2, channels=48), (48, 32, 32))

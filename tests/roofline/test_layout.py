@@ -14,6 +14,22 @@ from simulator.workload.reading import load_workload
 
 
 @pytest.mark.parametrize(
+    ("device", "precision", "layout"),
+    [
+        ("v100", "fp16", "last"),
+        ("t4", "amp", "last"),
+        ("t4", "fp32", "first"),
+        ("a100", "fp16", "first"),
+        ("a100", "tf32", "first"),
+    ],
+)
+def test_xla_puts_channels_last_at_half_width_on_some_families(device: str, precision: str, layout: str) -> None:
+    path = Setting(load_device(device), get_precision(precision), load_framework("tensorflow-xla")).path
+    assert path.layout == f"channels {layout}"
+    assert path.fuses
+
+
+@pytest.mark.parametrize(
     ("workload", "task", "layout"),
     [
         ("resnet50", "infer", "channels last"),
