@@ -75,8 +75,10 @@ TAKE_ANYTHING = {
     ("simulator/report/style.py", "beside"),
     ("simulator/roofline/peeled.py", "_with_device"),
     ("simulator/workload/families/transformer.py", "attention_op"),
+    ("simulator/workload/workload.py", "from_torch"),
 }
-"""Functions whose names are the caller's own (axes of a sweep), or another library's (looks of a text)."""
+"""Functions whose names are the caller's own (axes of a sweep), another library's (looks of a text), or fields of a
+record that another room holds."""
 
 EDGES = ("simulator/cli/", "simulator/workload/importers/torch/")
 """Where click hands a command its options, and stand-ins take what PyTorch's own functions take."""

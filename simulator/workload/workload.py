@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from simulator.errors import InputError, UnknownNameError
 from simulator.op.base import MAX_ELEMENTS, Counts, Op, Shape, Shapes, Site, check_shape, elements
@@ -108,6 +109,16 @@ class Workload:
     def macs(self) -> int:
         """Multiply-accumulates of one forward pass of one sample."""
         return sum(count.macs for count in self.counts)
+
+    @staticmethod
+    def from_torch(model: Any, example_inputs: Any, **asked: Any) -> Workload:
+        """The workload of an `nn.Module`, as `simulator.from_torch` makes it, whose `Tracing` is given by keywords.
+
+        asked : `loss`, `attention`, `allow_unknown`, `training`, `rules`, `boxes`; `trace` is "meta" or "real".
+        """
+        from simulator.workload.importers.torch import from_torch, tracing_by
+
+        return from_torch(model, example_inputs, tracing_by(asked))
 
 
 MOST_LAYERS = 10**6

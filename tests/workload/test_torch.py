@@ -215,6 +215,17 @@ def test_transformer_with_eager_and_fused_attention(torch: Any, nets: Any) -> No
     assert not any("attention" in layer.op.kind for layer in apart.layers)
 
 
+def test_a_workload_is_traced_by_keywords_as_by_a_record(torch: Any, nets: Any) -> None:
+    net, tokens = nets.Transformer(eager=False), torch.zeros(1, 32, dtype=torch.long)
+    by_keywords = Workload.from_torch(net, tokens, attention="eager", training=False, trace="meta", rules=None)
+    by_record = from_torch(net, tokens, Tracing(attention="eager", training=False))
+    assert by_keywords.counts == by_record.counts
+    with pytest.raises(InputError, match='trace is "meta" or "real", not \'fake\''):
+        Workload.from_torch(net, tokens, trace="fake")
+    with pytest.raises(TypeError, match="losses"):
+        Workload.from_torch(net, tokens, losses=1)
+
+
 def test_fused_attention_is_the_zoos(torch: Any, nets: Any) -> None:
     workload = from_torch(nets.Transformer(eager=False), torch.zeros(1, 32, dtype=torch.long))
     layer = next(layer for layer in workload.layers if "attention" in layer.op.kind)

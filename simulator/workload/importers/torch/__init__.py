@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from simulator.workload.importers.torch.layers import Assembly
     from simulator.workload.importers.torch.rules import Rule
 
-__all__ = ["TorchSource", "Tracing", "from_torch", "load", "traced", "tracing_of", "tried", "user_code"]
+__all__ = ["TorchSource", "Tracing", "from_torch", "load", "traced", "tracing_by", "tracing_of", "tried", "user_code"]
 
 BATCH = 32
 """Samples a step where nobody says."""
@@ -124,6 +124,21 @@ def from_torch(
             "from_torch: example_inputs must be a tensor or several, each with the batch as its first side"
         )
     return traced(model, examples, asked)
+
+
+def tracing_by(asked: Mapping[str, Any]) -> Tracing:
+    """How to trace, by keywords, of which `trace` is "meta" or "real"; a `TypeError` for a keyword that is none.
+
+    Raises
+    ------
+    InputError
+        For another `trace`.
+    """
+    how = asked.get("trace", "meta")
+    if how not in ("meta", "real"):
+        raise InputError(f'from_torch: trace is "meta" or "real", not {how!r}')
+    fields = {key: value for key, value in asked.items() if key != "trace" and value is not None}
+    return Tracing(**{"real": how == "real", **fields})
 
 
 def _torch() -> Any:
