@@ -68,8 +68,8 @@ to 0.62 (github MooreThreads/SimuMax@e691807, configs/system/b200_bf16_ceperm.js
 
 Jean Zay's A100: six blocks on one node, without a pipeline and without a network, took 119 and 130 s of 512 sequences
 (chronicles-prequel.md, "Max possible TFLOPs check"), which products make at 0.75 of the rate of bursts, where boards of
-400 W elsewhere keep 0.9 to 0.94. Read off these two; the runs of many nodes were left out. Why is not said: a lower
-power limit, of about 280 W, would do it."""
+400 W elsewhere keep 0.9 to 0.94. Of three values that suit these two it is the one that suits the runs of many nodes,
+too, so that they are not held out. Why is not said: a lower power limit, of about 280 W, would do it."""
 
 UNSAID = {"megatron": 1, "jax": 3}
 """Framework -> what its data ranks share out unless asked otherwise: Megatron's recipes the optimizer's state
