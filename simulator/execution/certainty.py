@@ -141,10 +141,13 @@ def interval_of(question: Question) -> Interval | None:
     return Interval(low, high, certainty().coverage, not found["family"], tuple(_reasons(question, found)))
 
 
-def factors_of(question: Question, waiting: FloatArray | float) -> tuple[FloatArray, FloatArray] | None:
+def factors_of(
+    question: Question, waiting: FloatArray | float, further: FloatArray | float = 0.0
+) -> tuple[FloatArray, FloatArray] | None:
     """Both bounds over the predicted time where many steps wait for so much of their time, each the shape of `waiting`.
 
-    A width's logarithm is linear in that share.
+    A width's logarithm is linear in that share, and in how much farther their batches are from 16 to 256 than the
+    question's (`further`).
     """
     import numpy as np
 
@@ -152,7 +155,13 @@ def factors_of(question: Question, waiting: FloatArray | float) -> tuple[FloatAr
         return None
     profile, none, all_of_it = certainty(), *(dict(features(replace(question, waiting=share))) for share in (0.0, 1.0))
     low, high = (
-        np.exp(-np.exp(_sum(widths, none) + (_sum(widths, all_of_it) - _sum(widths, none)) * np.asarray(waiting)))
+        np.exp(
+            -np.exp(
+                _sum(widths, none)
+                + (_sum(widths, all_of_it) - _sum(widths, none)) * np.asarray(waiting)
+                + widths.batch * np.asarray(further)
+            )
+        )
         for widths in (profile.low, profile.high)
     )
     return low, 1 / high

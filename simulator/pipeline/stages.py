@@ -9,9 +9,9 @@ import numpy as np
 from simulator.device.device import Device
 from simulator.device.framework import Reserve, load_framework
 from simulator.device.host import is_measured
-from simulator.execution.certainty import Interval, Question, factors_of, interval_of
+from simulator.execution.certainty import Interval, Question, batch_amount, factors_of, interval_of
 from simulator.execution.memory import Footprint, footprint
-from simulator.op.kernels import FloatArray, Kernels
+from simulator.op.kernels import FloatArray, IntArray, Kernels
 from simulator.op.optimizer import Optimizer, get_optimizer
 from simulator.pipeline.options import LARGEST, Options
 from simulator.precision import Role, get_precision
@@ -118,12 +118,16 @@ def interval_at(workload: Workload, device: Device, options: Options, batch: int
 
 
 def interval_factors(
-    workload: Workload, device: Device, options: Options, batch: int, waiting: FloatArray
+    workload: Workload, device: Device, options: Options, batches: IntArray, waiting: FloatArray
 ) -> tuple[FloatArray, FloatArray] | None:
-    """Both bounds of many steps of one batch over their predicted times, each the shape of `waiting`."""
+    """Both bounds of many steps over their predicted times, each the shape of `waiting`, whose last axis is `batches`.
+
+    batches : all smaller than `SMALL_BATCH`, or none.
+    """
     if not _has_interval(options):
         return None
-    return factors_of(_question(workload, device, options, batch, 0.0), waiting)
+    first, *_ = amounts = np.array([batch_amount(batch) for batch in batches.tolist()])
+    return factors_of(_question(workload, device, options, int(batches[0]), 0.0), waiting, amounts - first)
 
 
 def _has_interval(options: Options) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from simulator.device.columns import DeviceColumns
 from simulator.device.system import Cluster
+from simulator.execution.certainty import SMALL_BATCH
 from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels, at_batch
 from simulator.parallel.data import buckets_on, exposed_seconds, taken_share, tower_seconds
@@ -200,9 +201,12 @@ def alike(devices: DeviceColumns, precision: Precision) -> list[IntArray]:
 def factors_at(points: Points, steps: Steps) -> tuple[FloatArray, FloatArray] | None:
     """Both bounds of each step over its time, each (variants, numbers of devices, batches); None where unknown."""
     waiting, found = steps.shares[Bound.OVERHEAD], np.empty((2, *steps.time_s.shape))
-    for place, batch in enumerate(points.batches.tolist()):
-        own = interval_factors(points.workload, points.devices.one, points.options, batch, waiting[..., place])
-        if own is None:
-            return None
-        found[..., place] = own
+    small = points.batches < SMALL_BATCH
+    for which in (small, ~small):
+        if which.any():
+            some, waits = points.batches[which], waiting[..., which]
+            own = interval_factors(points.workload, points.devices.one, points.options, some, waits)
+            if own is None:
+                return None
+            found[..., which] = own
     return found[0], found[1]
