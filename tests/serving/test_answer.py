@@ -114,6 +114,8 @@ def test_the_answer_of_a_large_model_is_whole(large: Serving) -> None:
     assert first.cost_usd is not None
     # 6.88 USD an hour on each of 4 devices over tokens a second, for a million.
     assert first.cost_usd == pytest.approx(4 * 6.88 / 3600 / first.tokens_per_s * 1e6)
+    # 700 W each, for as long as a token takes all of them.
+    assert first.energy_j == pytest.approx(4 * 700 / first.tokens_per_s)
     # 80 layers of a dozen kernels, issued one by one, take the host longer than 2,048 tokens on four devices.
     assert large.prefill.bound() is ServingBound.LAUNCHES
     assert first_token_times(large.deployment, 8192).bound() is ServingBound.COMPUTE

@@ -52,6 +52,7 @@ def test_a_request_alone_takes_its_prompt_and_its_tokens() -> None:
     assert served.first_token_s[0] == 2.0
     assert served.request_s[0] == 6.0
     assert served.token_s[0] == 1.0
+    assert served.tokens_per_s == 5 / 6.0  # from when it came, not from nought
 
 
 def test_a_long_prompt_is_read_in_pieces_beside_what_decodes() -> None:
