@@ -11,27 +11,10 @@ import pytest
 from simulator.errors import InputError
 from simulator.report import sweep
 from simulator.report.style import decades
+from tests.drawn import inside, points_of, written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-def inside(figure: Figure) -> None:
-    """Every text and every pair of axes lies on the figure."""
-    figure.draw_without_rendering()
-    for axes in figure.axes:
-        box = axes.get_position()
-        assert 0 < box.x0 < box.x1 < 1
-        assert 0 < box.y0 < box.y1 < 1
-
-
-def points_of(line: Any) -> list[tuple[float, float]]:
-    return [(float(x), float(y)) for x, y in zip(*line.get_data(), strict=True)]
-
-
-def written(figure: Figure) -> str:
-    """Title, footer and what else stands beside the axes."""
-    return "\n".join(text.get_text() for text in figure.texts)
 
 
 # ---- sweeps
