@@ -70,12 +70,10 @@ def _written(given: Circumstances, answer: Simulation | Planned, writers: int) -
         return given
     cluster = answer.cluster
     where = disks_of(given.checkpoint_to, cluster.machine if cluster else None)
-    storage, state = (
-        load_storage(where or given.checkpoint_to),
-        footprint_of(answer.workload, answer.device, answer.options),
-    )
+    storage = load_storage(where or given.checkpoint_to)
     if storage.write_byte_per_s is None:
         raise InputError(f"--checkpoint-to {storage.name}: nobody knows how fast it writes; give --checkpoint TIME")
+    state = footprint_of(answer.workload, answer.device, answer.options)
     write_s = (state.parameters_bytes + state.optimizer_bytes) / (storage.write_byte_per_s * writers)
     return replace(given, failures=replace(given.failures, checkpoint_s=write_s))
 

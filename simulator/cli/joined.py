@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 from click.core import ParameterSource
 
@@ -21,28 +24,11 @@ def _once(_context: click.Context, option: click.Parameter, values: tuple[str, .
     return values[0] if values else None
 
 
-link_option = click.option(
-    "--link",
-    type=LINK,
-    multiple=True,
-    callback=_once,
-    metavar="NAME",
-    help="What joins them, such as nvlink2 or pcie4.",
-)
-system_option = click.option(
-    "--system",
-    type=SYSTEM,
-    multiple=True,
-    callback=_once,
-    metavar="NAME",
-    help="Machines of several devices, such as dgx-a100-80gb.",
-)
+def _given_once(option: str, kind: click.ParamType[Any], text: str) -> Callable[[Any], Any]:
+    return click.option(option, type=kind, multiple=True, callback=_once, metavar="NAME", help=text)
+
+
+link_option = _given_once("--link", LINK, "What joins them, such as nvlink2 or pcie4.")
+system_option = _given_once("--system", SYSTEM, "Machines of several devices, such as dgx-a100-80gb.")
 nodes_option = click.option("--nodes", type=int, default=1, show_default=True, help="Machines.")
-network_option = click.option(
-    "--network",
-    type=LINK,
-    multiple=True,
-    callback=_once,
-    metavar="NAME",
-    help="What joins machines, such as infiniband-hdr.",
-)
+network_option = _given_once("--network", LINK, "What joins machines, such as infiniband-hdr.")

@@ -119,10 +119,10 @@ def load_framework(name: str) -> Framework:
     profile, where = _profile(name), _where(name)
     if profile.dispatch is None:
         raise InputError(f"{where}: give dispatch, or the framework that it is like")
+    given = profile.dispatch
     forward, backward, update, step, helpers = (
         parse(text, "s", f"{where}: dispatch", positive=False)
-        for text in msgspec.structs.astuple(profile.dispatch)
-        if isinstance(text, str)
+        for text in (given.forward, given.backward, given.update, given.step, given.helpers)
     )
     return Framework(
         name=profile.name,

@@ -154,17 +154,13 @@ def factors_of(
     if question.device.kind not in certainty().measured.kinds:
         return None
     profile, none, all_of_it = certainty(), *(dict(features(replace(question, waiting=share))) for share in (0.0, 1.0))
-    low, high = (
-        np.exp(
-            -np.exp(
-                _sum(widths, none)
-                + (_sum(widths, all_of_it) - _sum(widths, none)) * np.asarray(waiting)
-                + widths.batch * np.asarray(further)
-            )
-        )
-        for widths in (profile.low, profile.high)
-    )
-    return low, 1 / high
+
+    def bound(widths: Widths) -> FloatArray:
+        least, most = _sum(widths, none), _sum(widths, all_of_it)
+        logarithm = least + (most - least) * np.asarray(waiting) + widths.batch * np.asarray(further)
+        return np.exp(-np.exp(logarithm))
+
+    return bound(profile.low), 1 / bound(profile.high)
 
 
 def why_none(device: Device) -> str:

@@ -115,18 +115,19 @@ class Input:
     """What documents state beside the fields, from which it follows."""
 
     @property
-    def _stages(self) -> dict[str, float]:
+    def stages(self) -> dict[str, float]:
+        """Each stage's time a step, in the order in which a sample goes through them. [s]"""
         return {"reading": self.read_s, "preparing": self.prepare_s, "copying": self.copy_s}
 
     @property
     def slowest(self) -> str:
         """The stage that takes longest: reading, preparing or copying."""
-        return max(self._stages, key=lambda stage: self._stages[stage])
+        return max(self.stages, key=lambda stage: self.stages[stage])
 
     @property
     def time_s(self) -> float:
         """Of the slowest stage."""
-        return self._stages[self.slowest]
+        return self.stages[self.slowest]
 
     @property
     def of_device(self) -> float:

@@ -92,21 +92,23 @@ class Footprint(msgspec.Struct, frozen=True):
     @property
     def largest_batch(self) -> int:
         """The largest batch that fits, zero if not even one sample does."""
-        own = (self.activations_per_sample_bytes, self.gradients_bytes)
         used = self.activations_bytes * (1 + self.reserve.fragmentation) + self.gradients_bytes
         room = self.headroom_bytes + used
-        return max(0, min(self._most(room, *moment) for moment in self.moments or (own,)))
+        return max(0, min(self._most(room, *moment) for moment in self._moments))
 
     def at(self, batch: int) -> Footprint:
         """The same at another batch, of a footprint at one sample or any. [byte]"""
-        own = ((self.activations_per_sample_bytes, self.gradients_bytes),)
-        per_sample, gradients = most_held(self.moments or own, batch * (1 + self.reserve.fragmentation))
+        per_sample, gradients = most_held(self._moments, batch * (1 + self.reserve.fragmentation))
         return msgspec.structs.replace(
             self,
             gradients_bytes=gradients,
             activations_bytes=per_sample * batch,
             activations_per_sample_bytes=per_sample,
         )
+
+    @property
+    def _moments(self) -> tuple[tuple[float, float], ...]:
+        return self.moments or ((self.activations_per_sample_bytes, self.gradients_bytes),)
 
     def _most(self, room: float, per_sample: float, gradients: float) -> int:
         """Samples whose activations fit beside gradients; as many as one likes where there are none of them."""

@@ -49,6 +49,8 @@ def tower_seconds(kernels: Kernels, setting: Setting, cluster: Cluster) -> float
 
     Worked example: at 30 ms a tower, 7 x 30 = 210 ms with eight devices.
     """
+    if not setting.framework.tower_s:
+        return 0.0
     precision, kinds = setting.precision, kernels.distinct.op_class
     normalised = np.isin((OpClass.CONVOLUTION, OpClass.NORMALIZATION), kinds).all()
     if setting.width > HALF_WIDTH or precision.master_weights or not (normalised and setting.calibrated):

@@ -126,8 +126,8 @@ def interval_factors(
     """
     if not _has_interval(options):
         return None
-    first, *_ = amounts = np.array([batch_amount(batch) for batch in batches.tolist()])
-    return factors_of(_question(workload, device, options, int(batches[0]), 0.0), waiting, amounts - first)
+    amounts = np.array([batch_amount(batch) for batch in batches.tolist()])
+    return factors_of(_question(workload, device, options, int(batches[0]), 0.0), waiting, amounts - amounts[0])
 
 
 def _has_interval(options: Options) -> bool:

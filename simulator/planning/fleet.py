@@ -15,6 +15,7 @@ from simulator.serving.answer import Service, deploy, most_requests
 from simulator.serving.arrivals import mean_length
 from simulator.serving.cache import capacity
 from simulator.serving.certainty import spans_of
+from simulator.serving.conditions import RequestConditions
 from simulator.serving.queued import Served
 from simulator.serving.static import RequestLengths, decode_steps, prompt_seconds
 from simulator.serving.step import Deployment, reading, step_times
@@ -117,7 +118,8 @@ def _at_best(deployment: Deployment, service: Service, most: int) -> tuple[float
     `out` tokens takes (out - 1) / n decoding steps of its own, less the share of reading steps, prompt over tokens of a
     step, in which it advanced; fewer and longer ones where tokens are guessed, and less of a prompt where all share it.
     """
-    request, guess, past = service.request, service.speculation, min(service.shared, service.request.prompt - 1)
+    request, guess = service.request, service.speculation
+    past = RequestConditions(service.shared).past(request.prompt)
     numbers = np.unique(np.append(2.0 ** np.arange(most.bit_length()), float(most)))
     new = request.prompt - past
     together = max(deployment.engine.scheduler.tokens, new) / new

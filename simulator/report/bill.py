@@ -112,8 +112,7 @@ def input_lines(found: Input | None, each: str = "device") -> Iterator[str]:
         return
     source = f"{found.storage} ({found.cached:.0%} from the page cache)" if found.storage else "the page cache"
     workers = f", {found.workers} workers a {each}" if found.workers and found.prepare_s else ""
-    parts = {"reading": found.read_s, "preparing": found.prepare_s, "copying": found.copy_s}
-    stages = ", ".join(f"{stage} {duration(time_s)}" for stage, time_s in parts.items() if time_s)
+    stages = ", ".join(f"{stage} {duration(time_s)}" for stage, time_s in found.stages.items() if time_s)
     device = f"{duration(found.device_s)} of the device"
     verdict = f"it keeps up with {device}, {found.slowest} at {found.of_device:.1%}"
     if found.exposed_s:

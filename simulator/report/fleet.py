@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.planning.fleet import Demand
 from simulator.planning.fleet_search import KEYS
 from simulator.planning.provision import Fleet, Lost, Provision
 from simulator.report.listing import Row, print_table
+from simulator.report.serving import saved_words
 from simulator.serving.certainty import serving_certainty
 from simulator.serving.step import Deployment
 from simulator.units import duration
@@ -47,19 +47,12 @@ def headline(found: Provision, workload: Workload) -> str:
     """What is asked, and how much was looked at."""
     demand, (prompt, output) = found.demand, found.demand.traffic.lengths
     limits = ", ".join(f"{name} {duration(limit)}" for name, limit in demand.promise.limits)
-    kept = _means(demand) + (f", 95 of 100 within {limits}" if limits else "")
+    given = demand.traffic.conditions
+    kept = saved_words(given.shared, given.speculation) + (f", 95 of 100 within {limits}" if limits else "")
     return (
         f"{workload.name}, {demand.rate_per_s:,.3g} requests/s of {prompt} tokens in, {output} out{kept}: "
         f"{found.considered} set-ups of a replica, queues of {found.simulated} simulated"
     )
-
-
-def _means(demand: Demand) -> str:
-    """Shared beginnings and guessed tokens."""
-    given, guess = demand.traffic.conditions, demand.traffic.conditions.speculation
-    shared = f", {given.shared} tokens of each prompt shared" if given.shared else ""
-    guessed = f", {guess.ahead} tokens guessed ahead, {guess.acceptance:.0%} of them right" if guess.ahead else ""
-    return shared + guessed
 
 
 def describe(fleet: Fleet) -> str:

@@ -11,8 +11,13 @@ from simulator.execution.course import Course
 from simulator.report.style import (
     BLUE,
     BOUNDS,
+    DARK_GREEN,
     GREY,
     ORANGE,
+    PALE,
+    SKY,
+    VIOLET,
+    YELLOW,
     beside,
     binding,
     clean,
@@ -29,8 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from simulator.pipeline import Simulation
-
-GREEN, SKY, YELLOW, PALE, VIOLET = "#00694D", "#56B4E9", "#F0E442", "#D9D9D9", "#882255"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def time_parts(steps: Sequence[Slice], run_s: float, course: Course | None, bill
         ]
     if broken is not None:
         parts += [
-            Slice("checkpoints", GREEN, broken.checkpoints_s),
+            Slice("checkpoints", DARK_GREEN, broken.checkpoints_s),
             Slice("lost to failures", VIOLET, broken.lost_s),
         ]
     return [part for part in parts if part.size > 0]

@@ -7,19 +7,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.calibration.validation import Case, errors, grouped
-from simulator.report.style import HEIGHT_INCHES, INK, SMALL, WIDTH_INCHES, clean, new_figure, percent, save, styled
+from simulator.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    HEIGHT_INCHES,
+    INK,
+    ORANGE,
+    PINK,
+    SKY,
+    SMALL,
+    WIDTH_INCHES,
+    clean,
+    new_figure,
+    percent,
+    save,
+    styled,
+)
 from simulator.units import duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LOOKS = (
-    ("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#D55E00", "P"),
-    ("#222222", "X"),
+    (BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PINK, "D"), (SKY, "v"), ("#D55E00", "P"),
+    (INK, "X"),
 )  # fmt: skip
 """Colour and marker of the largest groups, in this order: Okabe, Ito, "Color Universal Design", 2008."""
 
-OTHERS = ("#999999", ".")
+OTHERS = (GREY, ".")
 BOTTOM, HIGH = 0.155, 0.765
 NOTES = [
     "left: the band is ±20 %; right: a point is a measured over a predicted time, a bar a group's median interval",
@@ -61,7 +77,7 @@ def _scale(axes: Axes, cases: Sequence[Case]) -> None:
     seconds = [time for case in cases for time in (case.measured.step_s, case.predicted_s or 0.0)]
     low, high = (min(seconds, default=1e-3) / 1.5, max(seconds, default=1.0) * 1.5)
     axes.plot([low, high], [low, high], color=INK, linewidth=1)
-    axes.fill_between([low, high], [0.8 * low, 0.8 * high], [1.2 * low, 1.2 * high], color="#009E73", alpha=0.15, lw=0)
+    axes.fill_between([low, high], [0.8 * low, 0.8 * high], [1.2 * low, 1.2 * high], color=GREEN, alpha=0.15, lw=0)
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: duration(value).replace(".00", "").replace(".0 ", " "))

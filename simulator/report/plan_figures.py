@@ -12,10 +12,13 @@ from simulator.planned import Planned
 from simulator.report.money import Slice, money_figure, time_parts
 from simulator.report.style import (
     BLUE,
+    DARK_GREEN,
     GREY,
     INK,
     ORANGE,
     PLAN_BOUNDS,
+    SKY,
+    YELLOW,
     clean,
     draw_key,
     new_figure,
@@ -29,8 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GREEN, SKY, YELLOW = "#00694D", "#56B4E9", "#F0E442"
-KINDS = {TaskKind.FORWARD: SKY, TaskKind.BACKWARD: GREEN, TaskKind.WEIGHTS: YELLOW}
+KINDS = {TaskKind.FORWARD: SKY, TaskKind.BACKWARD: DARK_GREEN, TaskKind.WEIGHTS: YELLOW}
 GIB = 2.0**30
 CROWDED = 200
 """Tasks of a stage beyond which white edges would hide them."""
@@ -126,7 +128,7 @@ def _stage_axis(axes: Axes, stages: int) -> None:
 PARTS_OF_MEMORY = (
     ("parameters", "parameters_bytes", ORANGE),
     ("gradients", "gradients_bytes", BLUE),
-    ("optimizer", "optimizer_bytes", GREEN),
+    ("optimizer", "optimizer_bytes", DARK_GREEN),
     ("activations", "activations_bytes", SKY),
     ("framework", "reserved_bytes", GREY),
 )

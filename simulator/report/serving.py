@@ -10,6 +10,7 @@ from simulator.report.listing import Row, print_table
 from simulator.serving.answer import Point, Serving
 from simulator.serving.cache import Capacity
 from simulator.serving.certainty import serving_certainty, spans_of
+from simulator.serving.costs import Speculation
 from simulator.serving.times import ServingBound, StepTimes
 from simulator.serving.traffic import QueueAnswer, percentiles
 from simulator.units import binary_bytes, duration
@@ -81,13 +82,16 @@ def headline(answer: Serving) -> str:
 
 def _means(answer: Serving) -> str:
     """Other devices that read prompts, shared beginnings, guessed tokens."""
-    service, guess = answer.service, answer.service.speculation
-    words = [
-        f", prompts on {service.prefill_devices} more" if service.prefill_devices else "",
-        f", {service.shared} tokens of each prompt shared" if service.shared else "",
-        f", {guess.ahead} tokens guessed ahead, {guess.acceptance:.0%} of them right" if guess.ahead else "",
-    ]
-    return "".join(words)
+    service = answer.service
+    more = f", prompts on {service.prefill_devices} more" if service.prefill_devices else ""
+    return more + saved_words(service.shared, service.speculation)
+
+
+def saved_words(shared: int, guess: Speculation) -> str:
+    """Tokens of a prompt that all share, and tokens guessed ahead; nothing where there are none."""
+    beginning = f", {shared} tokens of each prompt shared" if shared else ""
+    guessed = f", {guess.ahead} tokens guessed ahead, {guess.acceptance:.0%} of them right" if guess.ahead else ""
+    return beginning + guessed
 
 
 def _best_line(answer: Serving) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulator.report.style import BLUE, GREY, INK, ORANGE, new_figure, styled
+from simulator.report.style import BLUE, DARK_GREEN, GREEN, GREY, INK, ORANGE, SKY, new_figure, styled
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.roofs import device_roofs
 from simulator.roofline.setting import Setting
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLACE = (0.08, 0.14, 0.88, 0.74)
-GREEN = "#009E73"
-COLOURS = {"ttft": BLUE, "tpot": ORANGE, "e2e": "#00694D"}
+COLOURS = {"ttft": BLUE, "tpot": ORANGE, "e2e": DARK_GREEN}
 WORDS = {"ttft": "first token", "tpot": "a token", "e2e": "request"}
 BATCHES = (1, 4, 16, 64, 256)
 GIB = 2.0**30
@@ -123,7 +122,7 @@ def memory_figure(answer: Serving, queue: QueueAnswer | None = None) -> Figure: 
         cache = np.array([point.requests * request_bytes(deployment, length) for point in answer.points])
         parts = (
             ("weights", np.full(len(names), room.weights_bytes), BLUE),
-            ("activations", np.full(len(names), room.activations_bytes), "#56B4E9"),
+            ("activations", np.full(len(names), room.activations_bytes), SKY),
             ("reserve", np.full(len(names), room.reserve_bytes), GREY),
             ("cache", cache, ORANGE),
         )

@@ -32,26 +32,28 @@ SMALL, NORMAL, LARGE = 9.5, 11.0, 13.5
 """Font sizes; on a slide of usual width they appear as they are. [pt]"""
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#E69F00", "#999999", "#222222"
+GREEN, SKY, YELLOW, PINK = "#009E73", "#56B4E9", "#F0E442", "#CC79A7"
+DARK_GREEN, PALE, VIOLET = "#00694D", "#D9D9D9", "#882255"
 
 # Colours: Okabe, Ito, "Color Universal Design", 2008.
 BOUNDS = {
     Bound.COMPUTE: ("compute", ORANGE, "s"),
     Bound.MEMORY: ("memory", BLUE, "o"),
     Bound.OVERHEAD: ("launch overhead", GREY, "D"),
-    Bound.COMMUNICATION: ("communication", "#CC79A7", "^"),
-    Bound.INPUT: ("input", "#009E73", "v"),
+    Bound.COMMUNICATION: ("communication", PINK, "^"),
+    Bound.INPUT: ("input", GREEN, "v"),
 }
 """Bound -> (word, colour, marker)."""
 
 PLAN_BOUNDS = {
     PlanBound.COMPUTE: ("computing", ORANGE),
-    PlanBound.RECOMPUTE: ("computing again", "#F0E442"),
-    PlanBound.EXCHANGE: ("exchange inside layers", "#CC79A7"),
-    PlanBound.GATHERS: ("waiting for gathered weights", "#882255"),
+    PlanBound.RECOMPUTE: ("computing again", YELLOW),
+    PlanBound.EXCHANGE: ("exchange inside layers", PINK),
+    PlanBound.GATHERS: ("waiting for gathered weights", VIOLET),
     PlanBound.BUBBLE: ("waiting for other stages", GREY),
     PlanBound.GRADIENTS: ("exchange of gradients and weights", BLUE),
-    PlanBound.UPDATE: ("update", "#00694D"),
-    PlanBound.LATE: ("waiting for the slowest device", "#D9D9D9"),
+    PlanBound.UPDATE: ("update", DARK_GREEN),
+    PlanBound.LATE: ("waiting for the slowest device", PALE),
     PlanBound.INPUT: ("waiting for samples", "#999933"),
 }
 """What a plan's step waits for -> (words, colour)."""

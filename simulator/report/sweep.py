@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Any
 from simulator.errors import InputError
 from simulator.report.csv_text import write_frame
 from simulator.report.listing import print_table
-from simulator.report.style import BLUE, GREY, INK, ORANGE, decades, new_figure, save, styled, version
+from simulator.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PINK,
+    SKY,
+    YELLOW,
+    decades,
+    new_figure,
+    save,
+    styled,
+    version,
+)
 from simulator.units import binary_bytes, duration
 
 if TYPE_CHECKING:
@@ -23,7 +37,7 @@ DROPPED = (
     "price.usd_per_hour", "price.total_usd", "device.power_w", "memory.capacity_bytes", "interval.low_s",
     "interval.high_s", "memory.fits", "step.mfu", "run.epoch_s",
 )  # fmt: skip
-PALETTE = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", INK, "#F0E442", GREY)
+PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, INK, YELLOW, GREY)
 MARKERS = "osD^vP*X"
 DENSITY = "density"
 CELLS = 40
