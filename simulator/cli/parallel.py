@@ -48,10 +48,10 @@ def command(workload: str, as_json: bool, top: int, **options: Any) -> None:
     if joined is None:
         raise InputError("one device has nothing to share; give a --system, or --devices and --link")
     asked = Options(**{name: options[name] for name in ("precision", "optimizer", "framework")})
-    found = search(chosen_workload(workload, options), load_device(names[0]), asked, joined, options["batch"])
+    found = search(chosen_workload(workload, options), load_device(names[0]), asked, joined, options["batch"], top)
     if as_json:
         from simulator.report.summary import json_text
 
-        click.echo(json_text(report.search_summary(found, top)))
+        click.echo(json_text(report.search_summary(found)))
     else:
-        report.print_search(found, top)
+        report.print_search(found)

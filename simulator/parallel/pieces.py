@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -134,34 +135,39 @@ def _transfer_seconds(
     return seconds(op.sent, op.message, Role.ACTIVATION), seconds(op.returned, op.answer, Role.GRADIENT)
 
 
+@lru_cache(maxsize=256)
+def split_of(workload: Workload, seconds: LayerSeconds, count: int) -> tuple[range, ...]:
+    """Positions of each of `count` pieces of a rank's workload.
+
+    Raises
+    ------
+    InputError
+        If there are more pieces than blocks.
+    """
+    return chunks_of(workload, count, seconds.total)
+
+
 def pieces_of(workload: Workload, seconds: LayerSeconds, plan: Plan) -> tuple[Piece, ...]:
     """The plan's pieces of a rank's workload."""
     again = again_seconds(workload, seconds.forward, seconds.sent, plan.recompute)
-    split = chunks_of(workload, plan.chunks, seconds.total)
+    split = split_of(workload, seconds, plan.chunks)
     update = (seconds.update + seconds.casts) / _update_ranks(workload, plan)
-
-    def piece(layers: range) -> Piece:
-        here = slice(layers.start, layers.stop)
-        return Piece(
-            layers,
-            float(seconds.forward[here].sum()),
-            float(again[here].sum()),
-            float(seconds.backward[here].sum()),
-            float(seconds.weights[here].sum()),
-            float(seconds.sent[here].sum()),
-            float(seconds.returned[here].sum()),
-            float(update[here].sum()),
-        )
-
-    return tuple(map(piece, split))
+    columns = (seconds.forward, again, seconds.backward, seconds.weights, seconds.sent, seconds.returned, update)
+    sums = np.add.reduceat(columns, [layers.start for layers in split], axis=1)
+    return tuple(Piece(layers, *spent) for layers, spent in zip(split, sums.T.tolist(), strict=True))
 
 
 def _update_ranks(workload: Workload, plan: Plan) -> FloatArray:
     """Ranks over which ZeRO shares out the update of each layer."""
     if not plan.zero:
         return np.ones(len(workload.layers))
-    dense, experts = plan.data * plan.context, expert_replicas(plan)
-    return np.array([experts if isinstance(layer.op, Experts) else dense for layer in workload.layers], dtype=float)
+    return np.where(_routed(workload), expert_replicas(plan), plan.data * plan.context).astype(float)
+
+
+@lru_cache(maxsize=64)
+def _routed(workload: Workload) -> FloatArray:
+    """Whether each layer is of experts."""
+    return np.array([isinstance(layer.op, Experts) for layer in workload.layers])
 
 
 def expert_replicas(plan: Plan) -> int:

@@ -6,6 +6,7 @@ second product and of what tensor ranks scatter. Source: torchtitan, `apply_ac` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -85,12 +86,13 @@ def kept_by_layer(
                 extra = sum(precision.widths[role] * n.per_sample for role, n in layer.op.saved(layer.site()))
                 kept[place] -= extra
     if recompute in REPEATING:
-        width, inside = precision.widths[Role.ACTIVATION], repeated(workload)
+        width, inside, readers = precision.widths[Role.ACTIVATION], repeated(workload), readers_of(workload.layers)
         kept[inside] = [0.0] * (inside.stop - inside.start)
         for place, result in _entering(workload) + (_results(workload) if recompute == "products" else ()):
             if place < inside.stop:
+                again = _is_saved(workload, readers[result], result, place)
                 kept[place] += width * elements(workload.layers[result].output)
-                twice[place] += width * elements(workload.layers[result].output) * _is_saved(workload, result, place)
+                twice[place] += width * elements(workload.layers[result].output) * again
     return tuple(kept), tuple(twice)
 
 
@@ -104,10 +106,9 @@ def _results(workload: Workload) -> tuple[tuple[int, int], ...]:
     return tuple((place, place) for place in kept_results(workload))
 
 
-def _is_saved(workload: Workload, result: int, place: int) -> bool:
-    """Whether a layer from a place on saves a layer's result."""
+def _is_saved(workload: Workload, readers: Sequence[int], result: int, place: int) -> bool:
+    """Whether a layer from a place on saves a layer's result, of which these are the readers."""
     own = workload.layers[result].op.saves_output
     if own and place != result:  # by the layer that made it, in the block before
         return False
-    readers = readers_of(workload.layers)[result]
     return own or any(workload.layers[reader].op.saves_input for reader in readers if reader >= place)

@@ -1,8 +1,4 @@
-"""Schedules: in which order the stages of a pipeline run their micro-batches, played out event by event.
-
-Each device has its tasks in an order; a task starts when the device is free and what it needs has arrived. With m
-micro-batches and p equal stages of f forward and b backward, 1F1B and GPipe take (m + p - 1)(f + b), interleaving v
-pieces a stage m (f + b) + (p - 1)(f + b) / v. Worked example: p = 4, m = 8, f = 1, b = 2: 33; with v = 2: 28.5.
+"""Schedules: in which order the stages of a pipeline run their micro-batches, and what they keep meanwhile.
 
 Sources: Huang et al., "GPipe", NeurIPS 2019; Narayanan et al., SC 2021, arXiv 2104.04473, section 2.2; Qi et al., "Zero
 Bubble Pipeline Parallelism", 2023, arXiv 2401.10241, section 3 (ZB-H1).
@@ -10,15 +6,11 @@ Bubble Pipeline Parallelism", 2023, arXiv 2401.10241, section 3 (ZB-H1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
-from itertools import chain
-from math import inf
 from typing import NamedTuple
 
-from simulator.errors import UnsupportedError
 from simulator.parallel.plan import Plan
 
 
@@ -37,48 +29,6 @@ class Task(NamedTuple):
     kind: TaskKind
     chunk: int
     microbatch: int
-
-
-class Event(NamedTuple):
-    """A task that was run. [s]"""
-
-    device: int
-    task: Task
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class Durations:
-    """Times of the pieces, one number a chunk; `hop_s` is what a tensor takes from one device to the next. [s]"""
-
-    forward_s: Sequence[float]
-    backward_s: Sequence[float]
-    weights_s: Sequence[float]
-    hop_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """All tasks of a step, in the order of their starts on each device.
-
-    Attributes
-    ----------
-    by_device : the tasks of each stage.
-    end_s : when the last task ends. [s]
-    """
-
-    by_device: tuple[tuple[Event, ...], ...]
-    end_s: float
-
-    @property
-    def events(self) -> Iterator[Event]:
-        """All tasks, stage after stage."""
-        return chain.from_iterable(self.by_device)
-
-    def busy_s(self, device: int) -> float:
-        """Time that a stage computes. [s]"""
-        return sum(event.end_s - event.start_s for event in self.by_device[device])
 
 
 def held(tasks: Sequence[Task], kept_apart: int = 0) -> dict[int, int]:
@@ -177,113 +127,10 @@ def _alternating(forward: list[Task], backward: list[Task], first: int) -> list[
     return order + backward[len(forward) - first :]
 
 
-def play(plan: Plan, durations: Durations, microbatches: int) -> Timeline:
-    """Run all tasks as soon as they can, each stage in its order."""
-    waiting = [list(reversed(order)) for order in orders(plan, microbatches)]
-    player = _Player(plan, durations, microbatches)
-    while any(waiting):
-        moved = [player.run(device, tasks) for device, tasks in enumerate(waiting)]
-        if not any(moved):  # pragma: no cover - an order that waits for itself is our mistake
-            raise AssertionError(f"{plan.schedule_label}: {microbatches} micro-batches wait for each other")
-    for device in range(plan.pipeline):
-        player.fill(device, inf)
-    return Timeline(tuple(map(tuple, player.events)), max(player.free))
-
-
-NOT_YET = float("-inf")
-
-
-class _Player:
-    """Clocks of the devices, ends of the tasks by piece and micro-batch, weights' tasks that wait for a gap."""
-
-    def __init__(self, plan: Plan, durations: Durations, microbatches: int) -> None:
-        self.apart_too = plan.schedule == "zero-bubble"
-        self.stages, self.last = plan.pipeline, plan.chunks - 1
-        self.free = [0.0] * plan.pipeline
-        self.forward = [[NOT_YET] * microbatches for _ in range(plan.chunks)]
-        self.backward = [[NOT_YET] * microbatches for _ in range(plan.chunks)]
-        self.events: list[list[Event]] = [[] for _ in range(plan.pipeline)]
-        self.apart: list[list[Task]] = [[] for _ in range(plan.pipeline)]
-        hop_s = durations.hop_s if plan.pipeline > 1 else 0.0
-        both = zip(durations.backward_s, durations.weights_s, strict=True)
-        backward_s = [back + (0.0 if self.apart_too else weights) for back, weights in both]
-        self.weights_s, self.seconds = list(durations.weights_s), (backward_s, list(durations.forward_s))
-        # What each piece needs, and its way: forward the result of the piece before, backward the gradient of the one
-        # behind; the first piece needs nothing, the last one's backward pass its own forward pass.
-        nothing = [0.0] * microbatches
-        self.inputs = ([*self.backward[1:], self.forward[-1]], [nothing, *self.forward[:-1]])
-        ways = [hop_s] * self.last
-        self.ways = ([*ways, 0.0], [0.0, *ways])
-
-    def run(self, device: int, tasks: list[Task]) -> bool:
-        """A device's tasks, next one last, as far as their inputs are there; whether there were any."""
-        events, before = self.events[device], len(tasks)
-        while tasks:
-            kind, chunk, number = task = tasks[-1]
-            forward = kind is TaskKind.FORWARD
-            ends = (self.forward if forward else self.backward)[chunk]
-            arrived = self.inputs[forward][chunk][number] + self.ways[forward][chunk]
-            if arrived < 0:
-                break
-            if self.apart_too:
-                self.fill(device, arrived)
-            start = max(self.free[device], arrived)
-            ends[number] = self.free[device] = end = start + self.seconds[forward][chunk]
-            events.append(Event(device, task, start, end))
-            tasks.pop()
-            if self.apart_too and not forward:
-                self._later(device, chunk, number)
-        return len(tasks) < before
-
-    def _later(self, device: int, chunk: int, number: int) -> None:
-        """Gradients of weights, which wait for a gap; no more than stages."""
-        self.apart[device].append(Task(TaskKind.WEIGHTS, chunk, number))
-        if len(self.apart[device]) > self.stages:
-            self._weights(device)
-
-    def fill(self, device: int, until_s: float) -> None:
-        """Weights' gradients that wait, while there is time."""
-        waiting = self.apart[device]
-        while waiting and self.free[device] + self.weights_s[waiting[0].chunk] <= until_s:
-            self._weights(device)
-
-    def _weights(self, device: int) -> None:
-        task, start = self.apart[device].pop(0), self.free[device]
-        self.free[device] = start + self.weights_s[task.chunk]
-        self.events[device].append(Event(device, task, start, self.free[device]))
-
-
 ROUNDS = {"1f1b": 4, "interleaved": 6}
 """Micro-batches a stage after which a play repeats. GPipe's never does, and gaps that weights fill are uneven."""
-
-
-MOST_TASKS = 10**6
-"""Passes of pieces that are played one by one: a few seconds."""
 
 
 def _enough(plan: Plan) -> int:
     """Micro-batches after which the play repeats."""
     return ROUNDS[plan.schedule] * plan.pipeline if plan.schedule in ROUNDS else 10**9
-
-
-def played_seconds(plan: Plan, durations: Durations, microbatches: int) -> tuple[Timeline, float]:
-    """A timeline and the time of the whole step. [s]
-
-    Once every stage is busy the play repeats with each round of as many micro-batches as stages, or a little more where
-    pieces are interleaved and they do not divide: what goes beyond some rounds is not played, and adds what the last
-    round took.
-    """
-    size = microbatches // max(microbatches // plan.pipeline, 1) if plan.virtual > 1 else plan.pipeline
-    enough = ROUNDS[plan.schedule] * size if plan.schedule in ROUNDS else 10**9
-    if microbatches <= enough + size:
-        if 2 * microbatches * plan.pipeline * plan.virtual > MOST_TASKS:
-            raise UnsupportedError(
-                f"{microbatches} micro-batches of {plan.schedule} are more than are played; give larger ones "
-                "(--microbatch) or --schedule 1f1b"
-            )
-        timeline = play(plan, durations, microbatches)
-        return timeline, timeline.end_s
-    played = enough + (0 if plan.virtual > 1 else (microbatches - enough) % size)
-    timeline = play(plan, durations, played)
-    round_s = timeline.end_s - play(plan, durations, played - size).end_s
-    return timeline, timeline.end_s + (microbatches - played) / size * round_s

@@ -99,7 +99,7 @@ class _Sharding:
     """A rank's network in the making.
 
     `handles` and `states` are of each original layer's output; `short` are handles whose rows are shared out over the
-    tensor-parallel ranks; `known` keeps transfers that several readers share.
+    tensor-parallel ranks; `known` keeps transfers that several readers share, `summed` whose parts they sum.
     """
 
     net: Network
@@ -112,6 +112,7 @@ class _Sharding:
     states: list[State] = field(default_factory=list)
     short: set[int] = field(default_factory=set)
     known: dict[tuple[int, str], int] = field(default_factory=dict)
+    summed: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.readers = readers_of(self.layers)
@@ -157,9 +158,8 @@ class _Sharding:
         Sums of parts could wait for one exchange, but software exchanges the product and adds it to the stream, of
         which each rank then keeps its own positions alone.
         """
-        exchanged = {source for source, what in self.known if what in ("scatter", "reduce")}
         stream = (self.handles[source] for source in layer.sources if source >= 0)
-        return isinstance(layer.op, Add) and len(layer.sources) == 2 and any(source in exchanged for source in stream)
+        return isinstance(layer.op, Add) and len(layer.sources) == 2 and any(source in self.summed for source in stream)
 
     def _share(self, layer: Layer, columns: tensor.Fed | None) -> Op:
         if self.ways == 1:
@@ -195,6 +195,8 @@ class _Sharding:
             name = f"{self._name(source)}.{what}"
             handle = self.net.add(self._collective(shape, what), source, name=name)
             self.known[source, what] = handle
+            if what in ("scatter", "reduce"):
+                self.summed.add(source)
             if what in ("scatter", "split"):
                 self.short.add(handle)
         return self.known[source, what]

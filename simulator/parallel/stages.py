@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
@@ -33,7 +33,8 @@ def blocks(workload: Workload) -> tuple[range, ...]:
     A network whose layers' names show no blocks is cut wherever a single tensor crosses.
     """
     names = [block_name(layer.name) for layer in workload.layers]
-    starts = [place for place, name in enumerate(names) if name and name not in names[:place]]
+    firsts = {name: place for place, name in reversed(list(enumerate(names))) if name}
+    starts = sorted(firsts.values())
     if len(starts) < 2:
         crossing = crossing_elements(workload)
         starts = [0, *(place for place in range(1, len(names)) if crossing[place - 1][1] == 1)]
@@ -113,11 +114,21 @@ def counts_of(depth: int, pieces: int) -> list[int]:
 def balanced(times: Sequence[float], pieces: int) -> list[int]:
     """Blocks of each piece with the slowest as fast as can be: the least limit under which a greedy cut suffices."""
     low, high = max(times), sum(times)
+    sums = [0.0, *accumulate(times)]
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (low, middle) if len(_greedy(times, middle, pieces)) <= pieces else (middle, high)
+        low, high = (low, middle) if _parts(sums, middle) <= pieces else (middle, high)
     sizes = _greedy(times, high, pieces)
     return sizes + [0] * (pieces - len(sizes))
+
+
+def _parts(sums: Sequence[float], limit: float) -> int:
+    """Pieces of as many blocks as stay within the limit, of sums of the blocks' times."""
+    count = start = 0
+    while start < len(sums) - 1:
+        start = max(bisect_right(sums, sums[start] + limit * (1 + 1e-12)) - 1, start + 1)
+        count += 1
+    return count
 
 
 def _greedy(times: Sequence[float], limit: float, pieces: int) -> list[int]:

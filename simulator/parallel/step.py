@@ -15,7 +15,7 @@ from simulator.parallel.data import late_seconds, slowed_seconds
 from simulator.parallel.groups import groups_of
 from simulator.parallel.pieces import LayerSeconds, Piece, hop_seconds, pieces_of
 from simulator.parallel.plan import FULLY, Plan
-from simulator.parallel.schedule import Durations, Timeline, played_seconds
+from simulator.parallel.playing import Durations, Timeline, least_seconds, played_seconds
 from simulator.parallel.zero import Bucket, Sharing, gathered, gradient_exchange, weights_exposed
 from simulator.precision import Precision
 from simulator.roofline.times import Times
@@ -73,10 +73,50 @@ class PlanStep:
         return self.pieces[stage :: self.plan.pipeline]
 
 
-def plan_step(
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A step that is ready to be played.
+
+    Attributes
+    ----------
+    waits : what gathers and scatters add to each piece's forward and backward pass. [s]
+    hop_s : a tensor's way to the next stage. [s]
+    """
+
+    share: Share
+    sharing: Sharing
+    microbatches: int
+    pieces: tuple[Piece, ...]
+    waits: tuple[list[float], list[float]]
+    hop_s: float
+
+    @property
+    def plan(self) -> Plan:
+        """How devices share the network."""
+        return self.sharing.plan
+
+    @property
+    def durations(self) -> Durations:
+        """Times of the pieces' passes. [s]"""
+        return _durations(self.pieces, self.waits, self.hop_s, overlap=self.plan.overlap)
+
+    @property
+    def least_s(self) -> float:
+        """No step is faster: its stages' own work, the way to them and back, and the update. [s]"""
+        ends = least_seconds(self.plan, self.durations, self.microbatches)
+        updates = [sum(piece.update_s for piece in self.of_stage(stage)) for stage in range(self.plan.pipeline)]
+        late_s = float(late_seconds(self.plan.devices, asarray(max(ends))))
+        return late_s + max(end + update for end, update in zip(ends, updates, strict=True))
+
+    def of_stage(self, stage: int) -> tuple[Piece, ...]:
+        """The pieces of one stage."""
+        return self.pieces[stage :: self.plan.pipeline]
+
+
+def prepared(
     share: Share, plan: Plan, cluster: Cluster, samples: tuple[Precision, int, int], bucket_bytes: float
-) -> PlanStep:
-    """The step of a plan.
+) -> Prepared:
+    """The pieces of a plan's step and what they wait for.
 
     Parameters
     ----------
@@ -91,22 +131,27 @@ def plan_step(
     """
     precision, size, microbatches = samples
     groups = groups_of(plan, cluster)
-    exchange = groups, cluster
     pieces = with_adding(pieces_of(share.workload, share.seconds, plan), share.adding_s, plan, microbatches)
     sharing = Sharing(plan, groups, cluster, precision, bucket_bytes, share.taken)
     waits = gathered(share.workload, pieces, share.seconds, sharing)
-    hop_s = hop_seconds(share.workload, pieces, exchange, (precision, size), sequence=plan.sequence)
-    timeline, played_s = played_seconds(plan, _durations(pieces, waits, hop_s, overlap=plan.overlap), microbatches)
+    hop_s = hop_seconds(share.workload, pieces, (groups, cluster), (precision, size), sequence=plan.sequence)
+    return Prepared(share, sharing, microbatches, pieces, waits, hop_s)
+
+
+def plan_step(ready: Prepared) -> PlanStep:
+    """The step, played."""
+    share, plan, sharing, pieces = ready.share, ready.plan, ready.sharing, ready.pieces
+    timeline, played_s = played_seconds(plan, ready.durations, ready.microbatches)
     ends = _stage_ends(timeline, played_s - timeline.end_s)
     late_s = float(late_seconds(plan.devices, asarray(played_s)))
-    buckets = tuple(_buckets(share, pieces[stage :: plan.pipeline], sharing) for stage in range(plan.pipeline))
-    tails = [_tail(share, pieces[s :: plan.pipeline], sharing, sent) for s, sent in enumerate(buckets)]
+    buckets = tuple(_buckets(share, ready.of_stage(stage), sharing) for stage in range(plan.pipeline))
+    tails = [_tail(share, ready.of_stage(stage), sharing, sent) for stage, sent in enumerate(buckets)]
     time_s = late_s + max(end + sum(tail) for end, tail in zip(ends, tails, strict=True))
-    spent = _spent(pieces, waits, (plan, microbatches), tails) | {PlanBound.LATE: late_s}
+    spent = _spent(pieces, ready.waits, (plan, ready.microbatches), tails) | {PlanBound.LATE: late_s}
     idle = time_s - sum(spent.values())
     spent[PlanBound.BUBBLE] = idle if idle > ROUNDING * time_s else 0.0
     seconds = tuple(spent.get(bound, 0.0) for bound in PlanBound)
-    return PlanStep(plan, microbatches, time_s, seconds, pieces, timeline, hop_s, buckets)
+    return PlanStep(plan, ready.microbatches, time_s, seconds, pieces, timeline, ready.hop_s, buckets)
 
 
 def with_late_samples(step: PlanStep, exposed_s: float) -> PlanStep:
@@ -133,7 +178,7 @@ def _durations(
 
 def _stage_ends(timeline: Timeline, more_s: float) -> list[float]:
     """When each stage has computed its last gradient. [s]"""
-    return [max(event.end_s for event in events) + more_s for events in timeline.by_device]
+    return [ends[-1] + more_s for ends in timeline.ends_s]
 
 
 def _buckets(share: Share, here: Sequence[Piece], sharing: Sharing) -> tuple[Bucket, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import insort
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 
@@ -29,25 +30,34 @@ class Found:
 
     Attributes
     ----------
-    best : plans that fit, the fastest first; of those that differ in recomputation alone, the fastest.
-    tried, too_large, refused : plans that were evaluated, that fit no device, and that cannot be.
+    best : of plans that fit, the fastest first, as many as were asked for; of those that differ in recomputation alone,
+        the one with the least.
+    second : the fastest plan of other degrees than the best one's; None where there is none.
+    tried, fit, too_large, refused : plans that were looked at, that fit, that fit no device, and that cannot be.
     nearest : of those too large, the one that lacks least memory; None where any fits.
     """
 
     best: tuple[Planned, ...]
-    tried: int
+    second: Planned | None
+    fit: int
     too_large: int
     refused: int
     nearest: Planned | None
 
-    def runner_up(self) -> Planned | None:
-        """The fastest plan of other degrees than the best one's."""
-        first = self.best[0].plan
-        return next((other for other in self.best if other.plan.label != first.label), None)
+    @property
+    def tried(self) -> int:
+        """Plans that were looked at: each fits, or is too large."""
+        return self.fit + self.too_large
 
 
-def search(workload: Workload, device: Device, options: Options, cluster: Cluster, global_batch: int) -> Found:
-    """All candidates, evaluated; the recomputation of each is the least that fits.
+def search(
+    workload: Workload, device: Device, options: Options, cluster: Cluster, global_batch: int, top: int = 10
+) -> Found:
+    """The fastest of all candidates; the recomputation of each is the least that fits.
+
+    A plan's step is played only while what it takes at least is less than the last of those asked for takes.
+
+    top : plans that are asked for.
 
     Raises
     ------
@@ -55,32 +65,59 @@ def search(workload: Workload, device: Device, options: Options, cluster: Cluste
         If no candidate can be: the reason of the last one.
     """
     shares = Shares(workload, device, options, cluster)
-    best: list[Planned] = []
-    short: list[tuple[float, Plan]] = []
+    fitting: list[Plan] = []
+    short: list[Plan] = []
     refused: list[InputError] = []
     for plan in candidates(workload, cluster, global_batch):
         try:
-            found = _least(shares, plan, global_batch, short)
+            fitting += _least(shares, plan, global_batch, short)
         except InputError as error:
             refused.append(error)
-            continue
-        best += [shares.evaluate(found, global_batch)] if found else []
-    if not best and not short:
+    if not fitting and not short:
         raise refused[-1] if refused else InputError(f"{workload.name}: nothing shares it over {cluster.label}")
-    best.sort(key=lambda answer: answer.step.time_s)
-    nearest = None if best else shares.evaluate(min(short, key=lambda lack: lack[0])[1], global_batch)
-    return Found(tuple(best), len(best) + len(short), len(short), len(refused), nearest)
+    answers = fastest(shares, fitting, global_batch, top)
+    second = next((other for other in answers if other.plan.label != answers[0].plan.label), None)
+    nearest = None if fitting else _nearest(shares, short, global_batch)
+    return Found(answers[:top], second, len(fitting), len(short), len(refused), nearest)
 
 
-def _least(shares: Shares, plan: Plan, global_batch: int, short: list[tuple[float, Plan]]) -> Plan | None:
-    """The plan with the least recomputation that fits; what those that do not fit lack is added to `short`."""
-    for recompute in RECOMPUTE:
-        chosen = replace(plan, recompute=recompute)
-        stages = shares.footprints(chosen, global_batch)
-        if all(stage.fits for stage in stages):
-            return chosen
-        short.append((-min(stage.headroom_bytes for stage in stages), chosen))
-    return None
+def fastest(shares: Shares, plans: Sequence[Plan], global_batch: int, top: int) -> tuple[Planned, ...]:
+    """The fastest plans, so many at least, and with them one of other degrees than the first's, if there is one."""
+    least = [(shares.prepared(plan, global_batch).least_s, place) for place, plan in enumerate(plans)]
+    found: list[Planned] = []
+    for least_s, place in sorted(least):
+        if _decided(found, least_s, top):
+            break
+        insort(found, shares.evaluate(plans[place], global_batch), key=lambda answer: answer.step.time_s)
+    return tuple(found)
+
+
+def _decided(found: Sequence[Planned], least_s: float, top: int) -> bool:
+    """Whether no plan that takes so long at least is among those asked for, of answers from the fastest on. [s]"""
+    others = [answer for answer in found if answer.plan.label != found[0].plan.label]
+    return len(found) >= top and bool(others) and max(found[top - 1].step.time_s, others[0].step.time_s) < least_s
+
+
+def _least(shares: Shares, plan: Plan, global_batch: int, short: list[Plan]) -> list[Plan]:
+    """The plan with the least recomputation that fits, or none; those that do not fit are added to `short`."""
+    recomputed = [replace(plan, recompute=recompute) for recompute in RECOMPUTE]
+    if not shares.least_fits(plan, global_batch):
+        short += recomputed
+        return []
+    for chosen in recomputed:
+        if shares.fits(chosen, global_batch):
+            return [chosen]
+        short.append(chosen)
+    return []
+
+
+def _nearest(shares: Shares, short: Sequence[Plan], global_batch: int) -> Planned:
+    """Of plans that are too large, the one that lacks least memory."""
+
+    def lacking(plan: Plan) -> float:
+        return -min(stage.headroom_bytes for stage in shares.footprints(plan, global_batch))
+
+    return shares.evaluate(min(short, key=lacking), global_batch)
 
 
 def candidates(workload: Workload, cluster: Cluster, global_batch: int) -> Iterator[Plan]:

@@ -12,7 +12,8 @@ import numpy as np
 from simulator.errors import InputError
 from simulator.execution.step import LayerTimes, layer_times
 from simulator.parallel.pieces import Piece
-from simulator.parallel.schedule import Event, TaskKind
+from simulator.parallel.playing import Event
+from simulator.parallel.schedule import TaskKind
 from simulator.parallel.stages import block_name
 from simulator.planned import Planned
 from simulator.roofline.times import Bound

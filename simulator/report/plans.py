@@ -16,7 +16,7 @@ DROPPED = ("exchange", "bubble", "schedule", "ZeRO")
 """Columns that give way on a narrow terminal."""
 
 
-def print_search(found: Found, top: int) -> None:
+def print_search(found: Found) -> None:
     """The best plan, why the next one loses, a table of the fastest."""
     if not found.best:
         print(nothing_fits(found))
@@ -26,13 +26,13 @@ def print_search(found: Found, top: int) -> None:
     for line in why_lines(found):
         print(f"  {line}")
     print()
-    print_table("plans", rows(found.best[:top]), DROPPED)
-    print(f"{found.tried} plans evaluated: {len(found.best)} fit, {found.too_large} are too large")
+    print_table("plans", rows(found.best), DROPPED)
+    print(f"{found.tried} plans evaluated: {found.fit} fit, {found.too_large} are too large")
 
 
 def why_lines(found: Found) -> list[str]:
     """Why the runner-up loses, and what to type for the best."""
-    first, second = found.best[0], found.runner_up()
+    first, second = found.best[0], found.second
     result = [f"simulate {arguments(first)}"]
     if second is not None:
         result.append(f"runner-up {second.plan.label}: {why_slower(first, second)}")
@@ -82,16 +82,15 @@ def rows(answers: Sequence[Planned]) -> list[Row]:
     ]
 
 
-def search_summary(found: Found, top: int) -> dict[str, Any]:
+def search_summary(found: Found) -> dict[str, Any]:
     """Stable keys; `plans` are as `simulate --parallel --json` gives each."""
-    second = found.runner_up() if found.best else None
     return {
         "evaluated": found.tried,
-        "fit": len(found.best),
+        "fit": found.fit,
         "too_large": found.too_large,
         "refused": found.refused,
         "best": arguments(found.best[0]) if found.best else None,
-        "runner_up": why_slower(found.best[0], second) if second else None,
-        "plans": [plan_summary(answer) for answer in found.best[:top]],
+        "runner_up": why_slower(found.best[0], found.second) if found.second else None,
+        "plans": [plan_summary(answer) for answer in found.best],
         "nearest": plan_summary(found.nearest) if found.nearest else None,
     }

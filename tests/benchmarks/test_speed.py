@@ -19,8 +19,11 @@ import numpy as np
 import pytest
 
 from simulator.device.device import load_device
+from simulator.device.system import cluster_of_system
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.pipeline import Options, kernels_of, step_seconds
+from simulator.planned import Shares
+from simulator.planning.plans import candidates, search
 from simulator.serving.engine import load_engine
 from simulator.serving.formats import get_format
 from simulator.serving.step import Deployment, decoding, step_times
@@ -37,10 +40,13 @@ TARGETS = {
     "senet154": 0.030,  # built and lowered [s]
     "resnet50": 0.010,
     "steps": 1000.0,  # evaluations a second of SENet-154's step, lowered before
+    "plans": 523.0,  # a second, on one core: what Calculon's search does at its fastest
+    "play": 2.0,  # times faster: a search that plays what may win against one that plays all that fits
     "points": 1e5,  # steps of serving a second, each of so many requests with so many cached tokens
     "broadcast": 2.0,  # times faster: a hundred batch sizes at once against one by one
 }
 
+CLUSTER = "dgx-a100-80gb", 128
 RUN = "from simulator.cli import start; start()"
 IMPORTS = "import numpy, yaml, msgspec, click"
 FIGURE = "import matplotlib.figure, numpy"
@@ -148,6 +154,27 @@ def test_steps_a_second(benchmark: Benchmark) -> None:
     (found,) = medians(rounds(benchmark), evaluate)
     benchmark.pedantic(evaluate, rounds=1, iterations=1)
     record(benchmark, "steps", count / max(found, 1e-6), higher_is_better=True)
+
+
+def test_plans_a_second(benchmark: Benchmark) -> None:
+    """Calculon's search evaluates 71 to 523 plans a second (its commit caa4b11, one core)."""
+    workload, device, cluster = load_workload("gpt3_175b"), load_device("a100-sxm4-80gb"), cluster_of_system(*CLUSTER)
+    options = Options(precision="amp", optimizer="adam", framework="megatron")
+    counts = []
+
+    def searched() -> None:
+        counts.append(search(workload, device, options, cluster, 2048).tried)
+
+    def played() -> None:
+        shares = Shares(workload, device, options, cluster)
+        for plan in filter(lambda plan: shares.fits(plan, 2048), candidates(workload, cluster, 2048)):
+            shares.evaluate(plan, 2048)
+
+    searched()
+    fast, slow = medians(rounds(benchmark), searched, played)
+    benchmark.pedantic(searched, rounds=1, iterations=1)
+    record(benchmark, "plans", counts[0] / max(fast, 1e-6), higher_is_better=True)
+    record(benchmark, "play", slow / max(fast, 1e-6), higher_is_better=True)
 
 
 def test_points_of_serving_a_second(benchmark: Benchmark) -> None:

@@ -9,9 +9,9 @@ from msgspec import structs
 
 from simulator.device.framework import Reserve
 from simulator.execution.memory import Footprint
-from simulator.execution.plan_memory import Holding, stage_footprints
+from simulator.execution.plan_memory import stage_contents, stage_footprint
+from simulator.execution.plan_states import Holding
 from simulator.op.optimizer import OPTIMIZERS
-from simulator.parallel.pieces import Piece
 from simulator.parallel.plan import Plan
 from simulator.precision import get_precision
 from simulator.workload.reading import load_workload, read_workload
@@ -55,9 +55,9 @@ def held(
 ) -> tuple[Footprint, ...]:
     """Footprints of pieces that begin at the first layer and at these."""
     ends = [*edges, len(workload.layers)]
-    pieces = [Piece(range(start, end), *[0.0] * 7) for start, end in zip([0, *edges], ends, strict=True)]
+    split = [range(start, end) for start, end in zip([0, *edges], ends, strict=True)]
     holding = Holding(get_precision(precision), OPTIMIZERS[optimizer], 1e9, reserve, accumulation=accumulation)
-    return stage_footprints(workload, pieces, plan, (SAMPLES, microbatches), holding)
+    return tuple(stage_footprint(x, SAMPLES, holding) for x in stage_contents(workload, split, plan, microbatches))
 
 
 def test_two_stages_of_two_blocks_each() -> None:
@@ -218,8 +218,8 @@ def test_a_copy_of_the_gradients_and_the_loss_in_place() -> None:
     def footprint(*, in_place: bool = False, accumulation: str = "fused") -> Footprint:
         reserve = Reserve(loss_in_place=in_place)
         holding = Holding(get_precision("amp"), OPTIMIZERS["adam"], 1e9, reserve, accumulation=accumulation)
-        whole = Piece(range(len(STACK.layers)), *[0.0] * 7)
-        return stage_footprints(STACK, [whole], Plan(data=2, zero=2), (SAMPLES, 4), holding)[0]
+        (whole,) = stage_contents(STACK, [range(len(STACK.layers))], Plan(data=2, zero=2), 4)
+        return stage_footprint(whole, SAMPLES, holding)
 
     values = 4 * BLOCK + HEAD
     # A micro-batch's gradients in 2 bytes lie whole beside their sums in 4, which the ranks share.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -9,9 +10,9 @@ import pytest
 from simulator.device.device import load_device
 from simulator.device.system import cluster_of_system
 from simulator.errors import InputError
-from simulator.parallel.plan import Plan
+from simulator.parallel.plan import RECOMPUTE, Plan
 from simulator.pipeline import Options
-from simulator.planned import evaluate
+from simulator.planned import Planned, Shares, evaluate
 from simulator.planning.plans import Found, candidates, search, why_slower
 from simulator.report.plans import arguments
 from simulator.workload.importers import Request
@@ -19,7 +20,8 @@ from simulator.workload.reading import load_workload
 
 A100 = load_device("a100-sxm4-80gb")
 ADAM = Options(precision="bf16", optimizer="adam")
-BOX = cluster_of_system("dgx-a100-80gb", 1)
+SYSTEM = "dgx-a100-80gb"
+BOX = cluster_of_system(SYSTEM, 1)
 
 
 @lru_cache
@@ -32,7 +34,56 @@ def test_the_best_fits_and_none_that_fits_is_faster() -> None:
     assert answers[0].fits
     times = [answer.step.time_s for answer in answers]
     assert times == sorted(times)
-    assert len(answers) + found().too_large == found().tried
+    assert found().fit + found().too_large == found().tried
+
+
+CASES = [
+    ("llama3_8b", "fused", 32, 1),
+    ("mixtral_8x7b", "fused", 64, 4),
+    ("gpt2_xl", "eager", 48, 1),
+    ("resnet50", None, 256, 2),
+]
+
+
+@pytest.mark.parametrize(("name", "attention", "batch", "nodes"), CASES)
+def test_what_is_found_is_what_playing_every_plan_finds(
+    name: str, attention: str | None, batch: int, nodes: int
+) -> None:
+    workload, cluster = load_workload(name, request=Request(attention=attention)), cluster_of_system(SYSTEM, nodes)
+    shares, every, short = Shares(workload, A100, ADAM, cluster), [], 0
+    for plan in candidates(workload, cluster, batch):
+        for recompute in RECOMPUTE:
+            answer = shares.evaluate(replace(plan, recompute=recompute), batch)
+            least_s = shares.prepared(answer.plan, batch).least_s
+            assert least_s <= answer.step.time_s * (1 + 1e-12)
+            assert shares.fits(answer.plan, batch) == answer.fits
+            assert shares.least_fits(answer.plan, batch) or not answer.fits
+            if answer.fits:
+                every.append(answer)
+                break
+            short += 1
+    every.sort(key=lambda answer: answer.step.time_s)
+    fast = search(workload, A100, ADAM, cluster, batch)
+    assert (fast.fit, fast.too_large, fast.refused) == (len(every), short, 0)
+    assert [answer.plan for answer in fast.best] == [answer.plan for answer in every[:10]]
+    assert [answer.step.time_s for answer in fast.best] == [answer.step.time_s for answer in every[:10]]
+    second = next(answer for answer in every if answer.plan.label != every[0].plan.label)
+    assert fast.second is not None
+    assert fast.second.plan == second.plan
+
+
+def test_few_of_many_plans_are_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[Plan] = []
+
+    def counted(shares: Shares, plan: Plan, batch: int) -> Planned:
+        played.append(plan)
+        return evaluated(shares, plan, batch)
+
+    evaluated = Shares.evaluate
+    monkeypatch.setattr(Shares, "evaluate", counted)
+    fast = search(load_workload("llama3_8b"), A100, ADAM, cluster_of_system(SYSTEM, 4), 128)
+    assert len(fast.best) == 10
+    assert len(played) < fast.fit / 3
 
 
 def test_what_it_prints_can_be_typed_again() -> None:
@@ -44,7 +95,7 @@ def test_what_it_prints_can_be_typed_again() -> None:
 
 
 def test_the_runner_up_differs_in_its_degrees_and_says_why() -> None:
-    first, second = found().best[0], found().runner_up()
+    first, second = found().best[0], found().second
     assert second is not None
     assert second.plan.label != first.plan.label
     assert "slower: " in why_slower(first, second)
@@ -68,7 +119,7 @@ def test_where_nothing_fits_the_nearest_is_named() -> None:
 
 def test_a_batch_smaller_than_any_plan_needs_is_an_error() -> None:
     with pytest.raises(InputError):
-        search(load_workload("resnet50"), A100, ADAM, cluster_of_system("dgx-a100-80gb", 64), 1)
+        search(load_workload("resnet50"), A100, ADAM, cluster_of_system(SYSTEM, 64), 1)
 
 
 def test_plans_are_hashable_rows() -> None:

@@ -286,25 +286,25 @@ def test_a_search_on_the_terminal_and_as_json(
     monkeypatch.setattr(plans, "headline", lambda answer: f"headline of {answer.plan.label}")
     monkeypatch.setattr(plans, "plan_summary", lambda answer: answer.plan.label)
     best = tuple(planned(label, 1.0) for label in ("dp=8", "dp=8", "tp=8"))
-    found = Found(best, 9, 4, 2, None)
-    plans.print_search(found, 2)
+    found = Found(best[:2], best[2], 5, 4, 2, None)
+    plans.print_search(found)
     text = words(capsys)
     assert text.startswith(
         "headline of dp=8 simulate --parallel dp=8 --global-batch 64 --microbatch 2 runner-up tp=8: "
     )
-    assert "9 plans evaluated: 3 fit, 4 are too large" in text
+    assert "9 plans evaluated: 5 fit, 4 are too large" in text
     assert text.count("16.0 GiB") == 2
-    assert plans.search_summary(found, 2) == {
-        **{"evaluated": 9, "fit": 3, "too_large": 4, "refused": 2, "plans": ["dp=8", "dp=8"], "nearest": None},
+    assert plans.search_summary(found) == {
+        **{"evaluated": 9, "fit": 5, "too_large": 4, "refused": 2, "plans": ["dp=8", "dp=8"], "nearest": None},
         **{"best": "--parallel dp=8 --global-batch 64 --microbatch 2", "runner_up": "tp=8 exchanges more"},
     }
-    assert plans.why_lines(Found(best[:2], 2, 0, 0, None)) == [f"simulate {plans.arguments(best[0])}"]
-    none = Found((), 9, 9, 0, planned("pp=8", 1.0, recompute="full"))
-    plans.print_search(none, 2)
+    assert plans.why_lines(Found(best[:2], None, 2, 0, 0, None)) == [f"simulate {plans.arguments(best[0])}"]
+    none = Found((), None, 0, 9, 0, planned("pp=8", 1.0, recompute="full"))
+    plans.print_search(none)
     assert words(capsys).startswith(
         "none of 9 plans fits; pp=8 with recomputation full comes nearest and lacks 2.00 GiB a device"
     )
-    summary = plans.search_summary(none, 2)
+    summary = plans.search_summary(none)
     assert (summary["best"], summary["runner_up"], summary["plans"], summary["nearest"]) == (None, None, [], "pp=8")
 
 
