@@ -104,3 +104,16 @@ def test_one_combination_is_the_plain_device() -> None:
     assert (len(found), found.changed) == (1, {})
     assert found.at(np.array([0])) is found.one
     assert together("v100", {}).one.memory == load_device("v100").memory
+
+
+def test_what_two_axes_bring_about_together_is_found_at_their_ends() -> None:
+    # A board of 250 W keeps its clock with a tenth more lanes, or six times the bandwidth; with both it does not.
+    axes = {"peak.fp32": ["1x", "1.1x"], "memory.bandwidth": ["1x", "6x"]}
+    found, each = together("rtx-2080-ti", axes), loaded("rtx-2080-ti", axes)
+    kept = [one.sustained["vector"] for one in each]
+    assert kept[0] == kept[1] == kept[2] > kept[3]
+    assert found.number("sustained.vector").tolist() == kept
+
+
+def test_an_axis_without_values_has_no_variants() -> None:
+    assert device_columns("v100", {"memory.bandwidth": []}) == []

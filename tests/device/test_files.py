@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from simulator import catalog
 from simulator.device.device import Device, load_device, read_profile
+from simulator.device.framework import load_framework
+from simulator.device.host import load_host
+from simulator.device.inheritance import load_family
 from simulator.device.link import Cost, load_link
 from simulator.device.loader import Loader, load_loader
 from simulator.device.memory import Memory, is_memory, load_memory, memory_of, swapped_memory
 from simulator.device.profile import DeviceProfile, MemoryProfile, MemorySection
 from simulator.device.storage import Storage, load_storage
+from simulator.device.system import cluster_of_system, load_system
 from simulator.errors import InputError, UnknownNameError
 
 
@@ -168,3 +174,17 @@ def test_a_clock_without_its_units_says_nothing(own: Any) -> None:
     assert device(own, "gpu", "units: {clock: 1 GHz}").clock_hz is None
     assert device(own, "gpu", "units: {clock: 1 GHz, count: 2}").clock_hz == 1e9
     assert device(own, "gpu", "units: {lanes: 64}").unit_count == 1
+
+
+@pytest.mark.parametrize(
+    ("load", "name"),
+    [
+        *((load_link, "nvlink2"), (load_loader, "dali"), (load_storage, "nvme-pcie4"), (load_memory, "hbm2")),
+        *((load_host, "desktop"), (load_framework, "pytorch"), (load_family, "volta"), (load_system, "dgx-2")),
+        (lambda name: cluster_of_system(name).machine, "dgx-2"),
+    ],
+)
+def test_a_file_is_read_once(load: Callable[[str], Any], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load(name)
+    monkeypatch.setattr(catalog, "read_yaml", lambda path: pytest.fail(f"{path} is read again"))
+    assert load(name) is first

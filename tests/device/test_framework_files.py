@@ -42,7 +42,7 @@ def own(folder: Path, *lines: str) -> Framework:
 def test_what_is_left_out_adds_nothing(tmp_path: Path) -> None:
     found = own(tmp_path, "dispatch: {forward: 10 us, backward: 20 us, update: 5 us}")
     assert found.dispatch_s == pytest.approx((10e-6, 20e-6, 20e-6, 5e-6))
-    assert (found.step_s, found.helpers_s, found.expert_s) == (0.0, 0.0, 0.0)
+    assert (found.step_s, found.helpers_s, found.expert_s, found.tower_s) == (0.0, 0.0, 0.0, 0.0)
     assert msgspec.structs.asdict(found.plain) == msgspec.structs.asdict(found.mixed) == PLAIN
     calls = found.processor
     assert (calls.call_s, calls.convolution_s, calls.relayout, calls.channels_last) == (None, 0.0, 0.0, False)
@@ -60,12 +60,13 @@ def test_what_is_said_is_read_in_its_units(tmp_path: Path) -> None:
         "processor: {call: 3 us, convolution: 4 us, relayout: 2, packing: 1.5, first_touch: 0.25}",
         "plain: {layout: channels last}",
         "memory: {context: 500 MiB, workspace: 32 MiB, fragmentation: 0.04, loss_in_place: true}",
-        "gradients: {bucket: all, accumulation: fused}",
+        "gradients: {bucket: all, tower: 30 ms, accumulation: fused}",
         "experts: {issue: 100 us}",
         "eager_attention: true",
         "aliases: [mine]",
     )
-    assert (found.step_s, found.helpers_s, found.expert_s) == pytest.approx((1e-3, 2e-6, 100e-6))
+    assert (found.step_s, found.helpers_s) == pytest.approx((1e-3, 2e-6))
+    assert (found.expert_s, found.tower_s) == pytest.approx((100e-6, 30e-3))
     assert found.processor == ProcessorCalls(pytest.approx(3e-6), pytest.approx(4e-6), 2.0, True, 1.5, 0.25)
     assert found.reserve == Reserve(500 * 2**20, 32 * 2**20, 0.04, loss_in_place=True)
     assert (found.bucket_bytes, found.accumulation, found.eager_attention) == (inf, "fused", True)
@@ -127,7 +128,10 @@ def test_a_file_that_says_too_little_is_refused(tmp_path: Path, line: str, why: 
 
 def test_no_framework_is_never_late() -> None:
     assert NEVER_LATE.dispatch_s == (0.0, 0.0, 0.0, 0.0)
-    assert (NEVER_LATE.step_s, NEVER_LATE.helpers_s, NEVER_LATE.expert_s) == (0.0, 0.0, 0.0)
+    assert (NEVER_LATE.step_s, NEVER_LATE.helpers_s) == (0.0, 0.0)
+    assert (NEVER_LATE.expert_s, NEVER_LATE.tower_s) == (0.0, 0.0)
+    assert (NEVER_LATE.processor, NEVER_LATE.reserve) == (ProcessorCalls(), Reserve())
+    assert (NEVER_LATE.accumulation, NEVER_LATE.eager_attention, NEVER_LATE.blocking) == ("added", False, False)
     assert NEVER_LATE.plain == NEVER_LATE.mixed == ExecutionPath()
     assert NEVER_LATE.bucket_bytes == inf
 

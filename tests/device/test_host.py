@@ -36,6 +36,14 @@ def test_a_class_scales_what_a_call_costs(name: str) -> None:
     assert not is_measured(name)
 
 
+def test_a_call_costs_what_it_does_in_the_computer_that_a_profile_names() -> None:
+    desktop, server = load_device("rtx-3090"), load_device("v100")
+    assert (desktop.profile.host, server.profile.host) == ("desktop", "server")
+    assert desktop.host_scale == desktop.kernel["desktop_host"] < 1
+    assert server.host_scale == 1
+    assert hosted(desktop, "server").host_scale == 1
+
+
 def test_a_figure_is_the_time_of_a_forward_call() -> None:
     call_s = load_framework("pytorch").dispatch_s[0]
     # Half of the time that the framework's own file states: twice the speed.
