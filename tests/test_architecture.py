@@ -64,17 +64,13 @@ FAMILIES = "simulator/workload/families/"
 BASE_USERS = 3
 """Classes that stand on a base before it is worth one; errors are a family whose members callers catch by name."""
 
-THIN_BASES = {"Attention", "Coefficients", "Largest", "Linear", "Network", "Pooling", "PositionEmbedding"}
+THIN_BASES = {"Attention", "Coefficients", "Linear", "Network", "Pooling", "PositionEmbedding"}
 """Bases of one or two classes, which are to become parts of them."""
 
 TAKE_ANYTHING = {
     ("simulator/causes/cause.py", "starts"),
     ("simulator/parallel/plan.py", "plan_of"),
     ("simulator/planning/sweep.py", "sweep"),
-    ("simulator/report/csv_text.py", "write_frame"),
-    ("simulator/report/style.py", "beside"),
-    ("simulator/roofline/peeled.py", "_with_device"),
-    ("simulator/workload/families/transformer.py", "attention_op"),
     ("simulator/workload/workload.py", "from_torch"),
 }
 """Functions whose names are the caller's own (axes of a sweep), another library's (looks of a text), or fields of a

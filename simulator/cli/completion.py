@@ -81,10 +81,12 @@ class Largest(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is not a valid integer, nor {LARGEST_BATCH!r}.", param, ctx)
 
 
-class Batches(Largest):
+class Batches(click.ParamType):  # type: ignore[type-arg]
     """A batch, or several as text, which a curve over batches takes apart."""
+
+    name = Largest.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         """A number where it is one."""
         text = str(value)
-        return text if ":" in text or "," in text else super().convert(value, param, ctx)
+        return text if ":" in text or "," in text else Largest().convert(value, param, ctx)

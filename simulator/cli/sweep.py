@@ -231,9 +231,8 @@ def _append(found: Sequence[pd.DataFrame], path: Path) -> None:
     """The newest part to the file, which holds the others."""
     from simulator.report.csv_text import write_frame
 
-    first = len(found) == 1
     try:
-        write_frame(found[-1], path, header=first, mode="w" if first else "a")
+        write_frame(found[-1], path, append=len(found) > 1)
     except OSError as error:
         raise InputError(f"--out {path}: cannot be written: {error.strerror or error}") from error
 

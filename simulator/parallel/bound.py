@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from simulator.roofline.resource import Resource
 
 
-class PlanBound(IntEnum):
+class PlanBound(Resource):
     """The first axis of a plan's seconds; a step's sum to its time."""
 
     COMPUTE = 0
@@ -24,8 +24,3 @@ class PlanBound(IntEnum):
     """The slowest of the devices."""
     INPUT = 8
     """Samples, where their way is asked for (`feeding.py`)."""
-
-    @property
-    def word(self) -> str:
-        """As tables and programs call it."""
-        return self.name.lower()

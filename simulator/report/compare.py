@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulator.errors import InputError
 from simulator.planning.compare import Difference, Moved, Side
 from simulator.report.listing import Row, print_table
 from simulator.report.roofs import roofs_of
 from simulator.report.style import BLUE, INK, ORANGE, SMALL, decades, draw_key, new_figure, save, styled, version
+from simulator.report.writing import writing
 from simulator.units import binary_bytes, duration, si
 
 if TYPE_CHECKING:
@@ -134,13 +134,11 @@ def write_comparison(differences: Sequence[Difference], out: Path) -> Path:
     """
     from simulator.report.summary import json_text
 
-    try:
+    with writing("the comparison", out):
         out.mkdir(parents=True, exist_ok=True)
         for number, found in enumerate(differences, 1):
             save(arrows_figure(found), out, f"roofline-{number}")
         (out / "comparison.json").write_text(json_text(comparison_summary(differences)) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write the comparison to {out}: {error.strerror or error}") from error
     return out
 
 

@@ -25,10 +25,10 @@ def frame_text(frame: pd.DataFrame) -> str:
     return written.getvalue()
 
 
-def write_frame(frame: pd.DataFrame, path: Path | StringIO, **options: Any) -> None:
-    """A frame as CSV without its index; `options` are those of pandas."""
+def write_frame(frame: pd.DataFrame, path: Path | StringIO, *, append: bool = False) -> None:
+    """A frame as CSV without its index; without its header where it is appended to a file that has one."""
     import pandas as pd
 
     texts = [name for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]
     changed = {name: frame[name].map(literal) for name in texts}
-    frame.assign(**changed).to_csv(path, index=False, **options)
+    frame.assign(**changed).to_csv(path, index=False, header=not append, mode="a" if append else "w")

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulator.errors import InputError
 from simulator.report.listing import Row, print_table
+from simulator.report.writing import writing
 from simulator.serving.curve import Curve, CurvePoint
 from simulator.units import binary_bytes, duration
 
@@ -89,17 +89,15 @@ def write_curve(found: Curve, out: str) -> None:
     from simulator.report.summary import json_text
 
     folder = Path(out) / re.sub(r"[^\w.+-]+", "_", f"{found.workload.name}-{found.device.name}")
-    try:
+    with writing("the figure", folder):
         folder.mkdir(parents=True, exist_ok=True)
         save(curve_figure(found), folder, "latency")
         (folder / "latency.json").write_text(json_text(curve_summary(found)) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write the figure to {folder}: {error.strerror or error}") from error
 
 
 def curve_figure(found: Curve) -> Figure:
     """Throughput against latency, a mark a batch, the knee named and the limit shaded."""
-    from simulator.report.style import BLUE, ORANGE, new_figure, styled
+    from simulator.report.style import BLUE, GREEN, ORANGE, new_figure, styled
 
     with styled():
         title = f"{found.workload.name}, inference in {found.options.precision} on {found.device.name}{_beside(found)}"
@@ -110,7 +108,7 @@ def curve_figure(found: Curve) -> Figure:
         latency = [1e3 * point.latency_s for point in found.points]
         axes.plot(latency, [point.samples_per_s for point in found.points], color=BLUE, marker="o")
         if found.limit_s is not None:
-            axes.axvspan(0, 1e3 * found.limit_s, color="#009E73", alpha=0.12, lw=0)
+            axes.axvspan(0, 1e3 * found.limit_s, color=GREEN, alpha=0.12, lw=0)
         for point in found.points:
             text = f"{point.batch}, the knee" if point is found.knee else f"{point.batch}"
             looks: dict[str, Any] = {"color": ORANGE, "fontweight": "bold"} if point is found.knee else {}

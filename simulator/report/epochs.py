@@ -147,7 +147,7 @@ def _bars(axes: Axes, seconds: Sequence[float], own: int, title: str, rows: Sequ
         end = value * interval.high if interval else value
         if interval:
             axes.plot([value * interval.low, end], [place, place], color=INK, linewidth=1.2, marker="|", markersize=8)
-        beside(axes, end, place, f"{duration(value)}{compared}", fontweight=weight)
+        beside(axes, (end, place), f"{duration(value)}{compared}", weight=weight)
     axes.set_ylim(max(len(seconds), 3) - 0.4, -0.6)
     _label_times(axes, title)
     clean(axes)
@@ -189,7 +189,7 @@ def _split(figure: Figure, simulation: Simulation) -> None:
         axes = figure.add_axes((left, 0.18, 0.335, 0.66))
         axes.barh(range(len(rows)), [share * epoch_s for *_, share in rows], 0.6, color=[row[1] for row in rows])
         for place, (_, _, share) in enumerate(rows):
-            beside(axes, share * epoch_s, place, f"{duration(share * epoch_s)}, {percent(share)}")
+            beside(axes, (share * epoch_s, place), f"{duration(share * epoch_s)}, {percent(share)}")
         axes.set_yticks(range(len(rows)), [row[0] for row in rows])
         axes.set_ylim(max(len(rows), 3) - 0.4, -0.6)
         axes.set_xlim(0, 1.5 * epoch_s * max(share for *_, share in rows))

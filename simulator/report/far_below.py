@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.pipeline import Simulation
 from simulator.planning.explain import dominant_causes
 from simulator.report.groups import layer_groups
-from simulator.report.style import NORMAL, SMALL, fitted, percent
+from simulator.report.style import NORMAL, NOTE, SMALL, fitted, percent
 from simulator.roofline.roofs import Roofs
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def draw_far_below(figure: Figure, found: Sequence[FarBelow], corner: tuple[floa
     left, top = corner
     if not found:
         return
-    figure.text(left, top, "far below their roof, mostly for", fontsize=SMALL, color="#555555", va="center")
+    figure.text(left, top, "far below their roof, mostly for", fontsize=SMALL, color=NOTE, va="center")
     for place, one in enumerate(found, start=1):
         y = top - line * place
         looks: dict[str, Any] = {"fontsize": NORMAL, "fontweight": "bold", "ha": "right", "va": "center_baseline"}

@@ -14,7 +14,9 @@ from simulator.pipeline import Simulation
 from simulator.report.groups import AlikeLayers, layer_groups
 from simulator.report.style import (
     DPI,
+    GRID,
     NORMAL,
+    NOTE,
     PHASES,
     SMALL,
     WIDTH_INCHES,
@@ -100,7 +102,7 @@ def _draw_depth(figure: Figure, axes: Axes, simulation: Simulation) -> None:
     axes.set_xlabel("layer number, in the network's order")
     axes.set_title("along the network", loc="left", fontsize=NORMAL)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-    axes.grid(axis="y", color="#E5E5E5", linewidth=0.8)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     _draw_stages(figure, axes, names, base.max())
 
@@ -139,7 +141,7 @@ def _draw_stages(figure: Figure, axes: Axes, names: Sequence[str], highest: floa
         if 3 < count < len(names) and text_size(figure, stage)[0] + 4 < count * room:
             axes.axvline(position + 0.5, color="#888888", linewidth=0.7, linestyle=":")
             place = (position + 0.5 + count / 2, 1.02 * highest)
-            axes.text(*place, stage, ha="center", fontsize=SMALL, color="#555555", clip_on=True)
+            axes.text(*place, stage, ha="center", fontsize=SMALL, color=NOTE, clip_on=True)
         position += count
 
 
@@ -154,7 +156,7 @@ def _draw_slowest(axes: Axes, rows: Sequence[AlikeLayers], names: Sequence[str],
         starts = starts + column
     for place, group, end in zip(places, rows, starts, strict=True):
         share = percent(group.time_s / simulation.step.time_s)
-        beside(axes, end, place, f"{duration(group.time_s)}, {share}", fontsize=SMALL)
+        beside(axes, (end, place), f"{duration(group.time_s)}, {share}", SMALL)
     axes.set_yticks(places, names, fontsize=SMALL)
     axes.set_ylim(max(len(rows), 8) - 0.4, -0.6)
     axes.set_xlim(0, 1.45 * starts.max(initial=1e-30))
@@ -180,4 +182,4 @@ def _draw_rest(figure: Figure, rest: Sequence[AlikeLayers], simulation: Simulati
     if rest:
         layers, time_s = sum(len(group.layers) for group in rest), sum(group.time_s for group in rest)
         text = f"{layers} other layers: {duration(time_s)}, {percent(time_s / simulation.step.time_s)}"
-        figure.text(0.985, 0.045, text, ha="right", va="bottom", fontsize=SMALL, color="#555555")
+        figure.text(0.985, 0.045, text, ha="right", va="bottom", fontsize=SMALL, color=NOTE)

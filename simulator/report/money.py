@@ -131,7 +131,7 @@ def _bars(axes: Axes, parts: Sequence[Slice], texts: Sequence[str], title: str) 
     whole = _sum(parts)
     axes.barh(range(len(parts)), [part.size for part in parts], 0.6, color=[part.colour for part in parts])
     for place, (part, text) in enumerate(zip(parts, texts, strict=True)):
-        beside(axes, part.size, place, f"{text}, {percent(part.size / whole)}")
+        beside(axes, (part.size, place), f"{text}, {percent(part.size / whole)}")
     axes.set_yticks(range(len(parts)), [part.name for part in parts])
     axes.set_ylim(max(len(parts), 3) - 0.4, -0.6)
     axes.set_xlim(0, 1.6 * max(part.size for part in parts))

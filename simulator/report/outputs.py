@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from simulator.errors import InputError
+from simulator.report.writing import writing
 
 
 def _always(*_answer: Any) -> bool:
@@ -107,11 +107,9 @@ def write_folder(outputs: Sequence[Output], folder: Path, *answer: Any) -> Path:
     InputError
         If the folder cannot be written.
     """
-    try:
+    with writing("the report", folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_outputs(outputs, folder, *answer)
-    except OSError as error:
-        raise InputError(f"cannot write the report to {folder}: {error.strerror or error}") from error
     return folder
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from simulator.errors import InputError
 from simulator.execution.step import LayerTimes, layer_times
 from simulator.parallel.pieces import Piece
 from simulator.parallel.playing import Event
 from simulator.parallel.schedule import TaskKind
 from simulator.parallel.stages import block_name
 from simulator.planned import Planned
+from simulator.report.writing import writing
 from simulator.roofline.times import Bound
 
 US = 1e6
@@ -37,10 +37,8 @@ STREAMS = {COMPUTE: "compute", NETWORK: "exchange"}
 
 def write_trace(answer: Planned, path: Path) -> None:
     """The trace as a file, or an `InputError` where it cannot be written."""
-    try:
+    with writing("the timeline", path):
         path.write_text(trace_text(answer), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write the timeline to {path}: {error.strerror or error}") from error
 
 
 def trace_text(answer: Planned) -> str:

@@ -21,8 +21,10 @@ from simulator.report.roofs import draw_roofs, roofs_of, write_on_roofs
 from simulator.report.style import (
     BOUNDS,
     DPI,
+    GRID,
     INK,
     NORMAL,
+    NOTE,
     SMALL,
     draw_key,
     fitted,
@@ -136,7 +138,7 @@ def set_axes(axes: Axes, sides: tuple[float, float, float, float]) -> None:
         axis.set_major_locator(FixedLocator(decades))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _, unit=unit: _tick(value, unit)))
-    axes.grid(color="#E5E5E5", linewidth=0.7)
+    axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
 
 
@@ -183,7 +185,7 @@ def _draw_legend(figure: Figure, *, dashed: bool) -> None:
         0.868,
         "a mark: a layer, or several that coincide (3x); its area: their share of the step's time",
         fontsize=SMALL,
-        color="#555555",
+        color=NOTE,
         va="center",
     )
 
@@ -226,7 +228,7 @@ def _number_points(figure: Figure, axes: Axes, count: int, canvas: Canvas) -> No
 def _draw_list(figure: Figure, points: Sequence[Disc], unwritten: Sequence[str]) -> None:
     """The numbered layers by name, with their share of the time; below, roofs whose number found no room on them."""
     left, top = _LIST
-    figure.text(left, top, "slowest layers, share of the step", fontsize=SMALL, color="#555555", va="center")
+    figure.text(left, top, "slowest layers, share of the step", fontsize=SMALL, color=NOTE, va="center")
     for position, point in enumerate(points, start=1):
         y = top - _LINE * position
         name = fitted(figure, point.label, _NAME_PIXELS)

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 from simulator.errors import InputError
 from simulator.planning.scaling import CAUSES, ScalingPoint
 from simulator.report.listing import Row, print_table
+from simulator.report.writing import writing
 from simulator.units import duration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-COLOURS = ("#009E73", "#E69F00", "#CC79A7", "#56B4E9")
-"""Of what is kept, and of each cause."""
 
 
 def rows(points: Sequence[ScalingPoint]) -> list[Row]:
@@ -66,18 +64,16 @@ def write_scaling(title: str, points: Sequence[ScalingPoint], path: Path) -> Non
 
     if all(point.reason for point in points):
         raise InputError(points[0].reason)
-    try:
+    with writing("the figure", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         save(scaling_figure(title, points), path.parent, path.stem)
-    except OSError as error:
-        raise InputError(f"cannot write the figure to {path}: {error.strerror or error}") from error
 
 
 def scaling_figure(title: str, points: Sequence[ScalingPoint]) -> Figure:
     """Left the speed-up beside the ideal one, right what of each device's speed is kept and where the rest goes."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    from simulator.report.style import BLUE, GREY, new_figure, styled, version
+    from simulator.report.style import BLUE, GREEN, GREY, GRID, ORANGE, PINK, SKY, new_figure, styled, version
 
     ran = [point for point in points if not point.reason]
     names = [str(point.devices) for point in ran]
@@ -92,11 +88,11 @@ def scaling_figure(title: str, points: Sequence[ScalingPoint]) -> Figure:
             axis.set_major_locator(FixedLocator(counts))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter("{x:g}")
-        left.grid(color="#E5E5E5", linewidth=0.8)
+        left.grid(color=GRID, linewidth=0.8)
         left.legend(frameon=False, loc="upper left")
         right = figure.add_axes((0.56, 0.14, 0.27, 0.72))
         bottom = [0.0] * len(ran)
-        for cause, colour in zip(("kept", *CAUSES), COLOURS, strict=True):
+        for cause, colour in zip(("kept", *CAUSES), (GREEN, ORANGE, PINK, SKY), strict=True):
             place = CAUSES.index(cause) if cause in CAUSES else -1
             shares = [100 * max(point.lost[place] if place >= 0 else point.efficiency, 0.0) for point in ran]
             right.bar(names, shares, bottom=bottom, color=colour, label=cause, width=0.8)

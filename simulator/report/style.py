@@ -33,7 +33,8 @@ SMALL, NORMAL, LARGE = 9.5, 11.0, 13.5
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#E69F00", "#999999", "#222222"
 GREEN, SKY, YELLOW, PINK = "#009E73", "#56B4E9", "#F0E442", "#CC79A7"
-DARK_GREEN, PALE, VIOLET = "#00694D", "#D9D9D9", "#882255"
+DARK_GREEN, PALE, VIOLET, OLIVE = "#00694D", "#D9D9D9", "#882255", "#999933"
+NOTE, GRID = "#555555", "#E5E5E5"
 
 # Colours: Okabe, Ito, "Color Universal Design", 2008.
 BOUNDS = {
@@ -54,7 +55,7 @@ PLAN_BOUNDS = {
     PlanBound.GRADIENTS: ("exchange of gradients and weights", BLUE),
     PlanBound.UPDATE: ("update", DARK_GREEN),
     PlanBound.LATE: ("waiting for the slowest device", PALE),
-    PlanBound.INPUT: ("waiting for samples", "#999933"),
+    PlanBound.INPUT: ("waiting for samples", OLIVE),
 }
 """What a plan's step waits for -> (words, colour)."""
 
@@ -71,7 +72,7 @@ def binding(step: Step) -> list[Bound]:
     return [bound for bound in Bound if not absent.get(bound, False)]
 
 
-PHASES = (("forward", "#56B4E9"), ("backward", "#00694D"), ("update", "#F0E442"))
+PHASES = (("forward", SKY), ("backward", DARK_GREEN), ("update", YELLOW))
 """(word, colour), of three clearly different greys; backward is the input and the weight gradient."""
 
 _PARAMETERS = {
@@ -117,7 +118,7 @@ def new_figure(title: str, notes: list[str]) -> Figure:
     figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), dpi=DPI, facecolor="white")
     figure.text(0.015, 0.985, title, fontsize=LARGE, fontweight="bold", va="top", gid="title")
     lines = [fitted(figure, note, 0.97 * WIDTH_INCHES * DPI) for note in notes]
-    figure.text(0.015, 0.012, "\n".join(lines), fontsize=SMALL, color="#555555", va="bottom", linespacing=1.35)
+    figure.text(0.015, 0.012, "\n".join(lines), fontsize=SMALL, color=NOTE, va="bottom", linespacing=1.35)
     return figure
 
 
@@ -196,15 +197,16 @@ def draw_key(figure: Figure, x: float, y: float, entries: Sequence[tuple[str, di
         x += wide + 0.024 + text_size(figure, word, NORMAL)[0] / (WIDTH_INCHES * DPI)
 
 
-def beside(axes: Axes, x: float, y: float, text: str, **looks: Any) -> None:
+def beside(axes: Axes, end: tuple[float, float], text: str, size: float = NORMAL, weight: str = "normal") -> None:
     """Write a bar's number a little right of its end."""
-    axes.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", va="center_baseline", **looks)
+    place: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center_baseline"}
+    axes.annotate(text, end, fontsize=size, fontweight=weight, **place)
 
 
 def clean(axes: Axes) -> None:
     """A list of bars: no ticks on the category axis, a light grid along the other."""
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color="#E5E5E5", linewidth=0.8)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
 
 

@@ -12,6 +12,7 @@ from simulator.report.style import (
     BLUE,
     GREEN,
     GREY,
+    GRID,
     INK,
     ORANGE,
     PINK,
@@ -143,7 +144,7 @@ def _lines(frame: pd.DataFrame, names: list[str]) -> Figure:
             axes.plot(_plain(group[names[0]]), group[names[1]].astype(float), linewidth=1.6, markersize=5, **looks)
         _scale(axes, frame, names)
         axes.set(xlabel=names[0], ylabel=names[1])
-        axes.grid(color="#E5E5E5", linewidth=0.8)
+        axes.grid(color=GRID, linewidth=0.8)
         if len(groups) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
         return figure
@@ -177,7 +178,7 @@ def _density(frame: pd.DataFrame, names: list[str]) -> Figure:
         looks: dict[str, Any] = {"xscale": axes.get_xscale(), "yscale": axes.get_yscale(), "cmap": "cividis"}
         cells = axes.hexbin(*sides, gridsize=CELLS, mincnt=1, bins="log", linewidths=0.2, **looks)
         axes.set(xlabel=names[0], ylabel=names[1])
-        axes.grid(color="#E5E5E5", linewidth=0.8)
+        axes.grid(color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
         _scale(axes, frame, names)  # again, since cells bring ticks of their own
         bar = figure.colorbar(cells, cax=figure.add_axes((0.85, 0.16, 0.02, 0.7)), format="{x:,.0f}")

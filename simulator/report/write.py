@@ -17,6 +17,7 @@ from simulator.pipeline import Simulation
 from simulator.report.comparison import Other
 from simulator.report.outputs import REPORT, write_outputs
 from simulator.report.style import machine
+from simulator.report.writing import writing
 
 _ATTEMPTS = 5
 
@@ -34,7 +35,7 @@ def write_report(simulation: Simulation, others: Sequence[Other], out: Path) -> 
     target = out / re.sub(r"[^\w.+-]+", "_", f"{simulation.workload.name}-{machine(simulation)}")
     fresh = out / f".{target.name}.{os.getpid()}.new"
     _clear_abandoned(out)
-    try:
+    with writing("the report", target):
         if target.exists() and not target.is_dir():
             raise InputError(f"{target} is a file where the report's folder should be; move it or choose another --out")
         with _terminated_as_exception():
@@ -44,8 +45,6 @@ def write_report(simulation: Simulation, others: Sequence[Other], out: Path) -> 
                 _swap(fresh, target)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as error:
-        raise InputError(f"cannot write the report to {target}: {error.strerror or error}") from error
     return target
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
 
@@ -18,6 +17,7 @@ from simulator.causes.groups import NARROW_GROUPS
 from simulator.causes.passes import Passes
 from simulator.causes.registry import neutral
 from simulator.causes.tiles import SmallTiles
+from simulator.device.device import Device
 from simulator.device.framework_profile import ExecutionPath
 from simulator.roofline.setting import Setting
 
@@ -37,13 +37,13 @@ def _kernels(title: str) -> Removal:
     def without(setting: Setting) -> Setting:
         kernel = setting.device.kernel
         changed = {key: value for key, value in neutral(title).items() if key in kernel}
-        return _with_device(setting, kernel={**kernel, **changed})
+        return _with_device(setting, replace(setting.device, kernel={**kernel, **changed}))
 
     return Removal(title, WORDS[title], without)
 
 
-def _with_device(setting: Setting, **changed: Any) -> Setting:
-    return msgspec.structs.replace(setting, device=replace(setting.device, **changed))
+def _with_device(setting: Setting, device: Device) -> Setting:
+    return msgspec.structs.replace(setting, device=device)
 
 
 def _no_launches(setting: Setting) -> Setting:
@@ -74,12 +74,12 @@ def _no_software(setting: Setting) -> Setting:
 
 def _all_sustained(setting: Setting) -> Setting:
     full = {key: max(value, 1.0) for key, value in setting.device.sustained.items()}
-    return _with_device(setting, sustained=full, clocks={})
+    return _with_device(setting, replace(setting.device, sustained=full, clocks={}))
 
 
 def _one_unit(setting: Setting) -> Setting:
     """All units as one, so that no wave leaves any of them idle."""
-    return _with_device(setting, unit_count=1, clock_hz=None)
+    return _with_device(setting, replace(setting.device, unit_count=1, clock_hz=None))
 
 
 WORDS = {

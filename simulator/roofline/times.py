@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 import msgspec
 import numpy as np
 
@@ -15,12 +13,13 @@ from simulator.roofline import processor
 from simulator.roofline.calibrated import calibrated_seconds
 from simulator.roofline.layout import with_layout
 from simulator.roofline.queue import waiting_seconds
+from simulator.roofline.resource import Resource
 from simulator.roofline.setting import Setting
 from simulator.roofline.traffic import ideal_bytes, traffic_bytes
 from simulator.units import FLOPS_PER_MAC
 
 
-class Bound(IntEnum):
+class Bound(Resource):
     """What a kernel waits for."""
 
     COMPUTE = 0
@@ -30,11 +29,6 @@ class Bound(IntEnum):
     """Of steps on several devices alone: what is exchanged and hides behind nothing."""
     INPUT = 4
     """Of steps alone whose samples come from a loader: what the device waits for them."""
-
-    @property
-    def word(self) -> str:
-        """As tables and programs call it; with `_s`, the name of its seconds."""
-        return self.name.lower()
 
 
 ROOFS = (Bound.COMPUTE, Bound.MEMORY)

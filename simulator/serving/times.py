@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 
 from simulator.op.kernels import FloatArray
+from simulator.roofline.resource import Resource
 
 
-class ServingBound(IntEnum):
+class ServingBound(Resource):
     """What a step of an engine waits for, the first axis of its seconds."""
 
     COMPUTE = 0
@@ -22,11 +22,6 @@ class ServingBound(IntEnum):
     """Sums over the devices of a group, and hand-over from stage to stage."""
     SCHEDULER = 4
     """The engine's own work on its host, before each step."""
-
-    @property
-    def word(self) -> str:
-        """As tables call it."""
-        return self.name.lower()
 
     @property
     def key(self) -> str:

@@ -23,7 +23,7 @@ from simulator.workload.families.transformer import (
     Heads,
     Mode,
     Style,
-    attention_op,
+    attention_rule,
     dropped,
     feed_forward,
     residual,
@@ -159,6 +159,6 @@ def _cross_attention(net: Network, heads: Heads, style: Style, ends: tuple[int, 
     projection = Linear(out=style.hidden, bias=heads.bias and heads.key_bias)
     key = net.add(projection, memory, name=f"{prefix}.key")
     value = net.add(wide, memory, name=f"{prefix}.value")
-    op = attention_op(style.mode, heads=heads.count, dropout=style.dropout)
+    op = attention_rule(style.mode)(heads=heads.count, dropout=style.dropout)
     mixed = net.add(op, query, key, value, name=f"{prefix}.scores")
     return net.add(Linear(out=style.hidden, bias=heads.out_bias), mixed, name=f"{prefix}.output")

@@ -9,7 +9,7 @@ from simulator.op.key_selection import KeySelection
 from simulator.op.layer_norm import LayerNorm, RmsNorm
 from simulator.op.linear import Linear
 from simulator.workload.families.ranges import Count, Size
-from simulator.workload.families.transformer import Style, attention_op
+from simulator.workload.families.transformer import Style, attention_rule
 from simulator.workload.workload import Network
 
 
@@ -48,7 +48,7 @@ def latent_attention(net: Network, latent: Latent, shape: tuple[int, Style], ent
     seen = latent.index_top if latent.index_heads else None
     if latent.index_heads:
         _choose_keys(net, latent, entry, narrow_query, f"{prefix}.index")
-    op = attention_op(style.mode, heads=count, causal=True, span=seen, dropout=style.dropout)
+    op = attention_rule(style.mode)(heads=count, causal=True, span=seen, dropout=style.dropout)
     mixed = net.add(op, query, key, value, name=f"{prefix}.scores")
     return _linear(net, mixed, style.hidden, f"{prefix}.output")
 

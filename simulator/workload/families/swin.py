@@ -16,7 +16,7 @@ from simulator.op.stochastic_depth import DropPath
 from simulator.workload.families import family
 from simulator.workload.families.blocks import classifier
 from simulator.workload.families.ranges import Depth, Rate, Size
-from simulator.workload.families.transformer import FeedForward, Mode, attention_op, feed_forward, residual
+from simulator.workload.families.transformer import FeedForward, Mode, attention_rule, feed_forward, residual
 from simulator.workload.workload import INPUT, Network
 
 
@@ -104,7 +104,7 @@ def _windows(net: Network, stage: Stage, entry: int, shifted: bool, prefix: str)
     there = Reorder(positions=stage.padded, features=stage.features, copies=copies)
     back = Reorder(positions=stage.height * stage.width, features=stage.features, copies=copies)
     table = (2 * stage.window - 1) ** 2
-    op = attention_op(stage.mode, heads=stage.heads, block=area, relative_positions=table)
+    op = attention_rule(stage.mode)(heads=stage.heads, block=area, relative_positions=table)
     net.add(there, entry, name=f"{prefix}.partition")
     net.add(Linear(out=3 * stage.features), name=f"{prefix}.qkv")
     net.add(op, name=f"{prefix}.scores")

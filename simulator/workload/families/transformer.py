@@ -10,7 +10,6 @@ from msgspec import Meta
 
 from simulator.errors import InputError
 from simulator.op.activation import Dropout, Sigmoid
-from simulator.op.attention import Attention
 from simulator.op.base import Op
 from simulator.op.combine import Add
 from simulator.op.eager_attention import EagerAttention
@@ -98,10 +97,9 @@ class Style:
     mode: Mode
 
 
-def attention_op(mode: Mode, **fields: object) -> Attention:
+def attention_rule(mode: Mode) -> type[FusedAttention | EagerAttention]:
     """The attention operation of a mode."""
-    rule = FusedAttention if mode == "fused" else EagerAttention
-    return rule(**fields)  # type: ignore[arg-type]
+    return FusedAttention if mode == "fused" else EagerAttention
 
 
 def norm_op(name: NormName, features: int | None = None, *, affine: bool = True) -> Op:
@@ -140,8 +138,7 @@ def self_attention(net: Network, heads: Heads, style: Style, source: int, place:
     prefix, number, causal = place
     inputs = _joined(net, heads, style, source, place) if heads.joined else _separate(net, heads, style, source, place)
     seen = None if heads.full_every and (number + 1) % heads.full_every == 0 else heads.span
-    op = attention_op(
-        style.mode,
+    op = attention_rule(style.mode)(
         heads=heads.count,
         kv_heads=heads.kv,
         causal=causal,
