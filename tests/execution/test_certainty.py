@@ -45,6 +45,15 @@ def test_the_bounds_are_the_exponentials_of_the_widths() -> None:
     assert found(KNOWN).coverage == 0.8
 
 
+def test_an_estimated_clock_is_said_where_a_limit_holds_it() -> None:
+    held, free = (load_device(f"a10[power={watts}W]") for watts in (60, 5000))
+    assert held.name not in certainty().measured.devices
+    said = {name: found(replace(KNOWN, device=device)).reasons for name, device in (("held", held), ("free", free))}
+    assert "the clock that its 60W hold is estimated" in said["held"]
+    assert not any("clock" in reason for reason in said["free"])
+    assert "no measured step on a10" in said["held"] + said["free"]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -189,6 +198,8 @@ def test_a_kind_that_nobody_measured_says_so() -> None:
         ("titan-xp", "fp32", False),
         ("titan-x-maxwell", "amp", True),
         ("p100-sxm2-16gb", "fp16", False),
+        ("titan-xp[peak.fp16=12.15TFLOP/s]", "fp16", False),  # as fast as full width
+        ("titan-xp[peak.fp16=12.14TFLOP/s]", "fp16", True),
         ("v100-sxm2-16gb", "fp16", False),
     ],
 )

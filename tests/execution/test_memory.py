@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from simulator.device.framework import Reserve
 from simulator.errors import OutOfMemoryError
 from simulator.execution.memory import Footprint, check_fits, footprint
-from simulator.execution.saved import passing_by_layer
+from simulator.execution.saved import passing_by_layer, saved_by_layer
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.precision import PRECISIONS, get_precision
 from simulator.workload.reading import load_workload, read_workload
@@ -139,6 +139,21 @@ def test_inference_keeps_what_is_alive() -> None:
 def test_what_each_kind_holds(layers: list[object], held: int) -> None:
     workload = read_workload({"name": "n", "input": [2, 4, 4], "layers": layers}, "n.yaml")
     assert footprint(workload, 1, FP32, 1e9, SGD).activations_bytes == held
+
+
+def test_an_activation_that_is_fused_into_a_product_of_two_is_computed_again() -> None:
+    # 32 elements of 4 bytes: the SiLU keeps its input, which the product reads too, and the product the SiLU's output,
+    # unless that is computed again. What comes before the activation is kept either way.
+    layers: list[object] = [{"silu": {"name": "s"}}, {"multiply": {"from": ["s", "input"]}}]
+    workload = read_workload({"name": "n", "input": [2, 4, 4], "layers": layers}, "n.yaml")
+    assert saved_by_layer(workload, FP32) == (4 * 32, 4 * 32)
+    assert saved_by_layer(workload, FP32, fused=True) == (4 * 32, 0)
+
+
+def test_as_many_samples_as_one_likes_fit_where_none_takes_any_memory() -> None:
+    nothing = Footprint(100, 50, 0, 0, 0, 150)
+    assert nothing.largest_batch == 2**31
+    assert Footprint(100, 51, 0, 0, 0, 150).largest_batch == 0
 
 
 @given(st.sampled_from(ZOO), st.floats(1e8, 1e12), st.sampled_from(["fp32", "amp"]), st.sampled_from([SGD, ADAM, None]))

@@ -156,7 +156,8 @@ def test_what_each_stage_of_zero_shares_out(zero: int) -> None:
 
 
 def test_one_rank_gathers_nothing() -> None:
-    assert held(Plan(zero=3))[0].parameters_bytes == held(Plan())[0].parameters_bytes
+    alone, plain = held(Plan(zero=3), microbatches=1)[0], held(Plan(), microbatches=1)[0]
+    assert structs.asdict(alone) == structs.asdict(plain)
 
 
 def test_two_blocks_are_gathered_at_one_time() -> None:
@@ -212,6 +213,15 @@ FUNNEL = read_workload(
 def test_blocks_of_several_widths_by_hand(recompute: str, kept: int) -> None:
     (whole,) = held(Plan(recompute=recompute), workload=FUNNEL)
     assert whole.activations_per_sample_bytes == 4 * (kept + 128)
+
+
+@pytest.mark.parametrize(("edge", "sent"), [(3, 8), (6, 12)])
+def test_what_is_sent_is_what_the_last_layer_of_a_stage_makes(edge: int, sent: int) -> None:
+    # Two micro-batches of the results of the first stage, whose last block makes 8 or 12 values.
+    kept = Reserve(context_bytes=100.0, keeps=("sent",))
+    plan = Plan(pipeline=2)
+    first, alone = (held(plan, [edge], FUNNEL, reserve=each)[0] for each in (kept, Reserve(context_bytes=100.0)))
+    assert first.activations_per_sample_bytes - alone.activations_per_sample_bytes == 4 * sent * 2
 
 
 def test_a_copy_of_the_gradients_and_the_loss_in_place() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from simulator.device.device import load_device
 from simulator.device.draw import HELD, Draw, draw_of
 from simulator.device.system import cluster_of_system
 from simulator.execution.bill import Bill, Circumstances
+from simulator.execution.certainty import Interval
 from simulator.execution.wall import LOADED, rated_watts, wall_of
 from simulator.pipeline import Options, simulate
 from simulator.workload.reading import load_workload
@@ -86,3 +88,20 @@ def test_a_bill_is_of_the_machine_where_one_is_named() -> None:
     assert boards.power_w == 5600
     assert whole.wall.low_w < whole.wall.power_w < whole.wall.high_w
     assert whole.wall.power_w > whole.drawn.power_w
+
+
+def test_the_interval_of_a_machines_energy_is_that_of_its_power() -> None:
+    # Time and power are wrong by factors of their own: the root of the sum of their logarithms' squares.
+    answer = simulate(load_workload("resnet50"), H100, Options(precision="amp", batch=64), ONE)
+    answer = replace(answer, interval=Interval(0.8, 1.25, 0.8))
+    found = billed(answer, Circumstances()).bill
+    assert found is not None
+    wall, low, high = found.wall, found.low, found.high
+    assert wall is not None
+    assert low is not None
+    assert high is not None
+    energy = found.run.energy_j or 0.0
+    least = math.exp(-math.hypot(math.log(0.8), math.log(wall.low_w / wall.power_w)))
+    most = math.exp(math.hypot(math.log(1.25), math.log(wall.high_w / wall.power_w)))
+    assert (low.energy_j or 0.0) / energy == pytest.approx(least)
+    assert (high.energy_j or 0.0) / energy == pytest.approx(most)
