@@ -23,6 +23,7 @@ from simulator.report.scaling import scaling_figure, write_scaling
 from simulator.serving.curve import Curve, CurvePoint
 from simulator.workload.reading import load_workload
 from tests.drawn import GIB, bars_of, inside, near, points_of, span, texts, written
+from tests.looks import Compare
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +45,7 @@ def difference(*layers: Moved, first: Side | None = None) -> Difference:
     return Difference(first or plain, replace(plain, label="other"), 2.0, layers, {}, ((), ()))
 
 
-def test_layers_at_one_place_are_drawn_once_and_counted() -> None:
+def test_layers_at_one_place_are_drawn_once_and_counted(as_drawn: Compare) -> None:
     figure = arrows_figure(
         difference(
             moved("conv1", 1.0, 0.5),
@@ -65,6 +66,7 @@ def test_layers_at_one_place_are_drawn_once_and_counted() -> None:
     assert axes.get_ylim() == pytest.approx((2e12 / 3, 16e12))
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     inside(figure)
+    as_drawn(figure, "arrows")
 
 
 def test_ten_arrows_at_most() -> None:
@@ -167,7 +169,7 @@ def test_seven_groups_stand_alone_and_the_rest_together() -> None:
     assert list(parity._largest(cases[:1], "year")) == ["not said"]
 
 
-def test_a_parity_plot_lies_on_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parity_plot_lies_on_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_drawn: Compare) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(parity, "save", lambda figure, *_: drawn.append(figure))
     unpredicted = Case(case("v100", 1.0, 1.0).measured, reason="none")
@@ -175,6 +177,7 @@ def test_a_parity_plot_lies_on_its_page(tmp_path: Path, monkeypatch: pytest.Monk
     (figure,) = drawn
     assert "Predicted against 2 measured step times, by device" in written(figure)
     inside(figure)
+    as_drawn(figure, "parity")
     left, right = (axes.get_position() for axes in figure.axes)
     assert left.x1 < right.x0
     assert (left.y0, left.y1) == pytest.approx((right.y0, right.y1))
@@ -185,7 +188,7 @@ def test_a_parity_plot_lies_on_its_page(tmp_path: Path, monkeypatch: pytest.Monk
 # ---- inference over batches
 
 
-def test_a_curve_marks_its_batches_the_knee_and_the_limit() -> None:
+def test_a_curve_marks_its_batches_the_knee_and_the_limit(as_drawn: Compare) -> None:
     points = (
         CurvePoint(1, 0.002, 500.0, GIB, fits=True, bound="overhead"),
         CurvePoint(8, 0.004, 2000.0, GIB, fits=True, bound="memory"),
@@ -205,12 +208,13 @@ def test_a_curve_marks_its_batches_the_knee_and_the_limit() -> None:
     assert "lenet5, inference in fp32 on v100-pcie-16gb" in written(figure)
     assert list(curve_figure(replace(found, limit_s=None)).axes[0].patches) == []
     inside(figure)
+    as_drawn(figure, "curve")
 
 
 # ---- many devices
 
 
-def test_speed_up_and_where_the_rest_goes(tmp_path: Path) -> None:
+def test_speed_up_and_where_the_rest_goes(tmp_path: Path, as_drawn: Compare) -> None:
     ran = [
         ScalingPoint(1, 32, 0.4, 80.0, 1.0, 1.0, (0.0, 0.0, 0.0)),
         ScalingPoint(4, 32, 0.5, 256.0, 3.2, 0.8, (0.0, 0.15, 0.05)),
@@ -229,6 +233,7 @@ def test_speed_up_and_where_the_rest_goes(tmp_path: Path) -> None:
     assert names == ["kept", "smaller batches", "exchange", "slowest device"]
     assert right.get_ylim() == pytest.approx((0, 102))
     inside(figure)
+    as_drawn(figure, "scaling")
     assert left.get_position().x1 < right.get_position().x0
     write_scaling("speed-up", ran, tmp_path / "deep" / "scaling.png")
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["scaling.png", "scaling.svg"]

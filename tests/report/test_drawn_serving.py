@@ -15,6 +15,7 @@ from simulator.serving.arrivals import Requests
 from simulator.serving.scheduler import Served
 from simulator.serving.traffic import Promise, QueueAnswer
 from tests.drawn import GIB, bars_of, inside, near, points_of, span, texts, written
+from tests.looks import Compare
 
 if TYPE_CHECKING:
     pass
@@ -68,7 +69,7 @@ def queue(*limits: tuple[str, float]) -> QueueAnswer:
     return QueueAnswer(line, served, Promise(limits) if limits else None)
 
 
-def test_throughput_against_the_time_of_a_token() -> None:
+def test_throughput_against_the_time_of_a_token(as_drawn: Compare) -> None:
     figure = serving_figures.throughput_figure(served_model())
     axes = figure.axes[0]
     every, broken = axes.lines
@@ -84,6 +85,7 @@ def test_throughput_against_the_time_of_a_token() -> None:
     assert "vllm, 1000 tokens in, 100 out" in written(figure)
     assert "hollow" not in written(figure)
     inside(figure)
+    as_drawn(figure, "serving-throughput")
 
 
 def test_what_keeps_a_promise_is_shaded_and_what_breaks_it_hollow() -> None:
@@ -100,7 +102,7 @@ def test_what_keeps_a_promise_is_shaded_and_what_breaks_it_hollow() -> None:
         assert list(axes.patches) == []
 
 
-def test_memory_part_by_part_under_the_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_part_by_part_under_the_capacity(monkeypatch: pytest.MonkeyPatch, as_drawn: Compare) -> None:
     monkeypatch.setattr(serving_figures, "request_bytes", lambda _, length: length * GIB / 1100)
     figure = serving_figures.memory_figure(served_model(points=POINTS[:2]))
     axes = figure.axes[0]
@@ -118,9 +120,10 @@ def test_memory_part_by_part_under_the_capacity(monkeypatch: pytest.MonkeyPatch)
     over = serving_figures.memory_figure(served_model(points=(point(100, 1.0),))).axes[0]
     assert over.get_ylim()[1] == pytest.approx(1.15 * 111)
     inside(figure)
+    as_drawn(figure, "serving-memory")
 
 
-def test_shares_of_requests_within_a_time() -> None:
+def test_shares_of_requests_within_a_time(as_drawn: Compare) -> None:
     figure = serving_figures.latency_figure(served_model(), queue(("ttft", 0.25)))
     axes = figure.axes[0]
     first, token, whole, limit = axes.lines
@@ -134,9 +137,10 @@ def test_shares_of_requests_within_a_time() -> None:
     assert "4 requests at 1/s" in written(figure)
     assert len(serving_figures.latency_figure(served_model(), queue()).axes[0].lines) == 3
     inside(figure)
+    as_drawn(figure, "serving-latency")
 
 
-def test_a_queue_over_time_and_its_cache() -> None:
+def test_a_queue_over_time_and_its_cache(as_drawn: Compare) -> None:
     figure = serving_figures.queue_figure(served_model(), queue())
     above, below = figure.axes
     running, waiting = above.lines
@@ -149,3 +153,4 @@ def test_a_queue_over_time_and_its_cache() -> None:
     assert "4 requests at 1/s" in written(figure)
     assert below.get_position().y1 < above.get_position().y0
     inside(figure)
+    as_drawn(figure, "serving-queue")

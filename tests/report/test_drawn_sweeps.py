@@ -12,6 +12,7 @@ from simulator.errors import InputError
 from simulator.report import sweep
 from simulator.report.style import decades
 from tests.drawn import inside, points_of, written
+from tests.looks import Compare
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ def plotted(monkeypatch: pytest.MonkeyPatch, frame: pd.DataFrame, columns: str, 
     return drawn[0]
 
 
-def test_a_line_for_each_other_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_line_for_each_other_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, as_drawn: Compare) -> None:
     figure = plotted(monkeypatch, FRAME.iloc[::-1], "batch, step.time_s", tmp_path)
     (axes,) = figure.axes
     assert [points_of(line) for line in axes.lines] == [
@@ -46,10 +47,11 @@ def test_a_line_for_each_other_axis(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("batch", "step.time_s")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")  # a hundred times; not quite twenty
     inside(figure)
+    as_drawn(figure, "sweep-lines")
     assert plotted(monkeypatch, FRAME.head(3), "batch,step.time_s", tmp_path).axes[0].get_legend() is None
 
 
-def test_a_heat_map_of_the_least(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_heat_map_of_the_least(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, as_drawn: Compare) -> None:
     twice = pd.concat([FRAME, FRAME.assign(**{"step.time_s": 99.0})])
     figure = plotted(monkeypatch, twice, "batch,device,step.time_s", tmp_path)
     axes, bar = figure.axes
@@ -60,12 +62,13 @@ def test_a_heat_map_of_the_least(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("batch", "device", "step.time_s")
     assert axes.get_ylim()[0] < axes.get_ylim()[1]
     inside(figure)
+    as_drawn(figure, "sweep-heat")
     wide = pd.DataFrame([{"x": x, "y": 0, "z": x} for x in range(23)])
     labels = plotted(monkeypatch, wide, "x,y,z", tmp_path).axes[0].get_xticklabels()
     assert [int(label.get_text()) for label in labels] == list(range(0, 23, 2))
 
 
-def test_how_many_configurations_lie_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_how_many_configurations_lie_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, as_drawn: Compare) -> None:
     figure = plotted(monkeypatch, FRAME, "density:batch,step.time_s", tmp_path)
     axes, bar = figure.axes
     (cells,) = axes.collections
@@ -74,6 +77,7 @@ def test_how_many_configurations_lie_where(monkeypatch: pytest.MonkeyPatch, tmp_
     assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("batch", "step.time_s", "configurations")
     assert axes.get_xscale() == "log"
     inside(figure)
+    as_drawn(figure, "sweep-density")
 
 
 @pytest.mark.parametrize(
