@@ -12,6 +12,7 @@ from simulator.errors import OutOfMemoryError
 from simulator.execution.saved import LOSS_TENSORS, passing_by_layer, roots_of, saved_by_layer, shape_of
 from simulator.op.base import elements
 from simulator.op.kernel import Role
+from simulator.op.kernels import FloatArray
 from simulator.op.optimizer import Optimizer
 from simulator.precision import Precision
 from simulator.units import binary_bytes
@@ -130,13 +131,12 @@ def footprint(
     widths = precision.widths
     parameters = workload.parameters
     if optimizer is None:
-        per_sample = float(widths[Role.ACTIVATION]) * _peak_live_elements(workload)
+        per_sample = float(widths[Role.ACTIVATION]) * float(live_elements(workload).max())
         return Footprint(
             parameters * widths[Role.WEIGHT], 0, 0, per_sample * batch, per_sample, capacity_bytes, reserve
         )
     master = widths[Role.STATE] if precision.master_weights else 0
-    gradient = widths[Role.STATE] if precision.master_weights else widths[Role.WEIGHT_GRADIENT]
-    moments = _moments(workload, precision, gradient, reserve)
+    moments = fullest(*backward_moments(workload, precision, reserve))
     per_sample, gradients = most_held(moments, batch * (1 + reserve.fragmentation))
     return Footprint(
         parameters * (widths[Role.WEIGHT] + master),
@@ -150,21 +150,21 @@ def footprint(
     )
 
 
-def _moments(
-    workload: Workload, precision: Precision, gradient: float, reserve: Reserve
-) -> tuple[tuple[float, float], ...]:
-    """What may be the fullest moments of a step: activations of one sample, and gradients of the weights. [byte]
+def backward_moments(workload: Workload, precision: Precision, reserve: Reserve) -> tuple[list[float], list[float]]:
+    """Activations of one sample, and gradients of weights, while each layer runs backward, and at the update. [byte]
 
     The backward pass gives up what was kept as it makes the gradients of weights, and ends with all of these.
     """
     kept = np.cumsum(saved_by_layer(workload, precision))
     tensors = 0 if reserve.loss_in_place else LOSS_TENSORS
     held = kept + passing_by_layer(workload, precision.widths[Role.GRADIENT], tensors)
+    gradient = precision.widths[Role.STATE if precision.master_weights else Role.WEIGHT_GRADIENT]
     trained = np.array([0 if layer.op.untrained else layer.parameters for layer in workload.layers], dtype=float)
     made = gradient * np.cumsum(trained[::-1])[::-1]
+    whole = float(gradient * workload.trained)
     if "gradients" in reserve.keeps:
-        made = np.full_like(made, gradient * workload.trained)
-    return fullest((*held, 0.0), (*made, gradient * workload.trained))
+        made = np.full_like(made, whole)
+    return [*held.tolist(), 0.0], [*made.tolist(), whole]
 
 
 def fullest(held: Sequence[float], made: Sequence[float]) -> tuple[tuple[float, float], ...]:
@@ -196,21 +196,21 @@ def check_fits(memory: Footprint, workload: Workload, device: str, batch: int) -
     )
 
 
-def _peak_live_elements(workload: Workload) -> int:
-    """Elements alive at the fullest moment of a forward pass that frees a tensor after its last reader."""
+def live_elements(workload: Workload) -> FloatArray:
+    """Elements alive while each layer runs in a forward pass that frees a tensor after its last reader, (layers,)."""
     roots = roots_of(workload)
     last_reader = dict(_last_readers(workload, roots))
     live = sum(elements(shape) for shape in workload.inputs)
-    peak = live
+    found = []
     freed_at: dict[int, list[int]] = {}
     for handle, position in last_reader.items():
         freed_at.setdefault(position, []).append(handle)
     for position, layer in enumerate(workload.layers):
         if roots[position] == position:
             live += elements(layer.output)
-        peak = max(peak, live)
+        found.append(live)
         live -= sum(elements(shape_of(workload, handle)) for handle in freed_at.get(position, ()))
-    return peak
+    return np.array(found, dtype=float)
 
 
 def _last_readers(workload: Workload, roots: list[int]) -> Iterator[tuple[int, int]]:

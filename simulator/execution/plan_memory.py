@@ -58,14 +58,14 @@ def stage_footprint(stage: StageContent, microbatch: int, holding: Holding) -> F
 def stage_moments(stage: StageContent, holding: Holding) -> tuple[list[float], list[float]]:
     """Activations of a sample, and gradients of weights, while each layer runs backward, and after. [byte]"""
     whole = stage_states(stage, holding).gradients
-    return [*_activations(stage, holding).tolist(), 0.0], [*_gradients(stage, whole, holding).tolist(), whole]
+    return [*layer_activations(stage, holding).tolist(), 0.0], [*layer_gradients(stage, whole, holding).tolist(), whole]
 
 
 def stage_bytes(stage: StageContent, microbatch: int, holding: Holding) -> float:
     """The total of a stage's footprint alone. [byte]"""
     states, reserve = stage_states(stage, holding), holding.reserve
     samples = microbatch * (1 + reserve.fragmentation)
-    during = _activations(stage, holding) * samples + _gradients(stage, states.gradients, holding)
+    during = layer_activations(stage, holding) * samples + layer_gradients(stage, states.gradients, holding)
     fullest_bytes = max(float(during.max()), states.gradients)
     return states.parameters + states.optimizer + fullest_bytes + reserve.context_bytes + reserve.workspace_bytes
 
@@ -86,18 +86,31 @@ def least_bytes(workload: Workload, plan: Plan, holding: Holding) -> float:
     )
 
 
-def _activations(stage: StageContent, holding: Holding) -> FloatArray:
+def layer_activations(stage: StageContent, holding: Holding) -> FloatArray:
     """Activations of one sample while each of a stage's layers runs backward, and of other micro-batches. [byte]"""
     kept, again, passing = _during(stage.workload, stage.plan.recompute, holding, cut=stage.plan.tensor > 1)
-    spans = [slice(layers.start, layers.stop) for layers in stage.here]
-    waiting = sum(count * float(kept[span].sum()) for count, span in zip(stage.counts, spans, strict=True))
-    if holding.keeps("sent"):
-        waiting += holding.precision.widths[Role.ACTIVATION] * _sent(stage)
+    spans, waiting = _spans(stage), waiting_bytes(stage, holding)
     found = []
     for count, span in zip(stage.counts, spans, strict=True):
         own = np.cumsum(kept[span]) - kept[span].sum() * min(count, 1)
         found.append(waiting + own + again[span] + passing[span])
     return np.concatenate(found)
+
+
+def waiting_bytes(stage: StageContent, holding: Holding) -> float:
+    """What a stage keeps of the micro-batches that wait for their backward pass, of one sample. [byte]"""
+    kept = layer_kept(stage, holding)
+    waiting = sum(count * float(kept[span].sum()) for count, span in zip(stage.counts, _spans(stage), strict=True))
+    return waiting + (holding.precision.widths[Role.ACTIVATION] * _sent(stage) if holding.keeps("sent") else 0.0)
+
+
+def layer_kept(stage: StageContent, holding: Holding) -> FloatArray:
+    """What the forward pass of each layer keeps of a sample, of all layers, shape (layers,). [byte]"""
+    return _during(stage.workload, stage.plan.recompute, holding, cut=stage.plan.tensor > 1)[0]
+
+
+def _spans(stage: StageContent) -> list[slice]:
+    return [slice(layers.start, layers.stop) for layers in stage.here]
 
 
 def _sent(stage: StageContent) -> float:
@@ -110,13 +123,13 @@ def _sent(stage: StageContent) -> float:
     return float(sum(count * crossing[stop - 1][0] for count, stop in ends if stop < last))
 
 
-def _gradients(stage: StageContent, whole: float, holding: Holding) -> FloatArray:
+def layer_gradients(stage: StageContent, whole: float, holding: Holding) -> FloatArray:
     """Gradients of a stage's weights while each of its layers runs backward. [byte]
 
     They are all there after the first micro-batch, and before it where a framework has them in one buffer, beside which
     a layer's is made unless its product adds it up; those of one micro-batch are made as the backward pass goes.
     """
-    trained = [_trained(stage.workload)[layers.start : layers.stop] for layers in stage.here]
+    trained = [trained_by_layer(stage.workload)[layers.start : layers.stop] for layers in stage.here]
     counts = np.concatenate(trained)
     if stage.microbatches > 1 or holding.keeps("gradients"):
         narrow = 0.0 if holding.accumulation == "fused" else holding.precision.widths[Role.WEIGHT_GRADIENT]
@@ -130,7 +143,8 @@ def _gradients(stage: StageContent, whole: float, holding: Holding) -> FloatArra
 
 
 @lru_cache(maxsize=64)
-def _trained(workload: Workload) -> FloatArray:
+def trained_by_layer(workload: Workload) -> FloatArray:
+    """Weights of each layer that have a gradient, shape (layers,). [parameters]"""
     weights = weights_of(workload)
     result: FloatArray = (weights.dense + weights.experts) * weights.trained
     return result
@@ -145,7 +159,7 @@ def _unshared(stage: StageContent, holding: Holding) -> FloatArray:
     places = np.concatenate(stage.here)
     if stage.plan.shared < FULLY or stage.plan.data * stage.plan.context == 1:
         return np.zeros(len(places))
-    trained, found = _trained(stage.workload), np.zeros(len(stage.workload.layers))
+    trained, found = trained_by_layer(stage.workload), np.zeros(len(stage.workload.layers))
     narrow, before = holding.precision.widths[Role.WEIGHT_GRADIENT], 0.0
     for block in reversed(blocks(stage.workload)):
         here = slice(block.start, block.stop)

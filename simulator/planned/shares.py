@@ -78,10 +78,7 @@ class Shares:
 
     @cached_property
     def _holding(self) -> Holding:
-        precision, software = self.setting.precision, self.setting.framework
-        optimizer, reserve = get_optimizer(self.options.optimizer), reserve_of(self.device, self.options)
-        fused, capacity = software.path(precision).fuses, self.device.memory.capacity_bytes
-        return Holding(precision, optimizer, capacity, reserve, fused, software.accumulation)
+        return holding_of(self.device, self.options)
 
     def prepared(self, plan: Plan, global_batch: int | None = None) -> Prepared:
         """A step of a plan, ready to be played."""
@@ -114,6 +111,15 @@ class Shares:
         kernels = kernels_of(self.workload, self.options)
         flops = at_batch(kernels.distinct.flops, 1.0)[kernels.row]
         return float(flops[kernels.engine == Engine.MATRIX].sum())
+
+
+def holding_of(device: Device, options: Options) -> Holding:
+    """What a stage's memory depends on beside the network."""
+    setting = options.on(device)
+    precision, software = setting.precision, setting.framework
+    optimizer, reserve = get_optimizer(options.optimizer), reserve_of(device, options)
+    fused, capacity = software.path(precision).fuses, device.memory.capacity_bytes
+    return Holding(precision, optimizer, capacity, reserve, fused, software.accumulation)
 
 
 def batches(workload: Workload, options: Options, plan: Plan, global_batch: int | None) -> tuple[int, int]:

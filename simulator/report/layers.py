@@ -74,7 +74,7 @@ def _patch(colour: str) -> dict[str, object]:
     return {"marker": "s", "color": colour, "markersize": 11}
 
 
-def _scale(seconds: float) -> tuple[float, str]:
+def time_scale(seconds: float) -> tuple[float, str]:
     """A unit in which a time has one to four digits before the point."""
     return next((scale for scale in _SCALES if seconds >= scale[0]), _SCALES[-1])
 
@@ -87,7 +87,7 @@ def _draw_depth(figure: Figure, axes: Axes, simulation: Simulation) -> None:
     names = [layer.name for layer in simulation.workload.layers]
     starts = _starts(names)
     times = np.add.reduceat(simulation.layers.by_pass, starts, axis=1)
-    factor, unit = _scale(float(times.sum(axis=0).max()))
+    factor, unit = time_scale(float(times.sum(axis=0).max()))
     edges = _edges(starts, len(names), 0.12 * len(names) / len(starts) if len(starts) <= SEPARATE else 0.0)
     base = np.zeros(2 * times.shape[1] - 1)
     for row, (_, colour) in zip(times, PHASES, strict=True):
@@ -147,7 +147,7 @@ def _draw_stages(figure: Figure, axes: Axes, names: Sequence[str], highest: floa
 
 def _draw_slowest(axes: Axes, rows: Sequence[AlikeLayers], names: Sequence[str], simulation: Simulation) -> None:
     """Bars by name, the slowest on top."""
-    factor, unit = _scale(max((group.time_s for group in rows), default=1.0))
+    factor, unit = time_scale(max((group.time_s for group in rows), default=1.0))
     places = np.arange(len(rows), dtype=float)
     table = np.array([group.by_phase for group in rows]).reshape(-1, len(PHASES)) / factor
     starts = np.zeros(len(rows))

@@ -48,6 +48,7 @@ def _compared(_simulation: Any, others: Sequence[Any]) -> bool:
 REPORT = [
     Output("roofline", "roofline:roofline_figure"),
     Output("layers", "layers:layers_figure"),
+    Output("memory_over_time", "over_time:memory_figure"),
     Output("epochs", "epochs:epochs_figure"),
     Output("money", "money:bill_figure", lambda simulation, _: simulation.bill is not None),
     Output("rooflines", "rooflines:rooflines_figure", _compared),
@@ -61,6 +62,7 @@ REPORT = [
 PLAN = [
     Output("step", "plan_figures:parts_figure"),
     Output("memory", "plan_figures:memory_figure"),
+    Output("memory_over_time", "over_time:plan_memory_figure"),
     Output("money", "plan_figures:bill_figure", lambda answer: answer.bill is not None),
     Output("timeline", "plan_figures:timeline_figure", lambda answer: answer.plan.pipeline > 1),
     Output("stages.csv", "plan_files:stages_text"),

@@ -46,6 +46,7 @@ def report_page(simulation: Simulation, others: Sequence[Other]) -> str:
         "![Time by layer](layers.png)",
         "## Memory",
         _memory(simulation),
+        "![Memory over a step](memory_over_time.png)",
         *_run(simulation),
         "## Other devices" if others else "## The whole",
         *([_comparison(simulation, others)] if others else []),

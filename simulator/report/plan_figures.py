@@ -39,14 +39,15 @@ CROWDED = 200
 
 
 def _new(answer: Planned, what: str, notes: list[str]) -> Figure:
-    return new_figure(f"{_title(answer)}: {what}", [*_basis(answer), *notes])
+    return new_figure(f"{title_of(answer)}: {what}", [*basis_of(answer), *notes])
 
 
-def _title(answer: Planned) -> str:
+def title_of(answer: Planned) -> str:
+    """What was asked, in one line."""
     return f"{answer.workload.name}, {answer.plan.label} on {answer.plan.devices} x {answer.device.name}"
 
 
-def _basis(answer: Planned) -> list[str]:
+def basis_of(answer: Planned) -> list[str]:
     """What the numbers rest on, and the command line that asked."""
     made = f"made by: {' '.join(answer.command.split())}" if answer.command else ""
     basis = (
@@ -82,14 +83,14 @@ def bill_figure(answer: Planned) -> Figure:
         Slice(f"steps: {word}", colour, answer.step.seconds[bound]) for bound, (word, colour) in PLAN_BOUNDS.items()
     ]
     run_s = answer.run.total_s if answer.run else bill.time_s
-    return money_figure(_title(answer), _basis(answer), time_parts(steps, run_s, answer.course, bill), bill)
+    return money_figure(title_of(answer), basis_of(answer), time_parts(steps, run_s, answer.course, bill), bill)
 
 
 def timeline_figure(answer: Planned) -> Figure:
     """The play of the micro-batches over the stages; gaps are the bubble."""
     with styled():
         timeline, stages = answer.step.timeline, answer.plan.pipeline
-        figure = _new(answer, "a step on the stages", _note(answer))
+        figure = _new(answer, "a step on the stages", play_note(answer))
         axes = figure.add_axes((0.09, 0.19, 0.88, 0.66))
         for event in timeline.events:
             axes.barh(
@@ -110,7 +111,8 @@ def timeline_figure(answer: Planned) -> Figure:
         return figure
 
 
-def _note(answer: Planned) -> list[str]:
+def play_note(answer: Planned) -> list[str]:
+    """That not all micro-batches were played, where they were not."""
     played = max(event.task.microbatch for event in answer.step.timeline.events) + 1
     if played == answer.step.microbatches:
         return []

@@ -33,6 +33,7 @@ def plan_page(answer: Planned) -> str:
         "What a device of each stage computes for one micro-batch, and holds:",
         rows_table(stage_rows(answer), right=3),
         "![Memory by stage](memory.png)",
+        "![Memory of the fullest stage over a step](memory_over_time.png)",
         *(["## Money and energy", "![Where time and money go](money.png)"] if answer.bill is not None else []),
         "## What this rests on",
         listed(_basis(answer)),

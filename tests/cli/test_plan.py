@@ -28,7 +28,15 @@ def test_files_trace_and_json_of_a_plan(simulate: Simulate, tmp_path: Path) -> N
     answer = simulate(*STEP, "--zero", "1", "--out", str(tmp_path), "--timeline", str(trace), "--json").json()
     folder = tmp_path / "llama3_8b-h100-sxm5-80gb-dp2-tp2-pp2"
     names = {path.name for path in folder.iterdir()}
-    assert {"step.png", "memory.svg", "timeline.png", "stages.csv", "trace.json", "summary.json"} <= names
+    assert {
+        "step.png",
+        "memory.svg",
+        "memory_over_time.png",
+        "timeline.png",
+        "stages.csv",
+        "trace.json",
+        "summary.json",
+    } <= names
     assert json.loads((folder / "summary.json").read_text(encoding="utf-8")) == answer
     assert sum(answer["step"]["parts_s"].values()) == pytest.approx(answer["step"]["time_s"])
     assert answer["plan"]["label"] == "dp=2,tp=2,pp=2"

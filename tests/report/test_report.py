@@ -25,12 +25,13 @@ from simulator.report.write import write_report
 from simulator.workload.reading import load_workload
 
 ROOT = Path(__file__).resolve().parents[2]
+FIGURES = ("roofline", "rooflines", "layers", "memory_over_time", "epochs")
 FILES = {
     "report.html",
     "report.md",
     "summary.json",
     "layers.csv",
-    *(f"{stem}.{kind}" for stem in ("roofline", "rooflines", "layers", "epochs") for kind in ("png", "svg")),
+    *(f"{stem}.{kind}" for stem in FIGURES for kind in ("png", "svg")),
 }
 
 
