@@ -16,7 +16,8 @@ def back_end(name: str, note: str, year: int) -> str:
     """Which of llama.cpp's kernels ran: those of its back ends, and of attention with and without -fa."""
     flash = re.search(r"fa=(-fa )?1", note) or ("fa=" not in note and year >= FLASH_BY_ITSELF)
     if "vulkan" in name:
-        return "llama.cpp-vulkan-flash" if flash else "llama.cpp-vulkan"
+        driver = "llama.cpp-vulkan-amdvlk" if "amdvlk" in name else "llama.cpp-vulkan"
+        return f"{driver}-flash" if flash else driver
     if flash and ("rocwmma" in name or ("rocm" in name and year >= MATRIX_ATTENTION)):
         return "llama.cpp-rocwmma-rocblas" if _own_library(note) else "llama.cpp-rocwmma"
     plain = "llama.cpp-rocblas" if _own_library(note) else "llama.cpp"

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 
 from simulator.calibration.served_rows import ServedRow, deployment_of
+from simulator.calibration.twins import MARK
 from simulator.errors import SimulatorError
 from simulator.op.experts import Experts
 from simulator.serving.step import Deployment
@@ -35,6 +36,8 @@ def doubt_of(row: ServedRow) -> str:
         return "the table calls it an anomaly"
     if GUESSING in row.note.replace("#", "/"):
         return "tokens are guessed ahead, which the table does not mark"
+    if MARK in row.note:
+        return f"its {MARK}"
     if FEWER in row.note:
         return "fewer requests were at a time than the table says"
     try:

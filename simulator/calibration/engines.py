@@ -39,6 +39,10 @@ FIELDS = {
     "again": "again",
     "matrix": "matrix",
     "attention": "attention",
+    "narrow": "narrow",
+    "scalar": "scalar",
+    "expert_rate": "expert_rate",
+    "queries": "queries",
     "unit_stream": "unit_bytes",
     "lanes": "lanes",
     "host": "host_s",
@@ -46,13 +50,14 @@ FIELDS = {
     "prompt": "prompt_s",
     "device": "device_s",
     "hand_over": "hand_over_s",
+    "overlap": "overlap",
 }
 """Last name of a key path -> attribute of the engine."""
 
 SPREAD = 1.0
 """Of a coefficient's logarithm around the present value: rows decide."""
 
-MOST = {"experts": 1.0, "weights": 1.0, "cache": 1.0, "matrix": 1.5, "attention": 1.5}
+MOST = {"experts": 1.0, "weights": 1.0, "cache": 1.0, "matrix": 1.5, "attention": 1.5, "overlap": 1.0}
 """No stream beats the memory; sustained rates are two thirds of the peak or more."""
 
 HOLD = 0.05
@@ -145,8 +150,8 @@ def calibrated(engine: str) -> dict[str | None, tuple[str, ...]]:
     graded = [key for source in own.get("sources", ()) if source["grade"] == "calibrated" for key in source["of"]]
     found: dict[str | None, tuple[str, ...]] = {}
     for family, section in own.get("families", {}).items():
-        if f"families.{family}" in graded:
-            found[family] = tuple(f"families.{family}.{key}" for key in section if key in FIELDS)
+        keys = [f"families.{family}.{key}" for key in section if key in FIELDS]
+        found[family] = tuple(key for key in keys if f"families.{family}" in graded or key in graded)
     found[None] = tuple(key for key in graded if name(key) in FIELDS and key.startswith(("kernel.", "step.")))
     return {family: keys for family, keys in found.items() if keys}
 

@@ -126,7 +126,8 @@ def _throughput(row: ServedRow, deployment: Deployment) -> float:
 def _decode(row: ServedRow, deployment: Deployment) -> float:
     if not row.output:
         raise UnsupportedError("the table does not say how many tokens were made")
-    request = RequestLengths(row.prompt + _cached(row), row.output)
+    # What a table says is cached before is the same as the prompt, where it says both.
+    request = RequestLengths(max(row.prompt, _cached(row)), row.output)
     return row.batch / token_seconds(deployment, row.batch, request)
 
 

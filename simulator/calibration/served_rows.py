@@ -12,6 +12,7 @@ import msgspec
 from simulator.calibration.back_ends import back_end
 from simulator.calibration.named import workload_named
 from simulator.calibration.tables import Row, heading, number, read_rows
+from simulator.calibration.twins import marked
 from simulator.device.device import load_device
 from simulator.errors import InputError, UnsupportedError
 from simulator.serving.answer import CACHE_FORMATS, usual_cache
@@ -50,6 +51,7 @@ class ServedRow:
     year: int
     source: str
     note: str
+    file: str = ""
 
 
 def is_served(path: Path) -> bool:
@@ -65,7 +67,7 @@ def read_served(path: Path) -> list[ServedRow]:
     InputError
         Naming the file, the line and the column that is missing or malformed.
     """
-    return [_row(row, where) for where, row in read_rows(path, COLUMNS)]
+    return marked([_row(row, where) for where, row in read_rows(path, COLUMNS)])
 
 
 def _row(row: Row, where: str) -> ServedRow:
@@ -94,6 +96,7 @@ def _row(row: Row, where: str) -> ServedRow:
         year=_year(text, int(number(row, "year", where))),
         source=text.get("source_repo", ""),
         note=text.get("note", ""),
+        file=text.get("source_path", "").partition("#")[0],
     )
 
 
@@ -181,7 +184,12 @@ def deployment_of(row: ServedRow) -> Deployment:
 
 
 def _as_started(row: ServedRow, engine: ServingEngine) -> ServingEngine:
-    """An engine with the rules that InferenceMAX's scripts start it with, which gave most of the silicon samples."""
+    """An engine as a row's was started: llama-bench's -b, a step's most tokens; the rules of InferenceMAX's scripts,
+    which gave most of the silicon samples.
+    """
+    batch = number_in(r"\bb=-b (\d+)", row.note, engine.scheduler.tokens)
+    if batch < engine.scheduler.tokens:
+        return replace(engine, scheduler=msgspec.structs.replace(engine.scheduler, tokens=batch))
     rule = STARTED.get(row.engine)
     if rule is None or not _drawn(row.source, row.note):
         return engine

@@ -5,107 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from simulator import catalog
-from simulator.device.framework_profile import Release
-from simulator.device.profile import Source, Strict
 from simulator.errors import InputError, UnknownNameError
-from simulator.serving.holding import EngineHolding, MemorySectionOfEngine, holding_of
+from simulator.serving.engine_profile import EngineProfile, SchedulerSection
+from simulator.serving.holding import EngineHolding, holding_of
 from simulator.units import parse
 
 FOLDER = "hardware_profiles/engines"
-
-
-class KernelSection(Strict, frozen=True, kw_only=True):
-    """How an engine's kernels run, beside what the device does to them."""
-
-    merges: Annotated[bool, Meta(description="products of the same input run as one")] = True
-    fuses: Annotated[bool, Meta(description="element-wise kernels in a row run as one")] = True
-    gap: Annotated[str, Meta(description="from one kernel to the next while decoding, such as '1.2 us'")]
-    prefill_gap: Annotated[str, Meta(description="the same while reading prompts, without recorded graphs")]
-    helpers: Annotated[float, Meta(ge=0, description="further launches a layer with attention")] = 0.0
-    weights: Annotated[float, Meta(gt=0, description="fraction of the memory's peak bandwidth, products of few rows")]
-    experts: Annotated[float, Meta(gt=0, description="the same of experts' products beside calls")] | None = None
-    cache: Annotated[float, Meta(gt=0, description="fraction of the memory's peak bandwidth, attention's cache")]
-    again: Annotated[float, Meta(gt=0, description="the same, where heads of a group read keys again")] | None = None
-    matrix: Annotated[float, Meta(gt=0, description="rate of products, of the device's calibrated one")] = 1.0
-    attention: Annotated[float, Meta(gt=0, description="rate of attention over a prompt, of the device's")] = 1.0
-    unpacks_apart: Annotated[bool, Meta(description="narrow weights are widened in memory before a product")] = False
-    half_sums: Annotated[bool, Meta(description="products of half-width values are summed in half width")] = False
-    unit_stream: Annotated[float, Meta(gt=0, description="bytes that one unit gets each clock")] | None = None
-    lanes: Annotated[float, Meta(gt=0, description="rate of products of few rows on vector lanes alone")] | None = None
-    calls: Annotated[
-        bool,
-        Meta(description="products and attention are calls whose times are fitted, where the device's kind has any"),
-    ] = False
-    dispatch: Annotated[
-        str, Meta(description="host time of issuing a kernel, ahead of the device, without recorded graphs")
-    ] = "0 s"
-    sum: Annotated[str, Meta(description="start of a small sum over the devices that share a layer")] = "8 us"
-
-
-class FamilySection(Strict, frozen=True, kw_only=True):
-    """What of an engine differs on devices of a family, for which its kernels are other ones."""
-
-    gap: str | None = None
-    prefill_gap: str | None = None
-    weights: float | None = None
-    cache: float | None = None
-    matrix: float | None = None
-    attention: float | None = None
-    unit_stream: float | None = None
-    lanes: float | None = None
-    dispatch: str | None = None
-    sum: str | None = None
-    host: str | None = None
-    request: str | None = None
-    device: str | None = None
-    hand_over: str | None = None
-
-
-class StepSection(Strict, frozen=True, kw_only=True):
-    """What a step of the scheduler costs on the host, one after the device's work."""
-
-    host: Annotated[str, Meta(description="each step, such as '200 us'")]
-    request: Annotated[str, Meta(description="each running request in a step")] = "0 s"
-    prompt: Annotated[str, Meta(description="each request that is taken in")] = "0 s"
-    overlap: Annotated[
-        float, Meta(ge=0, le=1, description="share of a prompt's pieces that overlap in groups of layers")
-    ] = 1.0
-    hand_over: Annotated[str, Meta(description="from one group of layers to the next, beside the link")] = "0 s"
-    device: Annotated[str, Meta(description="each further device that shares the layers")] = "0 s"
-
-
-class SchedulerSection(Strict, frozen=True, kw_only=True):
-    """How requests are put together."""
-
-    block: Annotated[int, Meta(ge=1, description="tokens of a block of the paged cache")] = 16
-    tokens: Annotated[int, Meta(ge=1, description="most tokens a step")] = 8192
-    requests: Annotated[int, Meta(ge=1, description="most requests at a time")] = 256
-    chunked: Annotated[bool, Meta(description="prompts are read in pieces beside decoding requests")] = True
-    interval: Annotated[int, Meta(ge=1, description="steps from one look for new requests to the next")] = 1
-    gather: Annotated[int, Meta(ge=0, description="steps that a prompt waits for others to be read with")] = 0
-
-
-class EngineProfile(Strict, frozen=True, kw_only=True):
-    """One engine: `hardware_profiles/engines/<name>.yaml`."""
-
-    name: str
-    kind: Literal["engine"]
-    description: str
-    aliases: tuple[str, ...] = ()
-    like: Annotated[str, Meta(description="engine whose numbers stand where this file gives none")] = ""
-    kernel: KernelSection
-    step: StepSection
-    scheduler: SchedulerSection = SchedulerSection()
-    memory: MemorySectionOfEngine = MemorySectionOfEngine()
-    families: dict[str, FamilySection] = msgspec.field(default_factory=dict)
-    release: Release | None = None
-    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,8 +28,17 @@ class ServingEngine:
     helpers : further launches a layer with attention.
     weights, cache : fractions of the memory's peak bandwidth that products of few rows and attention's cache reach.
     again : the same of keys that further heads of a group read again; None where a group reads them together.
-    experts : fraction of the memory's bandwidth of experts' products where others are calls; `weights` where None.
+    experts : fraction of the memory's bandwidth of experts' products, `weights` where None; of an engine whose other
+        products are calls, only where they are.
     matrix, attention : rates of products, and of attention over a prompt, of the device's.
+    scores : that each score of a query and a key passes through the memory; 0 where attention is one kernel. [byte]
+    absorbs : whether prompts too attend over latent keys that all heads share.
+    narrow : rate of products that widen weights in their kernel, of those that need not.
+    scalar : rate of bf16 products on vector lanes; None where they have kernels on matrix units.
+    tile : rows that products of more than a few are filled up to; None where kernels of all sizes are.
+    expert_tile, expert_rate : rows that each expert's tokens are filled up to, and the rate of experts' products.
+    groups : weights of the experts whose products run as one kernel: "all", "narrow" or "none".
+    queries : of a prompt, that attention works on at a time, reading keys for each anew; None where caches hold them.
     unpacks_apart, half_sums : how products of narrow weights, and of half-width values, are run.
     calls : whether products and attention take what fitted calls of a library do, where the device's kind has them.
     sum_s : start of a small sum over the devices that share a layer. [s]
@@ -146,6 +65,15 @@ class ServingEngine:
     again: float | None
     matrix: float
     attention: float
+    scores: float
+    absorbs: bool
+    narrow: float
+    scalar: float | None
+    tile: int | None
+    expert_tile: int | None
+    expert_rate: float
+    groups: str
+    queries: float | None
     unpacks_apart: bool
     half_sums: bool
     unit_bytes: float | None
@@ -253,22 +181,10 @@ def engine_of(profile: EngineProfile, where: str) -> ServingEngine:
     return ServingEngine(
         name=profile.name,
         description=profile.description,
-        merges=kernel.merges,
-        fuses=kernel.fuses,
+        **{key: getattr(kernel, key) for key in AS_WRITTEN},
         gap_s=seconds(kernel.gap, "kernel.gap"),
         prefill_gap_s=seconds(kernel.prefill_gap, "kernel.prefill_gap"),
-        helpers=kernel.helpers,
-        weights=kernel.weights,
-        experts=kernel.experts,
-        cache=kernel.cache,
-        again=kernel.again,
-        matrix=kernel.matrix,
-        attention=kernel.attention,
-        unpacks_apart=kernel.unpacks_apart,
-        half_sums=kernel.half_sums,
         unit_bytes=kernel.unit_stream,
-        lanes=kernel.lanes,
-        calls=kernel.calls,
         dispatch_s=seconds(kernel.dispatch, "kernel.dispatch"),
         sum_s=seconds(kernel.sum, "kernel.sum"),
         host_s=seconds(step.host, "step.host"),
@@ -280,6 +196,12 @@ def engine_of(profile: EngineProfile, where: str) -> ServingEngine:
         scheduler=profile.scheduler,
         memory=holding_of(profile.memory, where),
     )
+
+
+AS_WRITTEN = ("merges", "fuses", "helpers", "weights", "experts", "cache", "again", "matrix", "attention", "scores",
+              "absorbs", "narrow", "scalar", "tile", "expert_tile", "expert_rate", "groups", "queries", "unpacks_apart",
+              "half_sums", "lanes", "calls")  # fmt: skip
+"""Of a profile's kernels: what has no unit, and the same name."""
 
 
 def names() -> list[str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulator.device.device import Device
 from simulator.op.kernel import Role
@@ -16,21 +15,20 @@ from simulator.op.mixer import Mixer
 from simulator.precision import Engine as Units
 from simulator.roofline.setting import Setting
 from simulator.roofline.times import Bound, Times, kernel_times
-from simulator.serving.called import CallTimes, attention_times, product_times
+from simulator.serving.called import attention_times, product_times
 from simulator.serving.calls import LibraryCall, attention_call, product_call
 from simulator.serving.formats import Format
 from simulator.serving.load import Load
+from simulator.serving.lowered_group import PRICED, LoweredGroup, attention_group, never_called, with_pairs
 from simulator.serving.network import Attending
-from simulator.serving.points import decode_columns, expert_columns, prefill_columns
+from simulator.serving.points import FEW_ROWS, decode_columns, expert_columns, filled_to, prefill_columns, weights_of
 from simulator.serving.states import reading_columns, stepping_columns
 from simulator.serving.work import ExpertGroup, Launches, Work
+from simulator.units import FLOPS_PER_MAC
 
 JOINED = 32
 """Tokens from which on experts' kernels have tiles; before, each row reads its expert by itself. Source: llama.cpp,
 ggml-metal, ne21_mm_id_min."""
-
-FEW_ROWS = 8
-"""Products of so many rows at most have kernels of their own, which stream the weights past them."""
 
 UNPACKED_BYTES = 2.0
 """Of a weight that was widened."""
@@ -42,44 +40,21 @@ FEW_POINTS = 16
 
 
 @dataclass(frozen=True)
-class LoweredGroup:
-    """Kernels of one kind, (kernels, distinct points) each.
+class KernelChoice:
+    """Which kernels an engine has, as far as counts follow it.
 
     Attributes
     ----------
-    compute_s, memory_s : on the device, calibrated. [s]
-    lanes_s : of computing on vector lanes, without tiles that rows would have to fill. [s]
-    unpack_s : of widening narrow weights in memory first, where that is done apart. [s]
-    product, few : products of weights, (kernels, 1), and those of few rows.
-    number : launches of each in a step, (kernels, 1).
-    place : which distinct point each of the step's points is, (points,).
-    called : kernels whose times are those of a library's calls, with what such a call takes `beside_s` both. [s]
-    rate : at which the calls compute, of the device's.
-    grouped : whether they are products of experts beside calls.
-    cache : whether they are attention; `reading` whether over prompts.
-    sharing : heads of queries that share a head of keys.
-    sparse : experts to each of which few rows come; `alone` how often a kernel without tiles reads each.
+    calls : whether products and attention are calls of a library whose times are fitted.
+    absorbs : whether prompts too attend over latent keys that heads share.
+    tile, expert_tile : rows that products of more than a few, and each expert's, are filled up to; None where kernels
+        of all sizes are.
     """
 
-    compute_s: FloatArray
-    memory_s: FloatArray
-    lanes_s: FloatArray
-    unpack_s: FloatArray
-    flops: FloatArray
-    traffic_bytes: FloatArray
-    product: NDArray[np.bool_]
-    few: NDArray[np.bool_]
-    number: FloatArray
-    place: IntArray
-    called: NDArray[np.bool_]
-    beside_s: FloatArray
-    rate: float = 1.0
-    grouped: bool = False
-    cache: bool = False
-    reading: bool = False
-    sharing: int = 1
-    sparse: NDArray[np.bool_] | bool = False
-    alone: FloatArray | float = 1.0
+    calls: bool = False
+    absorbs: bool = False
+    tile: int | None = None
+    expert_tile: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +64,13 @@ class Lowered:
     Attributes
     ----------
     cache_bytes : of each number of the cache. [byte]
-    calls : whether products and attention are calls of a library whose times are fitted.
     """
 
     work: Work
     device: Device
     form: Format
     cache_bytes: float
-    calls: bool = False
+    choice: KernelChoice
     _known: dict[bytes, tuple[LoweredGroup, ...]] = field(default_factory=dict)
 
     def groups(self, load: Load) -> tuple[LoweredGroup, ...]:
@@ -117,7 +91,7 @@ class Lowered:
         for group in work.experts:
             yield self._of_experts(group, load.tokens)
         for attending, layers in work.attention:
-            yield from self._attending(attending, float(layers), load)
+            yield from self._attending(attending.absorbed if self.choice.absorbs else attending, float(layers), load)
         for mixer, layers in work.mixing:
             yield from self._mixing(mixer, float(layers), load)
 
@@ -127,7 +101,7 @@ class Lowered:
         return self.form.name if self.form.output_bytes == self.form.weight_bytes else "bf16"
 
     def _call(self, form: str) -> LibraryCall | None:
-        return product_call(self.device, form) if self.calls else None
+        return product_call(self.device, form) if self.choice.calls else None
 
     def _launched(self, launches: Launches, number: FloatArray, call: LibraryCall | None) -> LoweredGroup:
         """Kernels that follow one number alone, worked out once for each different one."""
@@ -138,30 +112,34 @@ class Lowered:
         return replace(priced, **{name: getattr(priced, name)[0].reshape(shape).T for name in PRICED})
 
     def _of_experts(self, group: ExpertGroup, tokens: FloatArray) -> LoweredGroup:
-        columns = expert_columns(group, tokens)
+        columns = expert_columns(group, tokens, self.choice.expert_tile)
         place = np.arange(len(tokens))
         # Grouped products have kernels of their own, whose calls are not measured.
         priced = self._priced(columns, np.tile(tokens, 2), np.full((2, 1), float(group.layers)), place, None)
         beside = self._call(self.form.name) is not None
         parts = {name: getattr(priced, name).reshape(2, -1) for name in PRICED}
-        each = columns.gemm[0, 0].reshape(2, -1)
+        rows = columns.flops[0] / (FLOPS_PER_MAC * weights_of(columns))
+        each, fill = (values.reshape(2, -1) for values in (np.maximum(rows, 1.0), columns.gemm[0, 0] / rows))
         alone = np.where(tokens < JOINED, each, 1.0)
-        return replace(priced, grouped=beside, sparse=each <= FEW_ROWS, alone=alone, **parts)
+        own = np.where(tokens > FEW_ROWS, columns.groups.reshape(2, -1), 1.0)
+        return replace(
+            priced, grouped=beside, mixture=True, sparse=each <= FEW_ROWS, alone=alone, experts=own, fill=fill, **parts
+        )
 
     def _priced(
         self, columns: Columns, rows: FloatArray, number: FloatArray, place: IntArray, call: LibraryCall | None
     ) -> LoweredGroup:
         """Kernels that depend on tokens, all in a row."""
         setting = Setting(self.device, self.form.precision)
-        times = _times(columns, setting)
+        times = _times(filled_to(columns, rows, self.choice.tile), setting)
         compute_s, memory_s = times.seconds[Bound.COMPUTE], times.seconds[Bound.MEMORY]
         product = columns.engine == Units.MATRIX
         few = product & (rows <= FEW_ROWS)
-        widened = product & ~few & self.form.unpacks
+        widened = product & ~few & (columns.read[Role.WEIGHT, 0] < UNPACKED_BYTES * weights_of(columns))
         lanes_s = times.flops / setting.lanes_flop_per_s
         unpack_s = np.where(widened, _unpacking(columns, setting), 0.0)
         called = product if call else np.zeros_like(product)
-        own = product_times(columns, compute_s, setting, call) if call else _never(times)
+        own = product_times(columns, compute_s, setting, call) if call else never_called(times)
         return LoweredGroup(
             compute_s=np.where(called, own.compute_s, compute_s)[None],
             memory_s=np.where(called, own.memory_s, memory_s)[None],
@@ -193,13 +171,14 @@ class Lowered:
                 own = attention_times(
                     attending, load, (times.seconds[Bound.COMPUTE], times.traffic_bytes), self.device, call, reading
                 )
-            lowered = _attention(times, present, layers, own, reading=reading)
+            lowered = attention_group(times, present, layers, own, reading=reading)
             sharing = attending.heads // attending.kv_heads
-            yield replace(lowered, rate=call.compute if call else 1.0, sharing=sharing)
+            timed = replace(lowered, rate=call.compute if call else 1.0, sharing=sharing)
+            yield with_pairs(timed, attending, load, self.cache_bytes)
 
     def _attention_call(self, attending: Attending, *, reading: bool) -> LibraryCall | None:
         """None where no such call was measured: decoding over latent keys, which all heads share."""
-        if not self.calls or (attending.latent and not reading):
+        if not self.choice.calls or (attending.latent and not reading):
             return None
         return attention_call(self.device, reading=reading, cache_bytes=self.cache_bytes)
 
@@ -211,48 +190,13 @@ class Lowered:
             (reading_columns(mixer, load.prompts, load.new, self.form), load.prompts > 0, True),
         ):
             for columns in kernels if present.any() else ():
-                yield _attention(_times(columns, setting), present, layers, reading=reading)
-
-
-PRICED = ("compute_s", "memory_s", "lanes_s", "unpack_s", "flops", "traffic_bytes", "product", "few", "called",
-          "beside_s")  # fmt: skip
-"""Of a group: what each kernel has at each point."""
-
-
-def _never(times: Times) -> CallTimes:
-    """Of kernels that are no calls."""
-    none = np.zeros_like(times.flops)
-    return CallTimes(none, none, none)
-
-
-def _attention(
-    times: Times, present: NDArray[np.bool_], layers: float, own: CallTimes | None = None, *, reading: bool
-) -> LoweredGroup:
-    """One attention of as many layers, at points where there is any; `own` where it is a library's call."""
-    none, never = np.zeros((1, len(present))), np.zeros((1, len(present)), dtype=bool)
-    timed = own or replace(_never(times), compute_s=times.seconds[Bound.COMPUTE], memory_s=times.seconds[Bound.MEMORY])
-    return LoweredGroup(
-        compute_s=np.where(present, timed.compute_s, 0.0)[None],
-        memory_s=np.where(present, timed.memory_s, 0.0)[None],
-        lanes_s=none,
-        unpack_s=none,
-        flops=np.where(present, times.flops, 0.0)[None],
-        traffic_bytes=np.where(present, times.traffic_bytes, 0.0)[None],
-        product=never,
-        few=never,
-        number=np.full((1, 1), layers),
-        place=np.arange(len(present)),
-        called=~never if own else never,
-        beside_s=np.where(present, timed.beside_s, 0.0)[None],
-        cache=True,
-        reading=reading,
-    )
+                yield attention_group(_times(columns, setting), present, layers, reading=reading)
 
 
 @lru_cache(maxsize=256)
-def lowered_on(work: Work, device: Device, form: Format, cache_bytes: float, *, calls: bool) -> Lowered:
+def lowered_on(work: Work, device: Device, form: Format, cache_bytes: float, choice: KernelChoice) -> Lowered:
     """A share of a network on a device; the same object each time."""
-    return Lowered(work, device, form, cache_bytes, calls)
+    return Lowered(work, device, form, cache_bytes, choice)
 
 
 def _unpacking(columns: Columns, setting: Setting) -> FloatArray:
@@ -260,9 +204,8 @@ def _unpacking(columns: Columns, setting: Setting) -> FloatArray:
 
     n x k weights a group; worked example: 4096 x 14336 in 4.5 bits are 33 MB read and 117 MB written.
     """
-    weights = columns.gemm[1, 0] * columns.gemm[2, 0] * columns.groups
     read_bytes = columns.read[Role.WEIGHT, 0]
-    result: FloatArray = (read_bytes + UNPACKED_BYTES * weights) / setting.bandwidth_byte_per_s
+    result: FloatArray = (read_bytes + UNPACKED_BYTES * weights_of(columns)) / setting.bandwidth_byte_per_s
     return result
 
 
@@ -273,4 +216,4 @@ def _times(columns: Columns, setting: Setting) -> Times:
     return kernel_times(kernels, setting, 1.0)
 
 
-__all__ = ["Lowered", "LoweredGroup", "lowered_on"]
+__all__ = ["KernelChoice", "Lowered", "LoweredGroup", "lowered_on"]

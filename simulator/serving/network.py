@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from simulator.errors import InputError, UnsupportedError
@@ -47,6 +47,11 @@ class Attending:
     def latent(self) -> bool:
         """Whether decoding runs over keys that heads share, which a prompt's reading unpacks head by head."""
         return self.kv_heads < self.prefill_kv
+
+    @property
+    def absorbed(self) -> Attending:
+        """The same where a prompt's queries attend over latent keys too, as decoding ones do."""
+        return replace(self, prefill_kv=self.kv_heads, prefill_key=self.key_size, prefill_value=self.value_size)
 
 
 @dataclass(frozen=True, eq=False)

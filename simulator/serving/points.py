@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,9 +15,14 @@ from simulator.serving.network import Attending
 from simulator.serving.work import ExpertGroup
 from simulator.units import FLOPS_PER_MAC
 
+FEW_ROWS = 8
+"""Products of so many rows at most have kernels of their own, which stream the weights past them."""
 
-def expert_columns(group: ExpertGroup, tokens: FloatArray) -> Columns:
+
+def expert_columns(group: ExpertGroup, tokens: FloatArray, tile: int | None = None) -> Columns:
     """The two grouped products of a layer of experts, (2 x points,): first products, then second ones.
+
+    tile : rows that a kernel works on at a time, if it has one size alone; see `filled`.
 
     Of T tokens that choose k of E experts each, E (1 - (1 - k / E)^T) experts have any, if all are equally likely; only
     those are read. Worked example: 8 of 256 for one token, 8 experts; for 64 tokens, 256 (1 - 0.969^64) = 222.
@@ -30,16 +36,44 @@ def expert_columns(group: ExpertGroup, tokens: FloatArray) -> Columns:
         (group.width, group.features, group.weight_bytes[1]),
     ):
         moved = {Role.WEIGHT: width * touched * depth * columns, Role.ACTIVATION: rows * depth}
-        sides = (np.maximum(rows / touched, 1.0), np.full_like(rows, columns), np.full_like(rows, depth))
+        each = filled(rows / touched, tile)
+        sides = (each, np.full_like(rows, columns), np.full_like(rows, depth))
         written = {Role.ACTIVATION: rows * columns}
         parts.append((OpClass.GEMM, FLOPS_PER_MAC * rows * depth * columns, moved, written, sides, touched))
     return _joined([kernel_columns(*part) for part in parts])
 
 
+def filled(rows: FloatArray, tile: int | None) -> FloatArray:
+    """Rows of an expert's product, at least one, with those that fill its last tile.
+
+    Numbers of rows differ from expert to expert, so that half a tile is empty in the mean, and of a few rows the rest.
+    """
+    return np.maximum(rows, 1.0) if tile is None else np.maximum(rows + tile / 2, tile)
+
+
+def filled_to(columns: Columns, rows: FloatArray, tile: int | None) -> Columns:
+    """Kernels, of which products of more than a few rows have those of a tile at least."""
+    if tile is None:
+        return columns
+    gemm = columns.gemm.copy()
+    gemm[0, 0] = np.where(rows > FEW_ROWS, np.maximum(gemm[0, 0], tile), gemm[0, 0])
+    return replace(columns, gemm=gemm)
+
+
+def weights_of(columns: Columns) -> FloatArray:
+    """How many weights products have, of all their groups."""
+    result: FloatArray = columns.gemm[1, 0] * columns.gemm[2, 0] * columns.groups
+    return result
+
+
 def decode_columns(attending: Attending, requests: FloatArray, context: FloatArray) -> Columns:
     """Attention of one new token of each request over its cache, (points,)."""
-    seen = context if attending.span is None else np.minimum(context, attending.span)
-    return at_points(decoding_columns(attending), requests, seen)
+    return at_points(decoding_columns(attending), requests, context_seen(attending, context))
+
+
+def context_seen(attending: Attending, context: FloatArray) -> FloatArray:
+    """Cached tokens that a decoding request's query sees."""
+    return context if attending.span is None else np.minimum(context, attending.span)
 
 
 @lru_cache(maxsize=256)
@@ -64,7 +98,7 @@ def _terms(once: float = 0.0, each: float = 0.0, cached: float = 0.0, each_cache
 
 def prefill_columns(attending: Attending, requests: FloatArray, new: FloatArray, past: FloatArray) -> Columns:
     """Causal attention of `new` tokens of each request over `past` cached ones and themselves, (points,)."""
-    seen = _seen(attending, new, past)
+    seen = keys_seen(attending, new, past)
     depth = attending.prefill_key + attending.prefill_value
     sides = (requests * new, seen, np.full_like(new, depth))
     tokens = past + new if attending.span is None else np.minimum(past, attending.span) + new
@@ -75,7 +109,7 @@ def prefill_columns(attending: Attending, requests: FloatArray, new: FloatArray,
     return kernel_columns(OpClass.ATTENTION, flops, read, written, sides, np.full_like(new, attending.heads))
 
 
-def _seen(attending: Attending, new: FloatArray, past: FloatArray) -> FloatArray:
+def keys_seen(attending: Attending, new: FloatArray, past: FloatArray) -> FloatArray:
     """Keys that a query sees on average: past ones and, of the new, those up to itself; at most the span."""
     if attending.span is None:
         return past + (new + 1) / 2
@@ -124,4 +158,15 @@ def _joined(parts: Sequence[Columns]) -> Columns:
     return Columns(*(np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in fields))
 
 
-__all__ = ["decode_columns", "decoding_columns", "expert_columns", "kernel_columns", "prefill_columns"]
+__all__ = [
+    "FEW_ROWS",
+    "context_seen",
+    "decode_columns",
+    "decoding_columns",
+    "expert_columns",
+    "filled_to",
+    "kernel_columns",
+    "keys_seen",
+    "prefill_columns",
+    "weights_of",
+]

@@ -14,7 +14,8 @@ from simulator.serving.engine import ServingEngine
 from simulator.serving.exchange import sum_seconds
 from simulator.serving.formats import Format
 from simulator.serving.load import Load, both, decoding, reading
-from simulator.serving.lowered import Lowered, LoweredGroup, lowered_on
+from simulator.serving.lowered import UNPACKED_BYTES, KernelChoice, Lowered, lowered_on
+from simulator.serving.lowered_group import LoweredGroup
 from simulator.serving.network import Generator, generator_of
 from simulator.serving.times import ServingBound, StepTimes
 from simulator.serving.work import Work, work_of
@@ -71,10 +72,19 @@ class Deployment:
             by_experts=self.by_experts,
         )
 
+    @property
+    def grouped(self) -> bool:
+        """Whether all experts' products of a layer run as one kernel."""
+        narrow = self.form.of_experts[0] < UNPACKED_BYTES
+        return self.engine.groups == "all" or (self.engine.groups == "narrow" and narrow)
+
     @cached_property
     def lowered(self) -> Lowered:
         """Its kernels on the device at any load, whatever the engine's rates."""
-        return lowered_on(self.work, self.device, self.form, self.cache_bytes, calls=self.engine.calls)
+        engine = self.engine
+        expert_tile = engine.expert_tile if self.grouped else None
+        choice = KernelChoice(engine.calls, engine.absorbs, engine.tile, expert_tile)
+        return lowered_on(self.work, self.device, self.form, self.cache_bytes, choice)
 
 
 def step_times(deployment: Deployment, load: Load) -> StepTimes:
@@ -87,7 +97,7 @@ def step_times(deployment: Deployment, load: Load) -> StepTimes:
         busy_s, waits = np.maximum(computing_s, moving_s) * number, computing_s >= moving_s
         seconds[ServingBound.COMPUTE] += np.where(waits, busy_s, 0.0).sum(axis=0)[place]
         seconds[ServingBound.MEMORY] += np.where(waits, 0.0, busy_s).sum(axis=0)[place]
-        launches += np.where(busy_s > 0, number, 0.0).sum(axis=0)[place]
+        launches += _launched(deployment, group, busy_s).sum(axis=0)[place]
         beside_s = group.beside_s * number
         beside += beside_s.sum(axis=0)[place]
         flops += (group.flops * number).sum(axis=0)[place]
@@ -121,9 +131,9 @@ def _helpers(deployment: Deployment) -> tuple[float, float]:
     """Kernels of a step beside products, attention and element-wise ones, and operations that the host issues."""
     generator, engine = deployment.generator, deployment.engine
     own = engine.helpers * len(generator.attention)
-    if not engine.fuses:
-        return own, own
     mixtures = len(generator.experts)
+    if not engine.fuses:
+        return own + MIXTURE[0] * mixtures, own + MIXTURE[0] * mixtures
     latent = sum(attending.latent for attending in generator.attention)
     kernels, issued = (own + MIXTURE[at] * mixtures + LATENT[at] * latent for at in (0, 1))
     return kernels, issued
@@ -135,11 +145,9 @@ def _products(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray, 
     On vector lanes alone, a product of few rows takes time in proportion to its rows, and experts' rows each read their
     expert: 8 rows of Q8_0 take an M2 Ultra 1.9 times what one takes.
     """
-    engine, product, few = deployment.engine, group.product, group.few
-    own = engine.experts if group.grouped else None
-    matrix, share = (engine.matrix, engine.weights) if own is None else (1.0, own)
-    rate = np.where(product & ~group.called, matrix * _sums(deployment), 1.0)
-    computing_s, widening_s = group.compute_s / rate, group.unpack_s if engine.unpacks_apart else 0.0
+    engine, product, few = deployment.engine, group.product, group.few & ~_on_lanes_alone(deployment, group)
+    share = (engine.experts if group.mixture and (group.grouped or not engine.calls) else None) or engine.weights
+    computing_s, widening_s = _computing(deployment, group), group.unpack_s if engine.unpacks_apart else 0.0
     if engine.lanes:
         few = few | (product & group.sparse)
         compute_s = np.where(few, group.lanes_s / engine.lanes, computing_s + widening_s)
@@ -151,6 +159,35 @@ def _products(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray, 
     return compute_s, np.where(group.called, group.memory_s, memory_s)
 
 
+def _on_lanes_alone(deployment: Deployment, group: LoweredGroup) -> bool:
+    """Whether experts in bf16 have the kernels of many rows alone, whose matrix units the engine cannot use."""
+    return bool(group.mixture and deployment.engine.scalar and deployment.form.name == "bf16")
+
+
+def _computing(deployment: Deployment, group: LoweredGroup) -> FloatArray:
+    """Seconds of computing of kernels that depend on tokens, as an engine's kernels of many rows do."""
+    engine = deployment.engine
+    share = engine.expert_rate if group.mixture and deployment.grouped else 1.0
+    if engine.scalar and deployment.form.name == "bf16":
+        return np.where(group.product, group.lanes_s * group.fill / (engine.scalar * share), group.compute_s)
+    matrix = (1.0 if group.grouped and engine.experts else engine.matrix) * _sums(deployment) * share
+    rate = matrix * np.where((group.unpack_s > 0) & (not engine.unpacks_apart), engine.narrow, 1.0)
+    return group.compute_s / np.where(group.product & ~group.called, rate, 1.0)
+
+
+APART = 3.0
+"""Kernels of an expert's product that runs by itself: widening its weights, narrowing its inputs, the product. Source:
+llama.cpp, ggml-cuda.cu, ggml_cuda_mul_mat_id and ggml_cuda_op_mul_mat_cublas of 2024."""
+
+
+def _launched(deployment: Deployment, group: LoweredGroup, busy_s: FloatArray) -> FloatArray:
+    """Launches of each kernel that there is; experts' products may be launched one by one."""
+    alone = group.mixture and not deployment.grouped
+    each = np.where(np.asarray(group.experts) > 1, APART * group.experts, 1.0) if alone else 1.0
+    launched: FloatArray = np.where(busy_s > 0, group.number * each, 0.0)
+    return launched
+
+
 def _attention(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray, FloatArray]:
     """The same of attention; the rate over prompts says nothing of one query's products over the cache.
 
@@ -158,12 +195,25 @@ def _attention(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray,
     """
     if group.called.any():
         return group.compute_s, group.memory_s
-    engine = deployment.engine
-    streamed_s = group.traffic_bytes / _stream(deployment.device, engine, engine.cache)
+    engine, bandwidth = deployment.engine, deployment.device.memory.bandwidth_byte_per_s
+    streamed_s = (group.traffic_bytes + _keys_again(engine, group)) / _stream(deployment.device, engine, engine.cache)
     if engine.again and not group.reading:
-        again = group.traffic_bytes * (group.sharing - 1)
-        streamed_s = streamed_s + again / (engine.again * deployment.device.memory.bandwidth_byte_per_s)
-    return group.compute_s / (engine.attention if group.reading else 1.0), streamed_s
+        streamed_s = streamed_s + group.traffic_bytes * (group.sharing - 1) / (engine.again * bandwidth)
+    compute_s = group.compute_s / (engine.attention if group.reading else 1.0)
+    if not engine.scores:
+        return compute_s, streamed_s
+    # Scores of several kernels are all computed, written and read.
+    return compute_s / group.seen, streamed_s + engine.scores * group.pairs / bandwidth
+
+
+def _keys_again(engine: ServingEngine, group: LoweredGroup) -> FloatArray | float:
+    """Bytes of keys and values that a prompt's further tiles of queries read; heads that share keys share a tile.
+
+    Worked example: 512 queries, 16 at a time, read all keys 31 times more.
+    """
+    if engine.queries is None or not group.reading:
+        return 0.0
+    return group.keys_bytes * np.maximum(group.new / engine.queries - 1, 0.0)
 
 
 def _sums(deployment: Deployment) -> float:

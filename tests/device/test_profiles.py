@@ -24,7 +24,8 @@ from simulator.device.system import SystemProfile
 from simulator.execution.certainty import CertaintyProfile
 from simulator.serving.calls import CallsProfile
 from simulator.serving.certainty import ServingCertainty
-from simulator.serving.engine import EngineProfile, profile_of
+from simulator.serving.engine import profile_of
+from simulator.serving.engine_profile import EngineProfile
 from simulator.units import parse
 
 FOLDER = Path(__file__).parents[2] / "hardware_profiles"

@@ -240,13 +240,13 @@ def test_sums_of_small_messages_take_one_step_and_of_long_ones_a_ring() -> None:
 
 
 def test_an_engine_extends_another_but_for_what_its_file_gives() -> None:
-    base, other = (load_engine(name, "rdna") for name in ("llama.cpp", "llama.cpp-vulkan"))
+    base, other = (load_engine(name, "rdna") for name in ("llama.cpp", "llama.cpp-rocblas"))
     assert other.matrix != base.matrix
-    assert replace(load_engine("llama.cpp-vulkan", "ada"), name="", description="") == replace(
+    assert replace(load_engine("llama.cpp-rocblas", "ada"), name="", description="") == replace(
         load_engine("llama.cpp", "ada"), name="", description=""
     )
-    assert "ollama" not in profile_of("llama.cpp-vulkan").aliases
-    assert set(profile_of("llama.cpp-vulkan").families) == set(profile_of("llama.cpp").families)
+    assert "ollama" not in profile_of("llama.cpp-rocblas").aliases
+    assert set(profile_of("llama.cpp-rocblas").families) == set(profile_of("llama.cpp").families)
 
 
 def test_steps_are_remembered_and_the_same() -> None:

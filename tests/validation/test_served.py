@@ -120,9 +120,11 @@ def test_a_file_of_another_size_is_of_another_model(cases: list[ServedCase]) -> 
         ("llama.cpp-rocwmma", "fa= b= hipblaslt=1", 2025, "llama.cpp"),
         ("llama.cpp-rocwmma", "fa=-fa 1 b= hipblaslt=1", 2025, "llama.cpp-rocwmma"),
         ("llama.cpp-rocwmma", "fa=-fa 1 b= hipblaslt=", 2025, "llama.cpp-rocwmma-rocblas"),
-        ("llama.cpp(rocm-7_2_3) ROCm", "fa=1; file", 2026, "llama.cpp-rocwmma"),
+        ("llama.cpp(rocm-7_2_3) ROCm", "fa=1; file", 2026, "llama.cpp-rocm-2026"),
+        ("llama.cpp-vulkan_amdvlk", "fa= b=", 2025, "llama.cpp-vulkan-amdvlk"),
+        ("llama.cpp-vulkan_amdvlk", "fa=-fa 1 b=", 2025, "llama.cpp-vulkan-amdvlk-flash"),
         ("llama.cpp-vulkan_radv", "fa= b=", 2025, "llama.cpp-vulkan"),
-        ("llama.cpp(vulkan_radv) Vulkan", "fa=1;", 2026, "llama.cpp-vulkan-flash"),
+        ("llama.cpp(vulkan_radv) Vulkan", "fa=1;", 2026, "llama.cpp-vulkan-2026"),
         ("ollama", "", 2025, "llama.cpp"),
     ],
 )
