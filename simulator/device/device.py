@@ -194,7 +194,7 @@ def resolve(profile: DeviceProfile, where: str, changed: Sequence[str] = ()) -> 
             key = f"sustained.{rate}"
             if key not in found.own and key in found.values:
                 # What products keep for long is beside what the limit leaves of their bursts.
-                held[rate] = min(limit.share / held.get("matrix", 1.0), 1.0) if rate == "steady" else limit.share
+                held[rate] = min(limit.share / clocks["matrix"], 1.0) if rate == "steady" else limit.share
                 provenance[key] = Provenance("family default", f"{limit.why}; {provenance[key].source}")
     for path in changed:
         provenance = {key: found for key, found in provenance.items() if not below(key, path)}

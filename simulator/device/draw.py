@@ -8,8 +8,8 @@ draw the same whatever they compute in. Limiters act on a mean over some hundred
 kernels: the limit is one of a step, not of a kernel.
 
 Worked: an H100 SXM (132 units, 700 W, sustained 0.8 of 989 TFLOP/s at 0.55 pJ) that streams 2.2 TB/s and computes in a
-twentieth of the time: static 15 + 132 x 0.35 = 61 W; running 0.364 x 700 = 255 W; computing 0.05 x 0.8 x 989e12 x
-0.55e-12 x 1980/1830 = 24 W; bytes 2.2e12 x (31 + 16.7) pJ = 105 W: 445 W.
+twentieth of the time: static 15 + 132 x 0.35 = 61 W; running 0.366 x 700 = 256 W; computing 0.05 x 0.8 x 989e12 x
+0.55e-12 x 1980/1830 = 24 W; bytes 2.2e12 x (31 + 16) pJ = 103 W: 444 W.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from dataclasses import dataclass
 
 from simulator.device.device import Device
 from simulator.device.inheritance import families_of, load_family
-from simulator.device.power import STATIC_W, UNIT_W, memory_energy, rated_clock
+from simulator.device.power import STATIC_W, UNIT_W, energy_of, memory_energy, rated_clock
 from simulator.units import parse
 
-RUNNING = 0.364
+RUNNING = 0.366
 """Share of its limit that a board takes, beside its static power, from the first kernel on: instructions, caches,
 links. Of dense products it is part of the energy of their operations, from which the clock's limit follows. Fitted to
 measured watts, as `WAY_J` is (`python -m simulator.calibration.power_fit`)."""
 
-WAY_J = 16.7e-12
+WAY_J = 16e-12
 """Energy of a byte between the memory's pins and the units, beside the memory's own. [J]"""
 
 COMPUTING = 0.56
@@ -37,7 +37,7 @@ HELD = 0.96
 """Share of its limit at which a board is held: a B200's mean power under loads that reach it is 0.95 to 0.97 of its
 1,000 W, the highest of an H100 0.99 of 700 W (ML.ENERGY)."""
 
-LOW, HIGH = 0.803, 1.28
+LOW, HIGH = 0.808, 1.25
 """Measured over predicted watts, 10th and 90th percentile where each device is held out of the fit."""
 
 
@@ -95,8 +95,9 @@ def _computing_w(device: Device, engine: str, limit_w: float) -> float:
     """
     family = load_family(families_of(device.profile)[-1], device.name)
     peak = device.peak.get("fp32" if engine == "vector" else "fp16_tensor")
-    energy = getattr(family.energy, engine) if family.energy else None
-    if peak is None or energy is None:
+    used = energy_of(device.profile, family)
+    energy = getattr(used, engine) if used else None
+    if peak is None or used is None or energy is None:
         return COMPUTING * limit_w
-    clock = rated_clock(device.profile, family) * device.limits.get(engine, 1.0)
+    clock = rated_clock(device.profile, used) * device.limits.get(engine, 1.0)
     return device.sustained[engine] * float(peak) * parse(energy, "J") * clock

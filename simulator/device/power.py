@@ -15,8 +15,12 @@ Products are timed in bursts of some milliseconds, which end before the limiter 
 other, and the clock comes down to what the limit allows. The energy of an operation is then that of all that keeps the
 units busy: operands, registers, instructions. An A100 of 400 W makes 251 to 257 TFLOP/s of products of 8,192 and more
 after 10,000 others, on random numbers, where bursts reach 277 to 285; an H100 and an H200 make 706 to 747 in products
-of more than 3 ms, where shorter ones reach 770 to 855. Rates of convolutions are those of whole steps, which have been
-held already, as are rates in 8 bits and those of Blackwell's long products.
+of more than 3 ms, where shorter ones reach 770 to 855. Boards of 70 to 350 W are held most: BERT large in int8 has
+0.55 of an A100 SXM's share of the peak on a T4, 0.79 on an A10, 0.80 on an L40S (MLPerf inference). Chips of one
+process and way of feeding their tensor cores share these energies, whatever their family's name: a device may have its
+own.
+Rates of convolutions are those of whole steps, which have been held already, as are rates in 8 bits where long products
+in 8 bits were timed, and those of a B200's long products.
 
 Error correction of GDDR memory has no chips of its own: its codes lie in the same memory and take part of its
 bandwidth.
@@ -32,7 +36,7 @@ from math import sqrt
 
 import msgspec
 
-from simulator.device.profile import DeviceProfile, FamilyProfile, MemorySection
+from simulator.device.profile import DeviceProfile, Energy, FamilyProfile, MemorySection
 from simulator.units import parse
 
 STATIC_W, UNIT_W = 15.0, 0.35
@@ -79,17 +83,18 @@ def limits(
     if profile.memory.error_correction:
         why = f"error correction in the same memory leaves {CORRECTION} of its bandwidth (BabelStream, K40c)"
         yield "bandwidth", Limit(CORRECTION, why)
-    if family is None or family.energy is None or profile.power is None or profile.units is None:
+    used = energy_of(profile, family)
+    if used is None or profile.power is None or profile.units is None:
         return
     limit_w, left_w = parse(profile.power, "W"), power_of_lanes(profile, bandwidth)
     for name, peak, energy in (
-        ("vector", peaks.get("fp32"), family.energy.vector),
-        ("matrix", peaks.get("fp16_tensor"), family.energy.matrix),
-        ("steady", peaks.get("fp16_tensor"), family.energy.steady),
+        ("vector", peaks.get("fp32"), used.vector),
+        ("matrix", peaks.get("fp16_tensor"), used.matrix),
+        ("steady", peaks.get("fp16_tensor"), used.steady),
     ):
         if peak is None or energy is None:
             continue
-        needed_w = peak * parse(energy, "J") * rated_clock(profile, family)
+        needed_w = peak * parse(energy, "J") * rated_clock(profile, used)
         if needed_w > left_w:
             share = max(sqrt(max(left_w, 0.0) / needed_w), SLOWEST)
             yield name, Limit(share, f"{limit_w:.0f} W hold its clock to {share:.2f} of the rated one")
@@ -111,8 +116,13 @@ def memory_energy(memory: MemorySection) -> float:
     return HBM_J if (memory.technology or "").startswith("hbm") else GDDR_J
 
 
-def rated_clock(profile: DeviceProfile, family: FamilyProfile) -> float:
-    """A device's rated clock over the one that the family's energies are of."""
-    if family.energy is None or profile.units is None or profile.units.clock is None:
+def energy_of(profile: DeviceProfile, family: FamilyProfile | None) -> Energy | None:
+    """Energies of a device's operations: its own, else its family's."""
+    return profile.energy or (family.energy if family else None)
+
+
+def rated_clock(profile: DeviceProfile, energy: Energy) -> float:
+    """A device's rated clock over the one that the energies are of."""
+    if profile.units is None or profile.units.clock is None:
         return 1.0
-    return parse(profile.units.clock, "Hz") / parse(family.energy.clock, "Hz")
+    return parse(profile.units.clock, "Hz") / parse(energy.clock, "Hz")

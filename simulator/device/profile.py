@@ -179,6 +179,21 @@ class Coefficients(Strict, frozen=True, kw_only=True):
     sources: list[Source] = []
 
 
+class Energy(Strict, frozen=True, kw_only=True):
+    """Energy of a floating-point operation at a clock, its operands' ways on the chip included.
+
+    Other formats take energy in inverse proportion to their peaks.
+    """
+
+    clock: Annotated[str, Meta(description="of the processor, such as '1545 MHz'")]
+    vector: Annotated[str, Meta(description="fp32 in lanes, such as '11 pJ'")]
+    matrix: Annotated[str, Meta(description="16 bits on tensor cores")] | None = None
+    steady: (
+        Annotated[str, Meta(description="the same with what instructions and caches take, product after product")]
+        | None
+    ) = None
+
+
 class DeviceProfile(Coefficients, frozen=True, kw_only=True):
     """One device: `hardware_profiles/devices/<name>.yaml`."""
 
@@ -196,23 +211,9 @@ class DeviceProfile(Coefficients, frozen=True, kw_only=True):
     cache: CacheSection | None = None
     links: Links | None = None
     power: Annotated[str, Meta(description="thermal design power, such as '250 W'")] | None = None
+    energy: Annotated[Energy, Meta(description="where its process is not its family's")] | None = None
     price: Price | None = None
     notes: str | None = None
-
-
-class Energy(Strict, frozen=True, kw_only=True):
-    """Energy of a floating-point operation at a clock, its operands' ways on the chip included.
-
-    Other formats take energy in inverse proportion to their peaks.
-    """
-
-    clock: Annotated[str, Meta(description="of the processor, such as '1545 MHz'")]
-    vector: Annotated[str, Meta(description="fp32 in lanes, such as '11 pJ'")]
-    matrix: Annotated[str, Meta(description="16 bits on tensor cores")] | None = None
-    steady: (
-        Annotated[str, Meta(description="the same with what instructions and caches take, product after product")]
-        | None
-    ) = None
 
 
 class FamilyProfile(Coefficients, frozen=True, kw_only=True):

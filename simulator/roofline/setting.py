@@ -21,7 +21,10 @@ PROCESSOR = "cpu"
 """The kind of device that is its own host, and whose libraries are others than those that execution paths describe."""
 
 BURSTS = ("fp16_tensor", "bf16_tensor", "tf32_tensor")
-"""Peaks whose sustained share is that of products timed in bursts; in 8 and 4 bits it is that of long ones."""
+"""Peaks whose sustained share is that of products timed in bursts."""
+
+NARROW = ("int8_tensor", "fp8_tensor")
+"""Those that have it from 16 bits, where no product in 8 bits was timed; where some were, it is that of long ones."""
 
 
 Kind = TypeVar("Kind", bound=Cause)
@@ -119,10 +122,16 @@ class Setting(msgspec.Struct, frozen=True, eq=False, dict=True):
         return self.device.peak[self.matrix_peak]
 
     @property
-    def held_in_steps(self) -> bool:
-        """Whether the power limit holds products of a step below the rate that bursts of them were timed at."""
-        bursts = self.matrix_peak in BURSTS and self.framework is not NEVER_LATE
-        return bursts and "steady" in self.device.sustained
+    def holds(self) -> bool:
+        """Whether the power limit may hold products that follow each other below the rate that bursts were timed at."""
+        sustained = self.device.sustained
+        narrow = self.matrix_peak in NARROW and "matrix_fp8" not in sustained
+        return (self.matrix_peak in BURSTS or narrow) and "steady" in sustained
+
+    @property
+    def steady(self) -> float:
+        """What is left then of that rate."""
+        return self.device.sustained["steady"] if self.holds else 1.0
 
     @property
     def lanes_flop_per_s(self) -> float:

@@ -157,11 +157,10 @@ def _steady(
     columns: Columns, parts: tuple[FloatArray, FloatArray, FloatArray], setting: Setting
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The same where a framework issues kernels for long: products at the clock that the power limit then allows."""
-    if not setting.held_in_steps:
+    if setting.framework is NEVER_LATE or not setting.holds:
         return parts
     compute_s, memory_s, _ = parts
-    steady = setting.device.sustained["steady"]
-    compute_s = compute_s / np.where(columns.op_class == OpClass.GEMM, steady, 1.0)
+    compute_s = compute_s / np.where(columns.op_class == OpClass.GEMM, setting.steady, 1.0)
     return compute_s, memory_s, np.maximum(compute_s, memory_s)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.device.device import Device
 from simulator.op.kernels import FloatArray
+from simulator.roofline.setting import Setting
 from simulator.serving.engine import ServingEngine
 from simulator.serving.exchange import sum_seconds
 from simulator.serving.formats import Format
@@ -86,6 +87,11 @@ class Deployment:
         choice = KernelChoice(engine.calls, engine.absorbs, engine.tile, expert_tile)
         return lowered_on(self.work, self.device, self.form, self.cache_bytes, choice)
 
+    @cached_property
+    def steady(self) -> float:
+        """What the power limit leaves of the rate of products that follow each other."""
+        return Setting(self.device, self.form.precision).steady
+
 
 def step_times(deployment: Deployment, load: Load) -> StepTimes:
     """Times of steps with so much in them, one a point; all layers, of all stages one after the other."""
@@ -102,8 +108,9 @@ def step_times(deployment: Deployment, load: Load) -> StepTimes:
         beside += beside_s.sum(axis=0)[place]
         flops += (group.flops * number).sum(axis=0)[place]
         traffic += (group.traffic_bytes * number).sum(axis=0)[place]
-        # At work, units compute at the device's own rate; the rest of a call's time they wait.
-        computing += (computing_s * np.where(group.called, group.rate, 1.0) * number).sum(axis=0)[place]
+        # At work, units compute at the device's own rate; the rest of a call's time they wait. Held, they draw less.
+        drawing = np.where(group.called, group.rate, 1.0) * (1.0 if group.cache else _held(deployment, group) ** 2)
+        computing += (computing_s * drawing * number).sum(axis=0)[place]
         if group.cache:
             cache += (busy_s + beside_s).sum(axis=0)[place]
     engine, (helpers, issued) = deployment.engine, _helpers(deployment)
@@ -167,12 +174,33 @@ def _on_lanes_alone(deployment: Deployment, group: LoweredGroup) -> bool:
 def _computing(deployment: Deployment, group: LoweredGroup) -> FloatArray:
     """Seconds of computing of kernels that depend on tokens, as an engine's kernels of many rows do."""
     engine = deployment.engine
-    share = engine.expert_rate if group.mixture and deployment.grouped else 1.0
     if engine.scalar and deployment.form.name == "bf16":
+        share = _expert_share(deployment, group)
         return np.where(group.product, group.lanes_s * group.fill / (engine.scalar * share), group.compute_s)
-    matrix = (1.0 if group.grouped and engine.experts else engine.matrix) * _sums(deployment) * share
-    rate = matrix * np.where((group.unpack_s > 0) & (not engine.unpacks_apart), engine.narrow, 1.0)
-    return group.compute_s / np.where(group.product & ~group.called, rate, 1.0)
+    return group.compute_s / (_rate(deployment, group) * _held(deployment, group))
+
+
+def _expert_share(deployment: Deployment, group: LoweredGroup) -> float:
+    """Rate of experts' products in one launch, of that of others."""
+    return deployment.engine.expert_rate if group.mixture and deployment.grouped else 1.0
+
+
+def _rate(deployment: Deployment, group: LoweredGroup) -> FloatArray:
+    """Rate of products, of the device's calibrated one."""
+    engine = deployment.engine
+    matrix = 1.0 if group.grouped and engine.experts else engine.matrix
+    narrow = np.where((group.unpack_s > 0) & (not engine.unpacks_apart), engine.narrow, 1.0)
+    rate = matrix * _sums(deployment) * _expert_share(deployment, group) * narrow
+    return np.where(group.product & ~group.called, rate, 1.0)
+
+
+def _held(deployment: Deployment, group: LoweredGroup) -> FloatArray:
+    """Share of the clock of bursts that products keep which follow each other.
+
+    At a lower rate they draw less, so that the limit holds them less: at half of it, to the root of two of the share.
+    """
+    share = deployment.steady / np.sqrt(np.minimum(_rate(deployment, group), 1.0))
+    return np.where(group.product, np.minimum(share, 1.0), 1.0)
 
 
 APART = 3.0

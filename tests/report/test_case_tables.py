@@ -107,7 +107,7 @@ def test_power_by_group_and_how_often_the_interval_holds() -> None:
     assert set(found["by"]) == {"device", "kind", "system"}
     first, last = found["cases"][0], found["cases"][3]
     assert (first["metric"], first["device"], first["measured"], first["predicted"]) == ("power_w", "h100", 100, 80)
-    assert (first["low"], first["high"], first["reason"]) == (pytest.approx(64.24), pytest.approx(102.4), None)
+    assert (first["low"], first["high"], first["reason"]) == (pytest.approx(64.64), pytest.approx(100.0), None)
     assert (last["metric"], last["device"], last["predicted"], last["low"], last["high"]) == ("train", *[None] * 4)
 
 

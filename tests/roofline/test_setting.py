@@ -151,4 +151,4 @@ def test_products_of_a_step_run_at_the_steady_clock_and_bursts_do_not() -> None:
     held_s, free_s = (kernel_times(kernels, setting, 8.0).seconds[Bound.COMPUTE] for setting in (step, burst))
     assert held_s[products] == pytest.approx(free_s[products] / device.sustained["steady"])
     assert held_s[~products] == pytest.approx(free_s[~products])
-    assert not Options(precision="fp32").on(device).held_in_steps, "lanes are held by a limit of their own"
+    assert not Options(precision="fp32").on(device).holds, "lanes are held by a limit of their own"

@@ -94,7 +94,7 @@ def test_models_that_nothing_was_fitted_to_err_as_documented(cases: list[Powered
     wide = [case for case in unseen if "FP8" not in case.row.quantity and "gpt-oss" not in case.row.quantity]
     assert np.mean([abs(case.error) for case in unseen]) == pytest.approx(0.161, abs=0.005)
     assert np.mean([abs(case.error) for case in wide]) == pytest.approx(0.10, abs=0.01)
-    assert np.mean([case.low_w <= case.row.value <= case.high_w for case in unseen]) == pytest.approx(0.74, abs=0.02)
+    assert np.mean([case.low_w <= case.row.value <= case.high_w for case in unseen]) == pytest.approx(0.70, abs=0.02)
 
 
 def test_errors_are_logarithms_of_predicted_over_measured(measured: list[MeasuredPower]) -> None:
