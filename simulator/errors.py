@@ -38,12 +38,19 @@ class OutOfMemoryError(SimulatorError):
     """A step does not fit the memory of the device."""
 
 
+TELLING, FEW = 4, 4
+"""Characters from which on the beginning of a name tells, and names that one line has room for."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The nearest valid name as a clause, or the valid names when none is near."""
+    """The nearest valid name as a clause, those that begin so, or the valid names when none is near."""
     from difflib import get_close_matches
 
     names = [str(candidate) for candidate in known]
     folded = {candidate.lower(): candidate for candidate in names}
+    longer = [folded[key] for key in sorted(folded) if len(name) >= TELLING and key.startswith(f"{name.lower()}-")]
+    if 0 < len(longer) <= FEW:
+        return f"; did you mean {' or '.join(map(repr, longer))}?"
     near = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {folded[near[0]]!r}?"

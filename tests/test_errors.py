@@ -33,6 +33,13 @@ def test_case_does_not_hide_the_nearest_name() -> None:
     assert suggestion("SENET", ["senet", "lenet5"]) == "; did you mean 'senet'?"
 
 
+def test_the_beginning_of_a_few_names_offers_them() -> None:
+    known = ["dgx-a100-40gb", "dgx-a100-80gb", "dgx-h100", "dgx-2"]
+    assert suggestion("DGX-A100", known) == "; did you mean 'dgx-a100-40gb' or 'dgx-a100-80gb'?"
+    assert suggestion("dgx", known) == "; did you mean 'dgx-2'?"  # too short to tell
+    assert suggestion("node", [f"node-{number}" for number in range(5)]) == "; did you mean 'node-4'?"
+
+
 def test_a_long_list_is_cut() -> None:
     names = [f"name{number}" for number in range(20)]
     assert suggestion("zzz", names).endswith("name11, and 8 more")

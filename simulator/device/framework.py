@@ -71,6 +71,8 @@ class Framework:
     reserve : what it holds of a device's memory beside the tensors; nothing of a processor's.
     bucket_bytes : gradients summed together over devices, infinite where all wait for the last. [byte]
     tower_s : what each further device of a process adds to a step of batch normalisations at half width alone. [s]
+    ring_devices : devices of an NVLink mesh around which its rings find links; 0 for any number.
+    host_adding_byte_per_s : gradients that processors add, where they may sum them; 0 where they never do. [byte/s]
     accumulation : how gradients of micro-batches are added up: "fused", "added" or "copied" (`parallel/adding.py`).
     expert_s : what the host's issuing of one expert's calls adds to a layer, forward and backward together; 0 where one
         call takes all experts. [s]
@@ -92,6 +94,8 @@ class Framework:
     reserve: Reserve = Reserve()
     bucket_bytes: float = inf
     tower_s: float = 0.0
+    ring_devices: int = 0
+    host_adding_byte_per_s: float = 0.0
     accumulation: str = "added"
     expert_s: float = 0.0
     eager_attention: bool = False
@@ -136,6 +140,8 @@ def load_framework(name: str) -> Framework:
         reserve=_reserve(profile.memory, f"{where}: memory"),
         bucket_bytes=_bucket_bytes(profile.gradients.bucket, f"{where}: gradients.bucket"),
         tower_s=parse(profile.gradients.tower, "s", f"{where}: gradients.tower", positive=False),
+        ring_devices=profile.gradients.ring,
+        host_adding_byte_per_s=parse(profile.gradients.host, "byte/s", f"{where}: gradients.host", positive=False),
         accumulation=profile.gradients.accumulation,
         expert_s=parse(profile.experts.issue, "s", f"{where}: experts.issue", positive=False),
         eager_attention=profile.eager_attention,

@@ -97,6 +97,21 @@ class GradientSection(Strict, frozen=True, kw_only=True):
             "at half width alone"
         ),
     ] = "0 s"
+    ring: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="devices of an NVLink mesh around which its rings find links; those of more pass the host; 0: "
+            "any number",
+        ),
+    ] = 0
+    host: Annotated[
+        str,
+        Meta(
+            description="gradients that processors add in a second, where they sum them if that is faster; '0 GB/s': "
+            "never"
+        ),
+    ] = "0 GB/s"
     accumulation: Annotated[
         Literal["fused", "added", "copied", "narrow"],
         Meta(

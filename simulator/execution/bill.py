@@ -49,10 +49,10 @@ class Circumstances:
         for name, number in given.items():
             if number is not None and not isfinite(number):
                 raise InputError(f"{name} must be a number, found {number}")
+            if number is not None and number < 0:
+                raise InputError(f"{name} cannot be negative, found {number:g}")
         if self.pue < 1:
             raise InputError(f"--pue is at least 1, found {self.pue:g}")
-        if (self.price_usd_per_hour or 0) < 0 or (self.carbon_g_per_kwh or 0) < 0:
-            raise InputError("--price and --carbon cannot be negative")
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,12 @@ from math import ceil, isfinite, log1p
 from typing import ClassVar
 
 from simulator.device.device import Device
+from simulator.device.host_link import HOST_COPY, host_link_byte_per_s
 from simulator.device.loader import Loader, load_loader
 from simulator.device.machine import LOCAL, Machine, disks_of
 from simulator.device.storage import load_storage
 from simulator.errors import InputError, UnsupportedError
 from simulator.op.base import elements
-from simulator.units import parse
 from simulator.workload.dataset import NO_DATASET, Dataset
 from simulator.workload.workload import Workload
 
@@ -43,10 +43,6 @@ TOKEN_BYTES = 8
 STORED_TOKEN_BYTES = 4
 """Of a token's number on disk, where the dataset does not say: Megatron-LM's indexed datasets have 4 bytes for
 vocabularies above 65,500, 2 for smaller ones."""
-
-HOST_COPY = 0.83
-"""Of a PCIe link's rate, that a copy to the device reaches: nvbandwidth has 26.3 of 31.5 GB/s on an A100 of PCIe 4, 51
-and 52 of 63 GB/s on an H100 and an H200 of PCIe 5 (Azure/AI-benchmarking-guide)."""
 
 
 @dataclass(frozen=True)
@@ -240,10 +236,5 @@ def _cached(feeding: Feeding, dataset: Dataset, machines: int, sample_bytes: flo
 
 def _copy_rate(device: Device, loader: Loader) -> float:
     """Bytes a second from the host to a device: the link's, or the loader's where that is lower. [byte/s]"""
-    links = device.profile.links
-    if links is None or links.host is None:
-        raise UnsupportedError(
-            f"{device.name}: its profile lists no link to the host; a device file with links.host does"
-        )
-    link = HOST_COPY * parse(links.host.bandwidth, "byte/s", f"{device.name}: links.host.bandwidth")
+    link = HOST_COPY * host_link_byte_per_s(device)
     return min(link, loader.copy_byte_per_s)

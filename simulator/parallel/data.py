@@ -20,6 +20,7 @@ from simulator.device.link import Link
 from simulator.device.system import Cluster
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels
+from simulator.parallel.summing import Summing
 from simulator.roofline.collectives import VOLUME, Collective, Group, collective_seconds
 from simulator.roofline.products import GRAPHICS
 from simulator.roofline.setting import Setting
@@ -142,68 +143,63 @@ class Exchange:
 
 
 def exchange_gradients(
-    kernels: Kernels,
-    times: Times,
-    gradient_bytes: FloatArray,
-    cluster: Cluster,
-    bucket_bytes: float,
-    taken: FloatArray,
+    kernels: Kernels, times: Times, gradient_bytes: FloatArray, summing: Summing, taken: FloatArray
 ) -> Exchange:
     """The sums of a step's gradients, played out over its backward pass.
 
     Parameters
     ----------
     gradient_bytes : of each layer, shape (layers,). [byte]
-    bucket_bytes : gradients that are summed together; infinite where all of them wait for the end. [byte]
     taken : share of their speed that kernels lose beside it (`taken_share`).
     """
-    size, last, seconds = buckets_on(kernels, gradient_bytes, cluster, bucket_bytes)
-    when, end, exposed = _played(kernels, times.time_s, (seconds, last), cluster, taken)
-    return Exchange(size, when, end - seconds, end, float(exposed))
+    buckets = buckets_on(kernels, gradient_bytes, summing)
+    when, end, exposed = _played(kernels, times.time_s, buckets, summing, taken)
+    return Exchange(buckets.message_bytes, when, np.maximum(end - buckets.seconds, when), end, float(exposed))
 
 
-def buckets_on(
-    kernels: Kernels, gradient_bytes: FloatArray, cluster: Cluster, bucket_bytes: float
-) -> tuple[FloatArray, IntArray, FloatArray]:
-    """Size of each bucket, the launch that it waits for, and how long its sum takes, (buckets,) each. [byte], [s]"""
-    size, last = gradient_buckets(kernels, gradient_bytes, bucket_bytes)
-    group = Group(cluster.devices, cluster.per_node)
-    return size, last, collective_seconds(Collective.ALL_REDUCE, size, group, cluster)
+@dataclass(frozen=True, eq=False)
+class Buckets:
+    """Gradients that are summed together, shape (buckets,): size, the launch that they wait for, time. [byte], [s]"""
+
+    message_bytes: FloatArray
+    last: IntArray
+    seconds: FloatArray
+
+
+def buckets_on(kernels: Kernels, gradient_bytes: FloatArray, summing: Summing) -> Buckets:
+    """The buckets of a step's gradients on the links."""
+    size, last = gradient_buckets(kernels, gradient_bytes, summing.bucket_bytes)
+    group = Group(summing.cluster.devices, summing.cluster.per_node)
+    return Buckets(size, last, collective_seconds(Collective.ALL_REDUCE, size, group, summing.cluster))
 
 
 def exposed_seconds(
-    kernels: Kernels,
-    time_s: FloatArray,
-    buckets: tuple[FloatArray, IntArray, FloatArray],
-    cluster: Cluster,
-    taken: FloatArray,
+    kernels: Kernels, time_s: FloatArray, buckets: Buckets, summing: Summing, taken: FloatArray
 ) -> FloatArray:
     """What of the same exchange adds to many steps at once: (..., launches) -> (...,). [s]
 
     taken : share of their speed that kernels lose beside it, (...,) or one for all.
     """
-    _, last, seconds = buckets
-    return _played(kernels, time_s, (seconds, last), cluster, taken)[2]
+    return _played(kernels, time_s, buckets, summing, taken)[2]
 
 
 def _played(
-    kernels: Kernels,
-    time_s: FloatArray,
-    buckets: tuple[FloatArray, IntArray],
-    cluster: Cluster,
-    taken: FloatArray,
+    kernels: Kernels, time_s: FloatArray, buckets: Buckets, summing: Summing, taken: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """When buckets are ready and summed, and what it adds to the step, (..., buckets) twice and (...,). [s]"""
-    seconds, last = buckets
     ends = np.cumsum(time_s, axis=-1)
     backward_end = ends[..., backward_launches(kernels)[-1]]
-    when = ends[..., last]
-    end = one_after_another(when, seconds)
-    late = late_seconds(cluster.devices, backward_end)
-    if not len(last):
+    when = ends[..., buckets.last]
+    end = one_after_another(when, buckets.seconds)
+    late = late_seconds(summing.cluster.devices, backward_end)
+    if not len(buckets.last):
         return when, end, late
     exposed = np.maximum(end[..., -1] - backward_end, 0.0)
-    return when, end, late + exposed + slowed_seconds(float(seconds.sum()), exposed, taken)
+    added = exposed + slowed_seconds(float(buckets.seconds.sum()), exposed, taken)
+    back_s, adding_s = summing.host_seconds(float(buckets.message_bytes.sum()))
+    backward_s = backward_end - ends[..., np.flatnonzero(kernels.phase == Phase.FORWARD)[-1]]
+    on_host = back_s + np.maximum(adding_s - backward_s, 0.0)
+    return when, np.minimum(end, (backward_end + on_host)[..., None]), late + np.minimum(added, on_host)
 
 
 def backward_launches(kernels: Kernels) -> IntArray:

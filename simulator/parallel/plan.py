@@ -82,7 +82,10 @@ class Plan:
         if self.pipelined and not (self.sequence and self.overlap):
             raise InputError("--overlap all needs tensor ranks that share out positions: --sequence-parallel")
         if self.tokens_ranks % self.expert:
-            raise InputError(f"ep={self.expert} does not divide the {self.tokens_ranks} ranks of dp x cp x tp")
+            fit = divisor(self.tokens_ranks, self.expert)
+            raise InputError(
+                f"ep={self.expert} does not divide the {self.tokens_ranks} ranks of dp x cp x tp; {fit} would"
+            )
 
     @property
     def replica(self) -> int:
@@ -147,7 +150,8 @@ def parse_degrees(text: str, devices: int) -> dict[str, int]:
     if devices % share:
         below = max(n for n in range(1, devices + 1) if n % share == 0) if devices >= share else share
         raise InputError(
-            f"--parallel {text!r}: tp x pp x cp = {share} does not divide {devices} devices; {below} would"
+            f"--parallel {text!r}: tp x pp x cp = {share} does not divide {devices} devices; {below} would, and a "
+            f"product of {divisor(devices, share)} does"
         )
     data = found.setdefault("data", devices // share)
     if data * share != devices:

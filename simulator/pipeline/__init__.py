@@ -174,8 +174,9 @@ def _exchange(
     if cluster is None or cluster.devices == 1 or not options.training:
         return None
     from simulator.parallel.data import exchange_gradients, memory_share, taken_share, tower_seconds
+    from simulator.parallel.summing import summing_of
 
     setting = options.on(device)
     gradients, taken = gradient_bytes_of(workload, options), taken_share(device, cluster, memory_share(times))
-    exchange = exchange_gradients(kernels, times, gradients, cluster, setting.framework.bucket_bytes, taken)
+    exchange = exchange_gradients(kernels, times, gradients, summing_of(setting, cluster), taken)
     return replace(exchange, exposed_s=exchange.exposed_s + tower_seconds(kernels, setting, cluster))

@@ -14,7 +14,8 @@ from simulator.device.system import Cluster
 from simulator.execution.certainty import SMALL_BATCH
 from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels, at_batch
-from simulator.parallel.data import buckets_on, exposed_seconds, taken_share, tower_seconds
+from simulator.parallel.data import Buckets, buckets_on, exposed_seconds, taken_share, tower_seconds
+from simulator.parallel.summing import Summing, summing_of
 from simulator.pipeline import Options, gradient_bytes_of, interval_factors, kernels_of, times_of
 from simulator.precision import Engine, Precision
 from simulator.roofline.rates import Fidelity
@@ -29,7 +30,6 @@ SMALL = 2**14
 """Most numbers of a column over launches: 128 KiB, up to which the allocator hands out again what was freed instead of
 fresh pages of the system, whose first touch costs more than the arithmetic on them."""
 
-Buckets = tuple[FloatArray, IntArray, FloatArray]
 
 WAITING = ("launch_s", "start_s", "step_s", "call_scale", "calls_s.", "kernel.desktop_host")
 """Numbers of a device that a kernel's own time does not depend on."""
@@ -63,14 +63,17 @@ class Points:
         return kernels_of(self.workload, self.options)
 
     @cached_property
-    def buckets(self) -> list[Buckets | None]:
-        """What each number of devices exchanges; None where they exchange nothing."""
-        trains, limit = self.options.training, self.setting.framework.bucket_bytes
+    def buckets(self) -> list[tuple[Buckets, Summing] | None]:
+        """What each number of devices exchanges, and how; None where they exchange nothing."""
         gradients = gradient_bytes_of(self.workload, self.options)
-        return [
-            buckets_on(self.kernels, gradients, each, limit) if trains and each and each.devices > 1 else None
-            for each in self.clusters
-        ]
+        found: list[tuple[Buckets, Summing] | None] = []
+        for each in self.clusters:
+            if not self.options.training or each is None or each.devices == 1:
+                found.append(None)
+                continue
+            summing = summing_of(self.setting, each)
+            found.append((buckets_on(self.kernels, gradients, summing), summing))
+        return found
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ def _by_bound(
     for place, (cluster, buckets) in enumerate(zip(points.clusters, points.buckets, strict=True)):
         if cluster is not None and buckets is not None:
             taken = np.ravel(taken_share(points.devices.at(variants), cluster, by_memory[:, None]))
-            exposed_s = exposed_seconds(kernels, time_s, buckets, cluster, taken)
+            exposed_s = exposed_seconds(kernels, time_s, *buckets, taken)
             parts[:, Bound.COMMUNICATION, place] = exposed_s + tower_seconds(kernels, points.setting, cluster)
     return parts
 

@@ -31,6 +31,7 @@ MAY_BE_NOTHING = {
     *("KernelCoefficients.relayout", "KernelCoefficients.packing", "ExecutionPath.transposes"),
     *("KernelCoefficients.matrix_tile", "KernelCoefficients.vector_tile"),
     *(f"KernelCoefficients.{which}_depth" for which in ("matrix", "vector", "weight", "tensor_weight")),
+    "GradientSection.ring",
     *("ProcessorSection.first_touch", "ProcessorSection.relayout", "ProcessorSection.packing"),
 }
 """Numbers whose zero says that a device or a framework is without the cause."""

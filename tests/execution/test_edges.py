@@ -39,8 +39,8 @@ def test_the_last_value_that_is_allowed(kind: Any, fields: dict[str, Any]) -> No
     ("kind", "fields", "option"),
     [
         (Circumstances, {"pue": 0.999}, "--pue is at least 1"),
-        (Circumstances, {"price_usd_per_hour": -0.01}, "--price and --carbon cannot be negative"),
-        (Circumstances, {"carbon_g_per_kwh": -0.01}, "--price and --carbon cannot be negative"),
+        (Circumstances, {"price_usd_per_hour": -0.01}, "--price cannot be negative, found -0.01"),
+        (Circumstances, {"carbon_g_per_kwh": -0.01}, "--carbon cannot be negative, found -0.01"),
         (Circumstances, {"carbon_g_per_kwh": inf}, "--carbon must be a number"),
         (Habits, {"evaluate_every": 0}, "--evaluate-every must be at least 1"),
         (Habits, {"evaluate_every": 1, "evaluate_samples": 0}, "--evaluate-samples must be at least 1"),

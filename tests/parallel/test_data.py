@@ -102,9 +102,10 @@ def test_efficiency_on_eight_is_as_measured() -> None:
     # Published: ResNet-50 in fp32 on eight V100 over NVLink keeps 0.95 to 0.98, VGG-16 on eight P100 0.71 to 0.88.
     step = run(8, workload="resnet50").step
     assert 0.95 <= 1 - step.communication_s / step.time_s <= 0.98
-    options = Options(batch=32, framework="tensorflow-2017")
-    pascal = simulate(load_workload("vgg16"), load_device("p100-sxm2-16gb"), options, cluster_of_system("dgx-1-p100"))
-    assert 0.71 <= 1 - pascal.step.communication_s / pascal.step.time_s <= 0.88
+    board, eight = load_device("p100-sxm2-16gb"), cluster_of_system("dgx-1-p100")
+    for batch in (32, 64):
+        pascal = simulate(load_workload("vgg16"), board, Options(batch=batch, framework="tensorflow-2017"), eight)
+        assert 0.71 <= 1 - pascal.step.communication_s / pascal.step.time_s <= 0.88
 
 
 def test_an_epoch_is_dealt_to_all_devices() -> None:

@@ -22,7 +22,8 @@ def test_data_parallelism_takes_what_is_left() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("tp=3", "does not divide 8 devices; 6 would"),
+        ("tp=3", "does not divide 8 devices; 6 would, and a product of 2 does"),
+        ("tp=8,pp=97", "= 776 does not divide 8 devices; 776 would, and a product of 8 does"),
         ("dp=4,tp=4", "there are 8 devices; dp=2 would fit"),
         ("xp=2", "unknown degree"),
         ("tp=2,tp=4", "named twice"),
@@ -59,6 +60,12 @@ def test_schedules() -> None:
     assert parse_schedule("1f1b") == ("1f1b", 1)
     with pytest.raises(InputError):
         parse_schedule("gpipe:2")
+
+
+@pytest.mark.parametrize(("expert", "fit"), [(3, 2), (16, 8)])
+def test_expert_ranks_divide_the_others(expert: int, fit: int) -> None:
+    with pytest.raises(InputError, match=f"ep={expert} does not divide the 8 ranks of dp x cp x tp; {fit} would"):
+        Plan(data=4, tensor=2, expert=expert)
 
 
 def test_ranks_that_exchange_most_share_a_machine() -> None:
