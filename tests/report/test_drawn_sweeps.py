@@ -61,6 +61,9 @@ def test_a_heat_map_of_the_least(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("batch", "device", "step.time_s")
     assert axes.get_ylim()[0] < axes.get_ylim()[1]
+    turned = plotted(monkeypatch, FRAME.iloc[::-1], "batch,device,step.time_s", tmp_path).axes[0]
+    assert [label.get_text() for label in turned.get_xticklabels()] == ["100", "2", "1"]  # as the table has them
+    assert [label.get_text() for label in turned.get_yticklabels()] == ["b", "a"]
     inside(figure)
     as_drawn(figure, "sweep-heat")
     wide = pd.DataFrame([{"x": x, "y": 0, "z": x} for x in range(23)])

@@ -16,10 +16,11 @@ from simulator.device.device import load_device
 from simulator.errors import UnsupportedError
 from simulator.op.activation import Relu
 from simulator.pipeline import Options, Simulation, simulate
+from simulator.report.discs import visible_discs
 from simulator.report.epochs import epochs_figure, labels
 from simulator.report.groups import layer_groups, pattern
 from simulator.report.layers import layers_figure
-from simulator.report.placement import Box, Canvas, Label
+from simulator.report.placement import Box, Canvas, Label, anchor
 from simulator.report.roofline import roofline_figure
 from simulator.report.rooflines import rooflines_figure
 from simulator.report.roofs import roofs_of
@@ -173,6 +174,24 @@ def line_dots(axes: Any) -> list[tuple[float, float, float]]:
         for start, end in pairwise(corners):
             dots += [(*(start + (end - start) * step), 0.8) for step in np.linspace(0, 1, 400)]
     return dots
+
+
+@pytest.mark.parametrize("case", ["small", "few layers", "datasheet"])
+def test_a_number_stands_beside_its_mark(case: str) -> None:
+    figure, points = figure_of(roofline_figure, case), visible_discs(simulation(case))[0]
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    radius = {(round(x), round(y)): half for x, y, half in marks_of(axes)}
+    numbers = {text.get_text(): text_box(figure, text) for text in axes.texts if text.get_gid() == "number"}
+    away = []
+    for number, box in numbers.items():
+        point = points[int(number) - 1]
+        x, y = axes.transData.transform((point.x, point.y))
+        end = anchor(box, x, y)
+        away.append(float(np.hypot(end[0] - x, end[1] - y)) - radius[round(x), round(y)])
+    assert min(away) > 0
+    # The first steps of a label's distance are 5, 12 and 22 pixels; a crowd pushes a few farther.
+    assert sorted(away)[len(away) // 2] < 25
 
 
 @by_case

@@ -117,6 +117,37 @@ def test_lists_show_what_the_files_say() -> None:
     assert "tensor" in formats["amp"]["products"]
 
 
+def test_a_workload_that_says_little_has_what_its_family_assumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    files: dict[str, dict[str, Any]] = {"bare": {}, "own": {"batch": 7, "dataset": "mnist", "aliases": ["a", "b"]}}
+    monkeypatch.setattr(listing.catalog, "names", lambda _: list(files))
+    monkeypatch.setattr(listing.catalog, "find", lambda _, name: name)
+    monkeypatch.setattr(listing.catalog, "read_yaml", files.__getitem__)
+    bare, own = listing.workload_rows()
+    assert bare == {"name": "bare", "aliases": "", "description": "", "dataset": "imagenet", "batch": 32}
+    assert own == {"name": "own", "aliases": "a, b", "description": "", "dataset": "mnist", "batch": 7}
+
+
+def test_a_table_word_for_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Columns of numbers alone stand to the right; what is longer than 36 characters folds, also where 60 are too few.
+    monkeypatch.setenv("COLUMNS", "60")
+    rows = [
+        {"name": "a", "count": 1234, "share": "5.0%", "mixed": "5", "text": "word " * 10},
+        {"name": "bcd", "count": 7, "share": "12.5%", "mixed": "none", "text": "x" * 38},
+    ]
+    listing.print_table("title", rows)
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "title",
+        "name  count  share  mixed  text",
+        "a     1,234   5.0%  5      word word word word word word word",
+        "                           word word word",
+        "bcd       7  12.5%  none   " + "x" * 36,
+        "                           xx",
+        "",
+    ]
+    listing.print_table("title", [])
+    assert capsys.readouterr().out == ""
+
+
 def test_rows_that_hold_every_word() -> None:
     rows = [{"name": "V100", "memory": "hbm2"}, {"name": "T4", "memory": "gddr6"}]
     assert listing.matching(rows, ["v100"]) == listing.matching(rows, ["HBM2", "v1"]) == rows[:1]

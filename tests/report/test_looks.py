@@ -20,7 +20,7 @@ from simulator.parallel.schedule import Task, TaskKind
 from simulator.pipeline import Options, Simulation, simulate
 from simulator.planned import Planned
 from simulator.precision import get_precision
-from simulator.report import plan_figures, serving_figures
+from simulator.report import epochs, plan_figures, serving_figures
 from simulator.report.epochs import epochs_figure
 from simulator.report.far_below import FarBelow, draw_far_below
 from simulator.report.layers import layers_figure
@@ -176,6 +176,18 @@ def test_a_plan(what: str, as_drawn: Compare) -> None:
     as_drawn(getattr(plan_figures, f"{what}_figure")(planned()), f"plan-{what}")
 
 
+@pytest.mark.parametrize(("stages", "step", "last"), [(1, 1, 1), (16, 1, 16), (31, 1, 31), (32, 2, 31), (50, 3, 49)])
+def test_names_of_many_stages_stand_apart(stages: int, step: int, last: int) -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    plan_figures._stage_axis(axes, stages)
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert axes.get_yticks().tolist() == list(range(0, stages, step))
+    assert (names[0], names[-1]) == ("stage 1", f"stage {last}")
+    assert axes.yaxis_inverted()
+
+
 # ---- served models
 
 
@@ -199,3 +211,65 @@ def test_steps_of_a_served_model_under_the_roofs(monkeypatch: pytest.MonkeyPatch
         service=SimpleNamespace(request=SimpleNamespace(prompt=1000, output=100)),
     )
     as_drawn(serving_figures.roofline_figure(cast(Any, made)), "serving-roofline")
+
+
+# ---- times along an axis
+
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "hour": 3600.0, "day": 86400.0, "year": 365.25 * 86400}
+
+
+def test_round_times_are_what_they_say() -> None:
+    found = epochs._ROUND_TIMES
+    assert list(found.values()) == [
+        *("1 us", "10 us", "100 us", "1 ms", "10 ms", "100 ms", "1 s", "10 s", "1 min", "10 min", "1 hour", "10 hours"),
+        *("3 days", "10 days", "30 days", "100 days", "1 year", "3 years", "10 years", "30 years", "100 years"),
+        "1,000 years",
+    ]
+    for time_s, text in found.items():
+        number, unit = text.replace(",", "").split()
+        assert time_s == pytest.approx(float(number) * (UNITS.get(unit) or UNITS[unit.removesuffix("s")]))
+
+
+@pytest.mark.parametrize(
+    ("end_s", "title", "end"),
+    [
+        (5e-10, "an epoch [ns]", 0.5),  # shorter than the least unit
+        (5e-9, "an epoch [ns]", 5),
+        (5.1e-5, "an epoch [us]", 51),
+        (7.0, "an epoch [s]", 7),
+        (210.0, "an epoch [minutes]", 3.5),
+        (5 * 365.25 * 86400, "an epoch [years]", 5),
+    ],
+)
+def test_times_along_a_linear_axis_are_of_one_unit(end_s: float, title: str, end: float) -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    axes.set_xlim(0, end_s)
+    epochs._label_times(axes, "an epoch")
+    label = axes.xaxis.get_major_formatter()
+    assert axes.get_title(loc="left") == title
+    ticks = [float(label(value, 0)) for value in axes.xaxis.get_majorticklocs()]
+    # From nothing in even steps, of which at most five fit.
+    assert ticks == pytest.approx([place * ticks[1] for place in range(len(ticks))])
+    assert 3 <= len(ticks) <= 6
+    assert ticks[-1] <= end < ticks[-1] + ticks[1]
+
+
+def test_at_most_about_six_times_stand_along_a_logarithmic_axis() -> None:
+    from matplotlib.figure import Figure
+
+    def labelled(first_s: float, last_s: float) -> list[str]:
+        axes = Figure().add_subplot()
+        axes.set_xscale("log")
+        axes.set_xlim(first_s, last_s)
+        epochs._label_times(axes, "an epoch")
+        label = axes.xaxis.get_major_formatter()
+        assert axes.get_title(loc="left") == "an epoch, logarithmic axis"
+        assert label(7.0, 0) == ""
+        return [label(value, 0) for value in axes.xaxis.get_majorticklocs()]
+
+    assert labelled(1e-3, 1.0) == ["1 ms", "10 ms", "100 ms", "1 s"]
+    assert labelled(1e-3, 600.0) == ["1 ms", "100 ms", "10 s", "10 min"]
+    # Of all twenty-two every fourth.
+    assert labelled(1e-7, 1e12) == ["1 us", "10 ms", "1 min", "3 days", "1 year", "100 years"]

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from simulator.device.device import load_device
+from simulator.errors import InputError
 from simulator.pipeline import Options, Simulation, simulate
 from simulator.report import outputs
 from simulator.report.cases import reason_rows, reason_table
-from simulator.report.outputs import Output, write_outputs
+from simulator.report.outputs import Output, write_folder, write_outputs
 from simulator.report.write import write_report
 from simulator.workload.reading import load_workload
 
@@ -41,6 +42,17 @@ def test_what_an_answer_has_not_is_not_written(tmp_path: Path) -> None:
     absent = Output("absent.csv", "no_module:no_function", lambda *_: False)
     write_outputs([absent, table], tmp_path, answer(), [])
     assert [path.name for path in tmp_path.iterdir()] == ["layers.csv"]
+
+
+def test_a_folder_is_made_or_written_into_again(tmp_path: Path) -> None:
+    table, folder = Output("layers.csv", "tables:layers_text"), tmp_path / "a" / "b"
+    assert write_folder([table], folder, answer(), []) == folder
+    (folder / "layers.csv").write_text("old", encoding="utf-8")
+    write_folder([table], folder, answer(), [])
+    assert (folder / "layers.csv").read_text(encoding="utf-8").startswith("name,op,output_shape")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"cannot write the report to .*file: "):
+        write_folder([table], tmp_path / "file", answer(), [])
 
 
 @pytest.mark.parametrize("name", LISTS)

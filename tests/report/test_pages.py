@@ -139,6 +139,8 @@ def test_a_number_of_samples_is_said_once() -> None:
     workload = load_workload("lenet5", samples=5000)
     page = report_page(simulate(workload, load_device("v100"), Options(epochs=3)), [])
     assert "for 3 epochs of 5,000 samples on" in page
+    page = report_page(simulate(workload, load_device("v100"), Options(epochs=1)), [])
+    assert "for one epoch of 5,000 samples on" in page
 
 
 @pytest.mark.parametrize(("price", "words"), [(2.0, "0.000"), (2e9, "USD")])

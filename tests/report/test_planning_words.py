@@ -169,9 +169,9 @@ def side(label: str, batch: int, step_s: float, *layers: tuple[str, float, str],
     return Side(label, "net", batch, devices, step_s, by_bound, 2.0**30, known)
 
 
-# A sample takes 1 s (10 s of ten) on the first side, 0.25 s (1 s of two times two) on the other.
-FIRST = side("first", 10, 10.0, ("a", 6.0, "memory"), ("b", 4.0, "compute"))
-OTHER = side("other", 2, 1.0, ("a", 0.6, "compute"), ("b", 0.4, "compute"), devices=2)
+# A sample takes 1 s (10 s of two times five) on the first side, 0.25 s (2 s of two times four) on the other.
+FIRST = side("first", 5, 10.0, ("a", 6.0, "memory"), ("b", 4.0, "compute"), devices=2)
+OTHER = side("other", 4, 2.0, ("a", 1.2, "compute"), ("b", 0.8, "compute"), devices=2)
 
 
 def difference(first: Side, other: Side) -> Difference:
@@ -201,7 +201,7 @@ def test_one_side_against_another_in_words() -> None:
 
 def test_rows_of_sides_and_of_layers() -> None:
     assert compare.side_row(OTHER, FIRST) == {
-        **{"side": "other", "step": "1.00 s", "a sample": "250 ms", "faster": "4.00 x"},
+        **{"side": "other", "step": "2.00 s", "a sample": "250 ms", "faster": "4.00 x"},
         **{"bound": "compute", "memory": "1.00 GiB"},
     }
     found = difference(FIRST, OTHER)
@@ -220,8 +220,8 @@ def test_sides_as_json_and_on_the_terminal(capsys: pytest.CaptureFixture[str], t
     summary = compare.comparison_summary([found])
     assert [each["label"] for each in summary["sides"]] == ["first", "other"]
     assert summary["sides"][1] == {
-        **{"label": "other", "workload": "net", "batch": 2, "devices": 2, "step_s": 1.0, "sample_s": 0.25},
-        **{"by_bound_s": {"compute": 1.0, "memory": 0.0, "overhead": 0.0}, "memory_bytes": 2.0**30},
+        **{"label": "other", "workload": "net", "batch": 4, "devices": 2, "step_s": 2.0, "sample_s": 0.25},
+        **{"by_bound_s": {"compute": 2.0, "memory": 0.0, "overhead": 0.0}, "memory_bytes": 2.0**30},
     }
     (one,) = summary["differences"]
     assert (one["other"], one["speedup"], one["only_first"], one["only_other"]) == ("other", 4.0, ["x", "y"], ["z"])
@@ -271,7 +271,10 @@ def test_a_plan_to_be_typed_again() -> None:
 
 
 def test_rows_of_plans() -> None:
-    first, second = plans.rows([planned("dp=8", 0.5), planned("pp=8", 0.6, pipeline=8, zero=2)])
+    first, second, third = plans.rows(
+        [planned("dp=8", 0.5), planned("pp=8", 0.6, pipeline=8, zero=2), planned("pp=2", 0.7, pipeline=2)]
+    )
+    assert third["schedule"] == "1f1b"
     assert first == {
         **{"plan": "dp=8", "micro-batch": 2, "schedule": "", "ZeRO": 0, "recompute": "none", "step": "500 ms"},
         **{"slower": "0.0%", "MFU": "40.0%", "exchange": "40.0%", "bubble": "20.0%", "memory": "16.0 GiB"},

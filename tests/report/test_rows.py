@@ -95,10 +95,12 @@ def test_what_moved_nearer_and_farther() -> None:
     assert title == "3 rows of both runs (2 new, 3 gone)"
     whole, moved = sums
     assert (whole["rows"], whole["mean error before"], whole["now"]) == (3, "26.67%", "23.33%")
-    assert (whole["nearer"], whole["farther"]) == (1, 1)
     assert (moved["rows"], moved["mean error before"], moved["now"]) == (2, "30.00%", "25.00%")
     assert [row["id"] for row in shown] == ["b", "a"]  # ln 0.667 is farther from nothing than ln 0.733
     assert (shown[0]["moved"], shown[0]["error before"], shown[0]["error now"]) == ("-33.3%", "-10.0%", "-40.0%")
+    many = (*[change(1.0, 1.5, 1.1)] * 3, *[change(1.0, 0.9, 0.6)] * 2, change(1.0, 1.2, 1.2))
+    (_, (sums, *_)), _ = comparison_tables(Comparison(many, 0, 0))
+    assert (sums["rows"], sums["nearer"], sums["farther"]) == (6, 3, 2)
     summary = comparison_summary(found)
     assert summary["mean_error"] == pytest.approx(0.7 / 3)
     assert summary["mean_error_before"] == pytest.approx(0.8 / 3)
