@@ -11,6 +11,8 @@ from simulator.device.device import Device
 from simulator.device.system import Cluster
 from simulator.errors import InputError
 from simulator.op.experts import Experts
+from simulator.op.key_selection import KeySelection
+from simulator.op.mixer import Mixer
 from simulator.parallel.bound import PlanBound
 from simulator.parallel.plan import RECOMPUTE, Plan
 from simulator.parallel.stages import blocks
@@ -22,6 +24,9 @@ from simulator.workload.workload import Workload
 MICROBATCHES = (1, 2, 4, 8, 16, 32)
 PIECES = (1, 2, 4)
 """Pieces a stage that are tried."""
+
+LONG = 8192
+"""Positions that context parallelism leaves each rank at least: what is no longer than that trains without."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,19 +127,40 @@ def _nearest(shares: Shares, short: Sequence[Plan], global_batch: int) -> Planne
 
 def candidates(workload: Workload, cluster: Cluster, global_batch: int) -> Iterator[Plan]:
     """Degrees that divide devices, heads, experts and batch; tensor parallelism stays inside a machine."""
-    devices = cluster.devices
-    for tensor in _divisors(gcd(_heads(workload), cluster.per_node)):
-        for pipeline in _divisors(devices // tensor) if devices % tensor == 0 else ():
-            if pipeline > len(blocks(workload)) or global_batch % (devices // tensor // pipeline):
+    heads = _heads(workload)
+    for tensor in _divisors(gcd(heads, cluster.per_node)):
+        for pipeline in _divisors(cluster.devices // tensor) if cluster.devices % tensor == 0 else ():
+            if pipeline > len(blocks(workload)):
                 continue
-            data = devices // tensor // pipeline
-            for expert in _experts(workload, data * tensor):
-                yield from _variants(Plan(data, tensor, pipeline, expert), workload, global_batch // data)
+            rest = cluster.devices // tensor // pipeline
+            for context in _contexts(workload, gcd(heads // tensor, rest)):
+                if global_batch % (rest // context) == 0:
+                    yield from _degrees(
+                        Plan(rest // context, tensor, pipeline, context=context), workload, global_batch
+                    )
+
+
+def _degrees(plan: Plan, workload: Workload, global_batch: int) -> Iterator[Plan]:
+    """Expert ranks inside the others, and the rest of what makes a plan."""
+    for expert in _experts(workload, plan.tokens_ranks):
+        yield from _variants(replace(plan, expert=expert), workload, global_batch // plan.data)
+
+
+def _contexts(workload: Workload, ranks: int) -> list[int]:
+    """Degrees of context parallelism that leave each rank a long sequence; one where no rule shares positions out."""
+    if any(isinstance(layer.op, (KeySelection, Mixer)) for layer in workload.layers):
+        return [1]
+    positions = workload.inputs[0][0]
+    return [degree for degree in _divisors(ranks) if degree == 1 or _long(positions, degree)]
+
+
+def _long(positions: int, degree: int) -> bool:
+    return positions % degree == 0 and positions // degree >= LONG
 
 
 def _variants(plan: Plan, workload: Workload, batch: int) -> Iterator[Plan]:
     """Micro-batches, pieces a stage and ZeRO stages of some degrees."""
-    sequence = plan.tensor > 1 and workload.inputs[0][0] % plan.tensor == 0
+    sequence = plan.tensor > 1 and workload.inputs[0][0] // plan.context % plan.tensor == 0
     for size in MICROBATCHES:
         if batch % size:
             continue
@@ -147,7 +173,7 @@ def _variants(plan: Plan, workload: Workload, batch: int) -> Iterator[Plan]:
 
 
 def _stages(plan: Plan) -> tuple[int, ...]:
-    if plan.data == 1:
+    if plan.data * plan.context == 1:
         return (0,)
     return (1, 3) if plan.pipeline == 1 else (1,)
 

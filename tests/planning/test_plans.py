@@ -110,6 +110,26 @@ def test_candidates_divide_heads_experts_devices_and_batch() -> None:
     assert {plan.tensor for plan in list(candidates(load_workload("resnet50"), BOX, 24))} == {1}
 
 
+def test_long_sequences_are_shared_out_too() -> None:
+    """Context ranks keep 8,192 positions at least, of as many heads as the tensor ranks leave."""
+    fused = Request(attention="fused", sequence=65536)
+    long = load_workload("llama3_8b", request=fused)
+    plans = list(candidates(long, BOX, 8))
+    assert {plan.context for plan in plans} == {1, 2, 4, 8}
+    assert all(plan.devices == 8 for plan in plans)
+    assert all(plan.zero for plan in plans if plan.context > 1)
+    assert {plan.context for plan in candidates(load_workload("llama3_8b"), BOX, 8)} == {1}
+    fast = search(long, A100, ADAM, BOX, 8)
+    best, without = fast.best[0], [answer for answer in fast.best if answer.plan.context == 1]
+    assert best.plan.context > 1
+    assert all(answer.step.time_s > best.step.time_s for answer in without)
+
+
+def test_positions_are_not_shared_out_where_states_pass_along_them() -> None:
+    request = Request(sequence=65536)
+    assert {plan.context for plan in candidates(load_workload("qwen3_5_27b", request=request), BOX, 8)} == {1}
+
+
 def test_where_nothing_fits_the_nearest_is_named() -> None:
     none = found("llama3_405b", 8)
     assert none.best == ()
