@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from simulator import catalog
-from simulator.device.framework_profile import SECTIONS, ExecutionPath, FrameworkProfile, HeldMemory
+from simulator.device.framework_profile import SECTIONS, Dispatch, ExecutionPath, FrameworkProfile, HeldMemory
 from simulator.device.inheritance import Replaced
 from simulator.device.provenance import Provenance, nearest, provenance_of
 from simulator.errors import InputError
@@ -76,6 +76,8 @@ class Framework:
     accumulation : how gradients of micro-batches are added up: "fused", "added" or "copied" (`parallel/adding.py`).
     expert_s : what the host's issuing of one expert's calls adds to a layer, forward and backward together; 0 where one
         call takes all experts. [s]
+    product_s : host time of a matrix product's forward call, which then has no helper kernels and no call of its own
+        to narrow its weights; None where it is as any other. [s]
     blocking : whether the host waits for each call before it issues the next.
     eager_attention : whether attention runs as products, mask and softmax, for want of a fused kernel.
     release_of : the framework whose releases of some years it describes; its own name for those in use.
@@ -99,6 +101,7 @@ class Framework:
     accumulation: str = "added"
     expert_s: float = 0.0
     eager_attention: bool = False
+    product_s: float | None = None
     blocking: bool = False
     release_of: str = ""
     description: str = ""
@@ -133,7 +136,8 @@ def load_framework(name: str) -> Framework:
         dispatch_s=(forward, backward, backward, update),
         step_s=step,
         helpers_s=helpers,
-        blocking=profile.dispatch.blocking,
+        product_s=_product_s(given, where),
+        blocking=given.blocking,
         plain=profile.plain,
         mixed=profile.mixed,
         processor=_processor_calls(profile, f"{where}: processor"),
@@ -152,6 +156,12 @@ def load_framework(name: str) -> Framework:
         provenance=_provenance(name),
         written={key: _written(name, key) for key in _provenance(name)},
     )
+
+
+def _product_s(given: Dispatch, where: str) -> float | None:
+    if given.products is None:
+        return None
+    return parse(given.products, "s", f"{where}: dispatch.products", positive=False)
 
 
 def with_files(framework: Framework, replaced: Replaced) -> Framework:

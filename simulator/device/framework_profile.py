@@ -18,6 +18,7 @@ class Dispatch(Strict, frozen=True, kw_only=True):
     update: str
     step: str = "0 s"
     helpers: str = "0 s"
+    products: Annotated[str, Meta(description="of a matrix product's forward call, where it is another")] | None = None
     blocking: bool = False
 
 

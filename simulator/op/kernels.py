@@ -13,6 +13,7 @@ from simulator.op.kernel import Affine, Gemm, Kernel, Role
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 _NO_GEMM = Gemm(Affine(0, 0), Affine(0, 0), Affine(0, 0))
 
@@ -67,7 +68,7 @@ class Kernels(msgspec.Struct, frozen=True):
     distinct: Columns
     row: IntArray
     layer: IntArray
-    dispatch: NDArray[np.bool_]
+    dispatch: BoolArray
 
     def __len__(self) -> int:
         return len(self.row)

@@ -8,9 +8,9 @@ import numpy as np
 from simulator.device.framework import NEVER_LATE
 from simulator.op.kernel import Engine, OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels, at_batch
-from simulator.op.views import shares_channels
 from simulator.roofline import processor
 from simulator.roofline.calibrated import calibrated_seconds
+from simulator.roofline.calls import group_launches, issued_seconds
 from simulator.roofline.layout import with_layout
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.resource import Resource
@@ -172,28 +172,16 @@ def overhead_seconds(kernels: Kernels, setting: Setting, batch: FloatArray | flo
         return np.broadcast_to(calls_s, busy_s.shape)
     if framework is NEVER_LATE:
         return np.broadcast_to(processor.start_seconds(device), busy_s.shape)
-    dispatch_s = np.where(kernels.dispatch, processor.by_phase(framework.dispatch_s, kernels.phase), 0.0)
+    dispatch_s, helpers_s = issued_seconds(kernels, framework)
     if not setting.on_processor:  # copying a batch to a device and waiting for its answer
         dispatch_s = processor.with_first(dispatch_s, framework.step_s)
     if device.profile.family in setting.path.launched_groups:
         dispatch_s = dispatch_s + group_launches(kernels) * device.launch_s
     dispatch_s = dispatch_s * device.host_scale
-    gap_s = processor.start_seconds(device) + np.where(kernels.dispatch, framework.helpers_s, 0.0)
+    gap_s = processor.start_seconds(device) + helpers_s
     if framework.blocking:
         return gap_s + np.broadcast_to(dispatch_s, busy_s.shape)
     return gap_s + waiting_seconds(busy_s + gap_s, dispatch_s)
-
-
-def group_launches(kernels: Kernels) -> FloatArray:
-    """Further launches of each kernel by a library that issues a convolution group by group, (launches,).
-
-    Under TensorFlow 1.15 and cuDNN 8.0 a V100 infers ResNeXt-101 32x4d in mixed precision in 11 ms for 1 image and for
-    8, of which twice ResNet-50's calls are 8; an A100 takes 8 ms. 33 convolutions x 31 further launches make the rest.
-    """
-    columns = kernels.distinct
-    grouped = shares_channels(columns) & (columns.op_class == OpClass.CONVOLUTION)
-    result: FloatArray = np.where(grouped, columns.groups - 1.0, 0.0)[kernels.row]
-    return result
 
 
 def napkin_times(kernels: Kernels, setting: Setting, batch: FloatArray | float, operations_scale: float = 1.0) -> Times:

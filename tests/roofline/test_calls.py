@@ -1,0 +1,52 @@
+"""What calls cost beside their kernels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from simulator.device.framework import load_framework
+from simulator.op.kernel import OpClass, Phase
+from simulator.op.kernels import Kernels
+from simulator.pipeline.options import Options
+from simulator.pipeline.stages import kernels_of
+from simulator.roofline.calls import issued_seconds
+from simulator.workload.reading import load_workload
+
+XLA = load_framework("tensorflow-xla")
+
+
+def launches(workload: str, precision: str) -> Kernels:
+    return kernels_of(load_workload(workload), Options(framework="tensorflow-xla", precision=precision))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "amp"])
+def test_products_of_a_transformer_launch_nothing_else(precision: str) -> None:
+    kernels = launches("bert_base", precision)
+    issued_s, helpers_s = issued_seconds(kernels, XLA)
+    op_class = kernels.distinct.op_class[kernels.row]
+    products = kernels.dispatch & (op_class == OpClass.GEMM)
+    forward = products & (kernels.phase == Phase.FORWARD)
+    assert issued_s[forward] == pytest.approx(22e-6)
+    assert not helpers_s[products].any()
+    others = kernels.dispatch & (op_class == OpClass.NORMALIZATION)
+    assert helpers_s[others] == pytest.approx(21.3e-6)
+
+
+def test_half_width_costs_the_host_of_a_transformer_no_more_calls() -> None:
+    def forward_s(precision: str) -> float:
+        kernels = launches("bert_base", precision)
+        return float(issued_seconds(kernels, XLA)[0][kernels.phase == Phase.FORWARD].sum())
+
+    assert forward_s("amp") == pytest.approx(forward_s("fp32"), rel=0.02)
+
+
+def test_convolutions_keep_their_helpers_and_a_framework_without_the_number_all() -> None:
+    kernels = launches("resnet18", "amp")
+    op_class = kernels.distinct.op_class[kernels.row]
+    convolutions = kernels.dispatch & (op_class == OpClass.CONVOLUTION)
+    assert issued_seconds(kernels, XLA)[1][convolutions] == pytest.approx(21.3e-6)
+    every = issued_seconds(kernels, replace(XLA, product_s=None))
+    assert np.array_equal(every[1], np.where(kernels.dispatch, XLA.helpers_s, 0.0))
