@@ -31,6 +31,7 @@ STARTS: dict[str, tuple[float, float]] = {
     "depth": (3e-7, 2.0),
     "block": (1e-6, 2.0),
     "chain": (1e-6, 2.0),
+    "alone": (1.0, 1.0),
 }
 """Starting value and spread of each cost. A launch takes 2 to 5 us, streams reach 0.85 of memory (gpu-benches); 16
 numbers of the sum take some clocks, as long beside the stream as within it; a block starts, reads its queries and ends
@@ -68,8 +69,8 @@ class Costs:
     @property
     def parameters(self) -> Sequence[Parameter]:
         """What may move."""
-        attends = any(rows.work.waves.any() for rows in self.measured)
-        keys = ATTENTION if attends else PRODUCT if self.chained else SPLIT
+        attends, lone = (any(column(rows.work).any() for rows in self.measured) for column in (_waves, _lone))
+        keys = (*ATTENTION, "alone") if lone else ATTENTION if attends else PRODUCT if self.chained else SPLIT
         return [Parameter("call", key, *STARTS[key]) for key in keys]
 
     @property
@@ -89,6 +90,14 @@ class Costs:
         return result
 
 
+def _waves(work: CallWork) -> FloatArray:
+    return work.waves
+
+
+def _lone(work: CallWork) -> FloatArray:
+    return work.lone.astype(float)
+
+
 def call_at(parameters: Sequence[Parameter], logarithms: FloatArray) -> LibraryCall:
     """A call's costs from the logarithms of their ratios to the starting values."""
     return _call(values_at(parameters, logarithms))
@@ -97,7 +106,8 @@ def call_at(parameters: Sequence[Parameter], logarithms: FloatArray) -> LibraryC
 def _call(values: Mapping[tuple[str, str], float]) -> LibraryCall:
     found = {key: value for (_, key), value in values.items()}
     start_s, compute, stream, depth_s = (found[key] for key in ("start", "compute", "stream", "depth"))
-    return LibraryCall(start_s, compute, stream, depth_s, found.get("block", 0.0), found.get("chain", 0.0))
+    block_s, chain_s, alone = found.get("block", 0.0), found.get("chain", 0.0), found.get("alone", 1.0)
+    return LibraryCall(start_s, compute, stream, depth_s, block_s, chain_s, alone)
 
 
 SPLIT_SUMS = ("gemm bfloat16", "gemm fp8")
@@ -185,7 +195,8 @@ def section(call: LibraryCall) -> str:
     more = (("block", call.block_s), ("chain", call.chain_s))
     block = "".join(f", {name}: {value * 1e6:.3g} us" for name, value in more if value)
     times = f"start: {call.start_s * 1e6:.3g} us, compute: {call.compute:.3g}, stream: {call.stream:.3g}"
-    return f"{{{times}, depth: {call.depth_s * 1e6:.3g} us{block}}}"
+    alone = f", alone: {call.alone:.3g}" if call.alone != 1 else ""
+    return f"{{{times}, depth: {call.depth_s * 1e6:.3g} us{block}{alone}}}"
 
 
 def main() -> None:

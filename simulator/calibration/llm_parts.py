@@ -13,7 +13,7 @@ from simulator.op.kernel import OpClass, Role
 from simulator.op.kernels import Columns, FloatArray
 from simulator.roofline.setting import Setting
 from simulator.roofline.times import parts_seconds
-from simulator.serving.called import CallWork, product_work
+from simulator.serving.called import CallWork, decoding_blocks, product_work
 from simulator.serving.calls import BLOCK, WIDE_BYTES
 from simulator.serving.formats import get_format
 from simulator.serving.network import Attending
@@ -82,7 +82,8 @@ def _decoding(rows: Sequence[MeasuredOp], device: Device) -> CallWork:
         attending, seen = attending_of(row), past[at : at + 1] + 1
         seen = seen if attending.span is None else np.minimum(seen, attending.span)
         columns = decode_columns(attending, batch[at : at + 1], seen)
-        parts.append(_attention(columns, setting, seen, batch[at : at + 1] * attending.heads))
+        blocks, lone = decoding_blocks(attending, batch[at : at + 1]), attending.heads == attending.kv_heads
+        parts.append(_attention(columns, setting, seen, blocks, lone=lone))
     return _joined(parts)
 
 
@@ -91,9 +92,11 @@ def _joined(parts: Sequence[CallWork]) -> CallWork:
     return CallWork(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _attention(columns: Columns, setting: Setting, depth: FloatArray, blocks: FloatArray) -> CallWork:
-    compute_s, moved_bytes = _work(columns, setting)
-    return CallWork(compute_s, moved_bytes, np.zeros_like(depth), depth, blocks / setting.device.unit_count)
+def _attention(
+    columns: Columns, setting: Setting, depth: FloatArray, blocks: FloatArray, *, lone: bool = False
+) -> CallWork:
+    (compute_s, moved_bytes), waves = _work(columns, setting), blocks / setting.device.unit_count
+    return CallWork(compute_s, moved_bytes, np.zeros_like(depth), depth, waves, np.full(depth.shape, lone))
 
 
 def _work(columns: Columns, setting: Setting) -> tuple[FloatArray, FloatArray]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from simulator.calibration.doubt import ONE_SHORT
 from simulator.calibration.offline import SystemRow, latency_s, samples_per_s
 from simulator.calibration.served_rows import DEVICES, MLPERF, ServedRow, deployment_of, number_in
 from simulator.errors import SimulatorError, UnsupportedError
@@ -92,12 +93,6 @@ def _token(row: ServedRow, deployment: Deployment) -> float:
     if row.source.startswith("ml-energy"):
         return token_seconds(deployment, row.batch, _text_alone(row))
     return _loop(row, deployment, _prompt_known(row)).token_s
-
-
-ONE_SHORT = "trtllm/1.0.0rc3/"
-"""Release whose measured engine, built for as many requests as are sent, runs one fewer: with 8 requests of 512 tokens
-a first token waits, beside its prompt, for a request's whole time over the seven that run, on 1, 2 and 4 devices, and
-for a half, a quarter of that with 16 and 32 of them."""
 
 
 def _loop(row: ServedRow, deployment: Deployment, request: RequestLengths) -> Steady:

@@ -79,7 +79,8 @@ def run_curve(options: dict[str, Any]) -> None:
     """Inference over batches: latency, throughput, the knee, the largest batch within a limit."""
     from simulator.device.device import load_device
     from simulator.report.curve import curve_summary, print_curve, write_curve
-    from simulator.serving.curve import Instances, batches_of, curve
+    from simulator.serving.copies import Instances
+    from simulator.serving.curve import batches_of, curve
     from simulator.units import parse
 
     if len(options["workload"]) != 1 or len(options["device"]) != 1:
@@ -90,7 +91,8 @@ def run_curve(options: dict[str, Any]) -> None:
     device = load_device(options["device"][0], memory=options["memory"], overrides=options["overrides"])
     if options["streams"] and options["replicas"]:
         raise InputError("--streams or --replicas, not both")
-    copies = Instances(options["streams"] or options["replicas"] or 1, shared=not options["replicas"])
+    number = options["streams"] or options["replicas"]
+    copies = Instances(number, shared=not options["replicas"]) if number else None
     workload = chosen_workload(options["workload"][0], options)
     found = curve(workload, device, asked, batches_of(text), limit_s, copies)
     if not options["no_report"]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.report.listing import Row, print_table
 from simulator.report.writing import writing
 from simulator.serving.curve import Curve, CurvePoint
+from simulator.serving.fastest import Choice
 from simulator.units import binary_bytes, duration
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def print_curve(found: Curve) -> None:
     console.print(f"  the memory holds a batch of {found.largest_batch:,}" + (" of each" if _beside(found) else ""))
     if found.limit_s is not None:
         console.print(f"  {_limit_line(found)}")
+        if found.fastest is not None:
+            console.print(f"  {_rate_line(found, found.fastest)}")
     console.print()
     print_table("batches", [_row(point) for point in found.points])
     console.print("fidelity: " + found.options.fidelity)
@@ -38,7 +41,7 @@ def print_curve(found: Curve) -> None:
 
 def _beside(found: Curve) -> str:
     copies = found.copies
-    return f", {copies.number} {'streams' if copies.shared else 'replicas'}" if copies.number > 1 else ""
+    return f", {copies.number} {copies.word}" if copies.number > 1 else ""
 
 
 def _limit_line(found: Curve) -> str:
@@ -47,6 +50,13 @@ def _limit_line(found: Curve) -> str:
         return f"no batch keeps {limit}"
     rate = f"{point.samples_per_s:,.0f} samples/s"
     return f"largest batch within {limit}: {point.batch}, in {duration(point.latency_s)}, at most {rate}"
+
+
+def _rate_line(found: Curve, best: Choice) -> str:
+    number, limit = best.copies.number, duration(found.limit_s or 0)
+    beside = f" in each of {number} {best.copies.word}" if number > 1 else ""
+    rate = f"{best.samples_per_s:,.0f} samples/s"
+    return f"largest rate within {limit}: {rate}, at batch {best.batch}{beside}, in {duration(best.latency_s)}"
 
 
 def _row(point: CurvePoint) -> Row:
@@ -73,7 +83,21 @@ def curve_summary(found: Curve) -> dict[str, Any]:
         "knee_batch": found.knee.batch,
         "slo_s": found.limit_s,
         "within_slo": asdict(found.within) if found.within else None,
+        "fastest_within_slo": _fastest(found.fastest),
         "batches": [asdict(point) for point in found.points],
+    }
+
+
+def _fastest(best: Choice | None) -> dict[str, Any] | None:
+    if best is None:
+        return None
+    shared, number = best.copies.shared, best.copies.number
+    return {
+        "batch": best.batch,
+        "streams": number if shared else 1,
+        "replicas": 1 if shared else number,
+        "latency_s": best.latency_s,
+        "samples_per_s": best.samples_per_s,
     }
 
 

@@ -244,6 +244,16 @@ class LayersAgainst(TypedDict):
     differences: list[Difference]
 
 
+class FastestBatch(TypedDict):
+    """The largest rate within a limit."""
+
+    batch: int
+    streams: int
+    replicas: int
+    latency_s: float
+    samples_per_s: float
+
+
 class Batches(TypedDict):
     """`simulate --task infer --batch 1:256:x2 --json`."""
 
@@ -257,6 +267,7 @@ class Batches(TypedDict):
     knee_batch: int
     slo_s: Known
     within_slo: CurvePoint | None
+    fastest_within_slo: FastestBatch | None
     batches: list[CurvePoint]
 
 

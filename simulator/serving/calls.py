@@ -28,6 +28,10 @@ DEPTH = 1024
 BLOCK = 128
 """Queries of one request and head that a unit takes at once. Source: Dao, "FlashAttention-2", 2023, tiles of 128."""
 
+GROUP = 32
+"""Heads of queries that one block of attention over a cache serves at most, where they share keys: on H100 and H200
+calls of up to 32 take the same for each head of keys, of 64 and more many times that."""
+
 WIDE_BYTES = 2.0
 """Of an activation before it is rounded and of a product's result."""
 
@@ -40,6 +44,7 @@ class CallSection(Strict, frozen=True, kw_only=True):
     stream: Annotated[float, Meta(gt=0)]
     depth: str
     block: str = "0 s"
+    alone: Annotated[float, Meta(gt=0)] = 1.0
     chain: str = "0 s"
 
 
@@ -66,6 +71,7 @@ class LibraryCall:
         however few there are. [s]
     block_s : of each wave of `BLOCK` queries of a head over the device's units: attention's blocks start, read their
         queries and write their results however few keys these see. [s]
+    alone : of a block over that, where no heads share keys: such have kernels of their own, without rows to fill.
     chain_s: of each 1,024 steps of a product's sum, which a tile takes one after the other while other tiles stream: of
         kernels that do not split the sum, as those of 4 bits, the least that a product takes. [s]
     """
@@ -76,6 +82,7 @@ class LibraryCall:
     depth_s: float
     block_s: float = 0.0
     chain_s: float = 0.0
+    alone: float = 1.0
 
 
 @lru_cache
@@ -96,6 +103,7 @@ def load_calls() -> Mapping[str, Mapping[str, LibraryCall]]:
                 seconds(call.depth),
                 seconds(call.block),
                 seconds(call.chain),
+                call.alone,
             )
             for name, call in calls.items()
         }

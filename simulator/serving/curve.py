@@ -7,66 +7,13 @@ from dataclasses import dataclass, replace
 
 from simulator.device.device import Device
 from simulator.errors import InputError
-from simulator.execution.memory import Footprint
 from simulator.pipeline import LARGEST, Options, Simulation, simulate
 from simulator.roofline.times import Bound
+from simulator.serving.copies import ALONE, Instances
+from simulator.serving.fastest import Choice, fastest_within
 from simulator.workload.workload import Workload
 
 MOST_POINTS = 200
-
-
-@dataclass(frozen=True)
-class Instances:
-    """How many of a network run beside each other on a device, each on a host thread of its own.
-
-    Attributes
-    ----------
-    shared : whether they share weights and context, as streams of one process do, or are replicas that do not.
-    """
-
-    number: int = 1
-    shared: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse what is none."""
-        if self.number < 1:
-            raise InputError(f"streams and replicas: at least 1, found {self.number}")
-
-    def round_s(self, alone_s: float, device_s: float) -> float:
-        """Time in which each copy runs a batch, where one alone takes `alone_s`, `device_s` of it on the device. [s]
-
-        The device runs one batch after the other, and copies wait for their hosts meanwhile: at best max(alone, n x
-        device). Source: Denning, Buzen, "The Operational Analysis of Queueing Network Models", ACM Computing Surveys
-        10(3), 1978, section 5.2 (asymptotic bounds).
-        """
-        return max(alone_s, self.number * device_s)
-
-    def memory_bytes(self, memory: Footprint) -> float:
-        """Of all copies. [byte]"""
-        return self._fixed(memory) + self.number * self._moving(memory)
-
-    def largest_batch(self, memory: Footprint) -> int:
-        """Samples of each copy that the device holds at most; 0 where not even one."""
-        room, batch = memory.capacity_bytes - self._fixed(memory), memory.largest_batch
-        sample = memory.activations_per_sample_bytes * (1 + memory.reserve.fragmentation)
-        if self.number == 1 or not sample:
-            return batch
-        each = room / self.number - (self._moving(memory) - _activations(memory))
-        return max(0, int(each // sample))
-
-    def _fixed(self, memory: Footprint) -> float:
-        return memory.total_bytes - _activations(memory) if self.shared else 0.0
-
-    def _moving(self, memory: Footprint) -> float:
-        return _activations(memory) if self.shared else memory.total_bytes
-
-
-ALONE = Instances()
-
-
-def _activations(memory: Footprint) -> float:
-    """With what lies unused between them. [byte]"""
-    return memory.activations_bytes * (1 + memory.reserve.fragmentation)
 
 
 @dataclass(frozen=True)
@@ -92,6 +39,7 @@ class Curve:
     limit_s, within : the limit that was asked for, and the largest batch that keeps it; None where none does. [s]
     largest_batch : that the memory holds, of each copy.
     copies : streams or replicas beside each other.
+    fastest : the batch, and where none were asked for the streams, of the largest rate within the limit.
     """
 
     workload: Workload
@@ -103,6 +51,7 @@ class Curve:
     limit_s: float | None = None
     within: CurvePoint | None = None
     copies: Instances = ALONE
+    fastest: Choice | None = None
 
 
 def curve(
@@ -111,9 +60,11 @@ def curve(
     options: Options,
     batches: Sequence[int],
     limit_s: float | None = None,
-    copies: Instances = ALONE,
+    copies: Instances | None = None,
 ) -> Curve:
-    """The curve over some batches; with a limit, the largest batch that keeps it is found among all batches.
+    """The curve over some batches; with a limit, the largest batch and the largest rate that keep it, of all batches.
+
+    copies : streams or replicas beside each other; where None, the largest rate may be that of several streams.
 
     Raises
     ------
@@ -123,17 +74,19 @@ def curve(
     if options.task != "infer":
         raise InputError("a curve over batches, and --slo, are of inference; add --task infer")
     found = [_run(workload, device, options, batch) for batch in batches]
-    points = tuple(_point(simulation, copies) for simulation in found)
+    beside = copies or ALONE
+    points = tuple(_point(simulation, beside) for simulation in found)
     return Curve(
         workload=workload,
         device=device,
         options=options,
         points=points,
         knee=max(points, key=lambda point: point.samples_per_s / point.latency_s),
-        largest_batch=copies.largest_batch(found[0].memory),
+        largest_batch=beside.largest_batch(found[0].memory),
         limit_s=limit_s,
-        within=_within(Asking(workload, device, options, copies), limit_s) if limit_s else None,
-        copies=copies,
+        within=_within(Asking(workload, device, options, beside), limit_s) if limit_s else None,
+        copies=beside,
+        fastest=fastest_within(found[0], limit_s, copies) if limit_s else None,
     )
 
 

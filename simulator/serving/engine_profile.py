@@ -71,6 +71,7 @@ class FamilySection(Strict, frozen=True, kw_only=True):
     weights: float | None = None
     experts: float | None = None
     cache: float | None = None
+    again: float | None = None
     matrix: float | None = None
     attention: float | None = None
     scores: float | None = None
@@ -112,6 +113,7 @@ class SchedulerSection(Strict, frozen=True, kw_only=True):
     tokens: Annotated[int, Meta(ge=1, description="most tokens a step")] = 8192
     requests: Annotated[int, Meta(ge=1, description="most requests at a time")] = 256
     chunked: Annotated[bool, Meta(description="prompts are read in pieces beside decoding requests")] = True
+    reserves: Annotated[bool, Meta(description="a request has room for all of its tokens from its start on")] = False
     interval: Annotated[int, Meta(ge=1, description="steps from one look for new requests to the next")] = 1
     gather: Annotated[int, Meta(ge=0, description="steps that a prompt waits for others to be read with")] = 0
 

@@ -57,14 +57,16 @@ def steady_at(
 
     While a request makes its output, each of the others is replaced once: as many prompts are read as requests run.
     Steps that read carry the decoding requests along; where prompts fill all steps, they set the pace. Those that no
-    slot or no room of the cache is left for, half way through their output on average, wait for others to end.
+    slot or no room of the cache is left for, half way through their output on average or, where the engine reserves
+    room, at its end, wait for others to end.
 
     Raises
     ------
     OutOfMemoryError
         If the weights do not fit.
     """
-    held = running(deployment, max(requests), request.prompt + request.output / 2, conditions.shared)
+    made = request.output if deployment.engine.scheduler.reserves else request.output / 2
+    held = running(deployment, max(requests), request.prompt + made, conditions.shared)
     numbers = np.minimum(np.asarray(requests, dtype=float), min(held, slots))
     readers = readers_of(deployment, request.prompt, conditions)
     if readers is not None:

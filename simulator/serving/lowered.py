@@ -169,7 +169,12 @@ class Lowered:
             own = None
             if call:
                 own = attention_times(
-                    attending, load, (times.seconds[Bound.COMPUTE], times.traffic_bytes), self.device, call, reading
+                    attending,
+                    load,
+                    (times.seconds[Bound.COMPUTE], times.traffic_bytes),
+                    self.device,
+                    call,
+                    reading=reading,
                 )
             lowered = attention_group(times, present, layers, own, reading=reading)
             sharing = attending.heads // attending.kv_heads

@@ -26,6 +26,7 @@ class Rules:
     read : whether prompts are read here; else they come with their cache.
     interval : decoding steps from one look for new requests to the next.
     gather : decoding steps that a prompt waits for others to be read with, unless they fill a step.
+    reserves : whether a request is taken in only if all that run have room for all of their tokens.
     """
 
     blocks: int
@@ -38,6 +39,7 @@ class Rules:
     read: bool = True
     interval: int = 1
     gather: int = 0
+    reserves: bool = False
     windows: tuple[tuple[int, float], ...] = ()
 
     def fixed(self, length: IntArray) -> IntArray:

@@ -26,6 +26,7 @@ class _State:
     waiting: deque[int] = field(default_factory=deque)
     reading: deque[list[int]] = field(default_factory=deque)
     held: int = 0
+    promised: int = 0
     fixed: int = 0
     since: int = 0
     waited: int = 0
@@ -47,6 +48,8 @@ class _Queue:
         self.first, self.end = np.zeros((2, len(requests)))
         self.blocks = rules.blocks - self._blocks(rules.shared)
         self.fixed: list[int] = rules.fixed(requests.prompt + requests.output).tolist()
+        own = np.maximum(requests.prompt - rules.shared, 0) + requests.output
+        self.whole: list[int] = (rules.grown(own) + self.fixed).tolist()
 
     def run(self) -> None:
         """Until all requests have ended."""
@@ -100,9 +103,11 @@ class _Queue:
             need = self._need(index)
             # The running ones keep a block each to grow into.
             room = len(state.bases) if self.rules.block else 0
-            if used + need + room > self.blocks and (state.bases or state.reading):
+            full = state.promised + self.whole[index] if self.rules.reserves else used + need + room
+            if full > self.blocks and (state.bases or state.reading):
                 return
             state.waiting.popleft()
+            state.promised += self.whole[index]
             used += need
             state.held += need
             past = min(self.rules.shared, self.prompt[index] - 1)
@@ -172,6 +177,7 @@ class _Queue:
     def _leave(self, index: int) -> None:
         """A request gives back its blocks."""
         self.growing.remove(self.state.bases.pop(index))
+        self.state.promised -= self.whole[index]
         self.state.fixed -= self.fixed[index]
 
     def _decode(self) -> None:

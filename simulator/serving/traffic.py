@@ -159,6 +159,7 @@ def _rules(deployment: Deployment, traffic: Traffic) -> Rules:
         windows=tuple((span, size / unit) for span, size in room.windows),
         interval=scheduler.interval,
         gather=scheduler.gather,
+        reserves=scheduler.reserves,
         tokens=scheduler.tokens,
         requests=scheduler.requests,
         chunked=scheduler.chunked,

@@ -20,7 +20,9 @@ from simulator.planning.scaling import ScalingPoint
 from simulator.report import compare, curve, explain, layer_listing, plans, rewrite
 from simulator.report.scaling import print_scaling
 from simulator.report.sweep import print_sweep
-from simulator.serving.curve import Curve, CurvePoint, Instances
+from simulator.serving.copies import Instances
+from simulator.serving.curve import Curve, CurvePoint
+from simulator.serving.fastest import Choice
 from simulator.workload.reading import load_workload, read_workload
 from simulator.workload.rewrites import Encoding, Rewritten
 from simulator.workload.workload import Workload
@@ -67,6 +69,19 @@ def test_a_curve_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     text = words(capsys)
     assert "inference in fp32, 2 replicas: " in text
     assert "keeps" not in text
+
+
+def test_the_largest_rate_is_said_with_its_batch_and_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    best = Choice(15, Instances(7), 0.0045, 3300.0)
+    curve.print_curve(curve_of(limit_s=0.005, within=POINTS[1], fastest=best))
+    assert "largest rate within 5.00 ms: 3,300 samples/s, at batch 15 in each of 7 streams, in 4.50 ms" in words(capsys)
+    curve.print_curve(curve_of(limit_s=0.005, within=POINTS[1], fastest=replace(best, copies=Instances(1))))
+    assert "3,300 samples/s, at batch 15, in 4.50 ms" in words(capsys)
+    found = curve.curve_summary(curve_of(limit_s=0.005, within=POINTS[1], fastest=best))
+    assert found["fastest_within_slo"] == {
+        "batch": 15, "streams": 7, "replicas": 1, "latency_s": 0.0045, "samples_per_s": 3300.0,
+    }  # fmt: skip
+    assert curve.curve_summary(curve_of())["fastest_within_slo"] is None
 
 
 def test_a_curve_as_json() -> None:

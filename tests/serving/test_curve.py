@@ -8,7 +8,9 @@ from simulator import Options, load_device, load_workload
 from simulator.device.framework import Reserve
 from simulator.errors import InputError
 from simulator.execution.memory import Footprint
-from simulator.serving.curve import Instances, batches_of, curve
+from simulator.serving.copies import Instances
+from simulator.serving.curve import batches_of, curve
+from simulator.serving.fastest import Choice, _better
 
 RESNET, DEVICE = load_workload("resnet50"), load_device("h100")
 OPTIONS = Options(task="infer", precision="fp16")
@@ -85,3 +87,43 @@ def test_more_streams_never_give_less_nor_sooner() -> None:
     assert curve(RESNET, DEVICE, OPTIONS, (16,), copies=Instances(32)).points[0].samples_per_s == pytest.approx(
         curves[-1].samples_per_s
     )
+
+
+def test_the_largest_rate_within_a_limit_is_the_best_of_all_batches_and_streams() -> None:
+    """LeNet on a V100 within 1.3 ms: each of the batches with each number of streams, one by one."""
+    lenet, device, limit_s = load_workload("lenet5"), load_device("v100"), 1.3e-3
+    options = Options(task="infer")
+    for asked, tried in ((None, range(1, 9)), (Instances(3), (3,)), (Instances(2, shared=False), (2,))):
+        found = curve(lenet, device, options, (1,), limit_s, asked).fastest
+        assert found is not None
+        assert found.latency_s <= limit_s
+        shared = asked is None or asked.shared
+        best = 0.0
+        for number in tried:
+            copies = Instances(number, shared=shared)
+            points = curve(lenet, device, options, tuple(range(1, 1200, 37)), copies=copies).points
+            best = max([best, *(point.samples_per_s for point in points if point.latency_s <= limit_s)])
+            if number == found.copies.number:
+                own = curve(lenet, device, options, (found.batch,), copies=copies).points[0]
+                assert own.samples_per_s == pytest.approx(found.samples_per_s)
+                assert own.latency_s == pytest.approx(found.latency_s)
+        assert found.samples_per_s >= best * (1 - 1e-9)
+    assert curve(lenet, device, options, (1,), 1e-7).fastest is None
+
+
+def test_the_largest_rate_is_never_below_that_of_the_largest_batch() -> None:
+    for limit_s in (0.01, 0.05):
+        found = curve(RESNET, DEVICE, OPTIONS, (1,), limit_s)
+        assert found.within is not None
+        assert found.fastest is not None
+        assert found.fastest.samples_per_s >= found.within.samples_per_s
+        assert found.fastest.batch <= found.within.batch
+
+
+def test_of_equal_rates_the_sooner_answer_is_taken() -> None:
+    soon, late = Choice(8, Instances(1), 0.01, 800.0), Choice(16, Instances(1), 0.02, 800.0)
+    both = Choice(8, Instances(2), 0.01, 800.0)
+    assert _better(soon, late) is _better(late, soon) is soon
+    assert _better(both, soon) is soon
+    assert _better(None, late) is _better(late, None) is late
+    assert _better(soon, Choice(9, Instances(1), 0.03, 801.0)).batch == 9  # type: ignore[union-attr]

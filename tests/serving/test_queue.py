@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ from simulator.serving.blocks import Growing
 from simulator.serving.cache import held_requests
 from simulator.serving.conditions import RequestConditions
 from simulator.serving.costs import Speculation, StepCosts, Surface, costs_of
+from simulator.serving.loops import steady
 from simulator.serving.queued import Rules
 from simulator.serving.scheduler import run_queue
 from simulator.serving.static import RequestLengths
@@ -418,3 +420,26 @@ def test_readers_take_as_many_prompts_at_a_time_as_come() -> None:
     # Sixteen a second are read and decode for a second each; the others wait: 984 over 16 a second.
     assert decoding_now == pytest.approx(16)
     assert first_s == pytest.approx(984 / 16)
+
+
+def test_an_engine_that_reserves_starts_a_request_when_all_its_tokens_have_room() -> None:
+    """Blocks of 16 hold 160 tokens: of requests of 16 + 64 tokens, which end as 5 blocks each, two run at a time, and
+    none is put back; without, three are taken in at once and one of them is."""
+    asked = requests([0.0] * 4, [16] * 4, [64] * 4)
+    rules = Rules(blocks=10, block=16, tokens=8192, requests=256, reserves=True)
+    kept, mixed = (run_queue(asked, plain(), replace(rules, reserves=on)) for on in (True, False))
+    assert kept.running.max() == 2
+    assert kept.preempted == 0
+    assert mixed.running.max() > 2
+    assert mixed.preempted > 0
+    assert kept.tokens == mixed.tokens == 256
+
+
+def test_a_loop_of_an_engine_that_reserves_runs_what_the_cache_holds_in_the_end() -> None:
+    deployment, request = ANSWER.deployment, RequestLengths(512, 4096)
+    scheduler = msgspec.structs.replace(deployment.engine.scheduler, reserves=True)
+    keeping = replace(deployment, engine=replace(deployment.engine, scheduler=scheduler))
+    held = held_requests(deployment, request.total)
+    few, half = (steady(keeping, number, request).first_s for number in (held, held + held // 2))
+    assert half > few + 0.4 * steady(keeping, held, request).request_s
+    assert steady(deployment, held + held // 4, request).first_s < 0.1 * half

@@ -19,7 +19,10 @@ from simulator.calibration.llm_rows import MeasuredOp, is_ops, read_ops
 from simulator.cli import main
 from simulator.device.device import load_device
 from simulator.errors import InputError
+from simulator.serving.called import attention_times, decoding_blocks
 from simulator.serving.calls import LibraryCall, kernels_of, load_calls
+from simulator.serving.load import decoding
+from simulator.serving.network import Attending
 
 HERE = Path(__file__).parent
 SAMPLE = HERE / "llm_ops.csv"
@@ -170,3 +173,23 @@ def test_the_command_prints_errors_and_writes_cases(tmp_path: Path) -> None:
     assert len((tmp_path / "cases.csv").read_text(encoding="utf-8").splitlines()) == 390
     table = CliRunner().invoke(main, ["validate", str(SAMPLE)])
     assert "389 of 389 kernels predicted" in table.output
+
+
+def test_attention_over_a_cache_has_a_block_for_each_head_of_keys() -> None:
+    """16 requests: 32 heads that share 8 are 128 blocks, 64 that share 1 are too many for one block, 1,024."""
+    shared, many = (
+        Attending(heads, kept, 128, 128, kept, 128, 128, None, None, 256) for heads, kept in ((32, 8), (64, 1))
+    )
+    assert decoding_blocks(shared, np.array([16.0])).tolist() == [128.0]
+    assert decoding_blocks(many, np.array([16.0])).tolist() == [1024.0]
+
+
+def test_blocks_of_heads_that_share_no_keys_cost_their_own() -> None:
+    """16 requests of 8 heads on 132 units are 128 / 132 waves of 10 us, or of 3 where no keys are shared."""
+    device, call = load_device("h200"), LibraryCall(1e-6, 1e9, 1e9, 0.0, 10e-6, alone=0.3)
+    times = []
+    for kept in (4, 8):
+        attending = Attending(8, kept, 128, 128, kept, 128, 128, None, None, 256)
+        load, none = decoding(16.0, 1.0), (np.zeros(1), np.zeros(1))
+        times.append(float(attention_times(attending, load, none, device, call, reading=False).beside_s[0]))
+    assert times == pytest.approx([64 / 132 * 10e-6, 128 / 132 * 3e-6])

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -206,6 +207,18 @@ def test_guessed_tokens_and_runs_with_fewer_requests_are_in_doubt(cases: list[Se
     assert "guessed" in doubt_of(silicon_row(cases, value=1.0, note=guessed))
     assert "fewer" in doubt_of(silicon_row(cases, value=1.0, note="source_file=h200_sxm/vllm/0.12.0/a.csv"))
     assert not doubt_of(silicon_row(cases, value=1.0))
+
+
+def test_first_tokens_later_than_all_prompts_together_are_in_doubt(cases: list[ServedCase]) -> None:
+    asked: dict[str, Any] = {
+        "metric": "ttft_s", "workload": "llama3_8b", "device": "h200", "format": "fp8", "devices": 1, "ways": 1,
+        "batch": 8, "prompt": 1000, "output": 500, "engine": "sglang", "note": "",
+    }  # fmt: skip
+    assert "later than all prompts" in doubt_of(silicon_row(cases, value=7.0, **asked))
+    assert not doubt_of(silicon_row(cases, value=0.3, **asked))
+    # Where the cache may be too small for all, they may have waited for others to end.
+    assert not doubt_of(silicon_row(cases, value=7.0, **{**asked, "batch": 5000}))
+    assert not doubt_of(silicon_row(cases, value=7.0, **{**asked, "metric": "e2e_latency_s"}))
 
 
 def test_rows_in_doubt_count_in_no_error(cases: list[ServedCase]) -> None:
