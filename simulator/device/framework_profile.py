@@ -48,6 +48,12 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
         bool,
         Meta(description="has tensor-core kernels for channels-last groups of any width, not of powers of two alone"),
     ] = True
+    odd_batches: Annotated[
+        bool,
+        Meta(
+            description="has tensor-core kernels for batches of half-width products whose sides are no multiples of 8"
+        ),
+    ] = True
     poor_groups: Annotated[
         tuple[str, ...], Meta(description="families for whose grouped convolutions its library has poor kernels alone")
     ] = ()

@@ -38,6 +38,11 @@ GROUP_COLUMNS = 128
 """Least columns of a tile for groups of other widths where channels are last. Inferred: timm's compiled RegNets reach
 14, 23 and 33 TFLOP/s with 24, 40 and 56 channels on an RTX 4090, in proportion, and 76 to 80 from 112 on."""
 
+ALIGNED = 8
+"""Half-width values of 16 bytes, which tensor cores' kernels load at once. Where a library has no others, products of
+heads of 108 features run in lanes, and sum in full width there: BLOOM's steps of 128 such heads take 1.4 times as long
+as those of 64 or 96 (BigScience, chronicles-prequel.md, NHEADS comparison)."""
+
 INSTRUCTIONS = 2 * 10 / 6
 """Lanes' time for each of the softmax's 6 operations a score: an exponential takes four instructions, the others one,
 and an instruction could have been a multiply-add of two operations."""
@@ -66,6 +71,8 @@ def product_seconds(
         seconds = np.where(
             in_groups_of(columns, WIDE_GROUPS), seconds * setting.cause(NarrowGroups).tensor_grouped, seconds
         )
+    if tensor and not setting.path.odd_batches and setting.width <= HALF_WIDTH:
+        seconds = np.where(_odd_batches(columns, batch), _full_width_seconds(columns, setting, batch), seconds)
     attention = columns.op_class == OpClass.ATTENTION
     if attention.any():
         seconds = seconds + np.where(attention, _softmax_seconds(columns, setting, batch), 0.0)
@@ -77,6 +84,20 @@ def product_seconds(
         alone_s = setting.cause(Depthwise).seconds(columns, at_batch(columns.flops, batch), setting.lanes_flop_per_s)
         seconds = np.where(depthwise, alone_s, seconds)
     return seconds
+
+
+def _odd_batches(columns: Columns, batch: FloatArray | float) -> FloatArray:
+    """Whether a kernel is a batch of products with a side that is no multiple of what tensor cores' kernels load."""
+    odd = np.logical_or.reduce([at_batch(columns.gemm[side], batch) % ALIGNED > 0 for side in range(3)])
+    result: FloatArray = odd & (columns.op_class == OpClass.GEMM) & (columns.groups > 1)
+    return result
+
+
+def _full_width_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
+    """Seconds of products that lanes sum in full width, whatever their operands'. [s]"""
+    lanes = setting.device.peak["fp32"] * setting.device.sustained["vector"]
+    result: FloatArray = at_batch(columns.flops, batch) / lanes
+    return result
 
 
 @lru_cache(maxsize=KEPT)

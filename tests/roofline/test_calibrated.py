@@ -542,6 +542,30 @@ def test_channels_last_groups_of_odd_widths_once_ran_at_a_third_of_the_lanes() -
         assert seconds(other, device(), "amp", old) == seconds(other, device(), "amp", CHANNELS_LAST)
 
 
+def batched(heads: int, size: int, positions: int = 1024) -> Columns:
+    """Queries by keys of some heads, one batch of products."""
+    scores, elements = heads * positions**2, heads * positions * size
+    read = ((Role.ACTIVATION, each(2 * elements)),)
+    sides = Gemm(each(positions), once(positions), once(size), heads)
+    kernel = Kernel(
+        OpClass.GEMM, Phase.FORWARD, each(2 * scores * size), read, ((Role.ACTIVATION, each(scores)),), sides
+    )
+    return pack([kernel])
+
+
+def test_heads_of_odd_sizes_once_ran_in_lanes_of_full_width() -> None:
+    old, on = ExecutionPath(odd_batches=False), device(units=1)
+    for size in (108, 12, 7):
+        flops = 2 * 4 * 1024**2 * size
+        assert seconds(batched(4, size), on, "amp", old)[0] == pytest.approx(flops / 1e12)
+        assert seconds(batched(4, size), on, "amp")[0] < flops / 1e12
+    # Heads of whole 16 bytes, one product alone, and values of full width have their kernels.
+    odd = batched(4, 64, positions=1025)
+    assert seconds(odd, on, "amp", old)[0] == pytest.approx(2 * 4 * 1025**2 * 64 / 1e12)
+    for columns, precision in ((batched(4, 112), "amp"), (batched(1, 108), "amp"), (batched(4, 108), "fp32")):
+        assert seconds(columns, on, precision, old) == seconds(columns, on, precision)
+
+
 def test_groups_at_tf32_once_stayed_in_lanes() -> None:
     on = replace(device(), peak={"fp32": 1e12, "fp16_tensor": 64e12, "tf32_tensor": 32e12})
     old = ExecutionPath(tf32_groups=False)
