@@ -7,9 +7,9 @@ that were fitted without the row's measurer, framework, device or workload; `cal
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp
+from math import exp, hypot
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from simulator import catalog
 from simulator.calibration.folds import predictions_without, read_folds
 from simulator.calibration.measurements import Measurement, device_of
 from simulator.calibration.validation import Case
+from simulator.device.framework import load_framework
 from simulator.errors import InputError
 from simulator.execution.certainty import (
     EAGER,
@@ -29,15 +30,17 @@ from simulator.execution.certainty import (
     batch_amount,
     certainty,
     family_of,
+    held_back,
+    is_compiled,
 )
 
 HELD_OUT = "held_out.csv"
 FOLDS = 4
 KEYS = (
-    *("base", "waiting", "batch", "small_batch", "narrow", "graph", "small_graph", "processor"),
-    *("device", "framework", "seen"),
+    *("base", "waiting", "batch", "small_batch", "narrow", "graph", "small_graph", "compiled", "processor"),
+    *("device", "framework"),
 )
-"""What widens or narrows an interval; `seen` is of rows whose measurer the coefficients have seen: never a reader's."""
+"""What widens or narrows an interval, and is fitted."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Sample:
 
     Attributes
     ----------
-    split : what was held out of the fit: "measurer", "framework", "device", "workload", or "" for nothing.
+    split : what was held out of the fit: one of `SPLITS`, or "" for nothing.
     error : logarithm of measured over predicted.
     waiting : share of the step that waits for the host.
     unseen : which of its measurer, workload, device, framework and software no row of the fit shared.
@@ -79,13 +82,36 @@ GROUPS: Mapping[str, Callable[[Measurement], str]] = {
 }
 """Split -> the group of a row that was held out together, a quarter of the groups in each fit."""
 
+PAIRS = {f"measurer+{split}": split for split in GROUPS if split != "measurer"}
+"""Split in which a quarter of the measurers was held out with a quarter of other groups -> what these are. It is what a
+reader asks of: another host, and perhaps a device, a framework or a network that nobody measured."""
+
+SPLITS = (*GROUPS, *PAIRS)
+
+
+def group_of(split: str, row: Measurement) -> str:
+    """The group of a row that a split is judged by: of a pair, what was held out beside its measurer."""
+    return GROUPS[PAIRS.get(split, split)](row)
+
+
+def parts_of(rows: Sequence[Measurement], split: str) -> list[tuple[int, ...]]:
+    """The number of the quarter in which each row's groups were held out, one number for each group of the split."""
+    kinds = ("measurer", PAIRS[split]) if split in PAIRS else (split,)
+    numbers = [quarters(rows, GROUPS[kind]) for kind in kinds]
+    return [tuple(number[GROUPS[kind](row)] for kind, number in zip(kinds, numbers, strict=True)) for row in rows]
+
+
+def quarters(rows: Sequence[Measurement], group: Callable[[Measurement], str]) -> dict[str, int]:
+    """Group -> the number of the fit that is made without it."""
+    return {name: place % FOLDS for place, name in enumerate(sorted({group(row) for row in rows}))}
+
 
 def samples(folder: Path, cases: Sequence[Case]) -> list[Sample]:
     """The predicted rows of a table as fitted, and as predicted with groups held out (`held_out.csv` in the folder)."""
     known = {case.measured.id: case for case in cases if case.measured.devices == 1 and case.predicted_s is not None}
     stored = [line for line in read_held_out(folder / HELD_OUT) if line[1] in known]
     fitted = [known[key].measured for key in dict.fromkeys(key for _, key, _ in stored)]
-    unseen = {split: unseen_of(fitted, group) for split, group in GROUPS.items()}
+    unseen = {split: unseen_of(fitted, split) for split in dict.fromkeys(split for split, _, _ in stored)}
     found = [Sample(case.measured, "", -float(np.log1p(case.error)), case.waiting) for case in known.values()]
     for split, key, predicted_s in stored:
         case = known[key]
@@ -122,25 +148,28 @@ def read_held_out(path: Path) -> list[tuple[str, str, float]]:
         found = [(row["held_out"], row["id"], float(row["predicted_s"])) for row in csv.DictReader(lines)]
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: a line is held_out,id,predicted_s, such as device,row-1,0.002") from None
-    wrong = {split for split, _, _ in found} - GROUPS.keys()
+    wrong = {split for split, _, _ in found}.difference(SPLITS)
     if wrong:
-        raise InputError(f"{path}: held_out is one of {', '.join(GROUPS)}, found {min(wrong)!r}")
+        raise InputError(f"{path}: held_out is one of {', '.join(SPLITS)}, found {min(wrong)!r}")
     return found
 
 
-def unseen_of(rows: Sequence[Measurement], group: Callable[[Measurement], str]) -> dict[str, frozenset[str]]:
-    """Row -> the aspects of it that no row of its fit shared, when a quarter of the groups was held out."""
-    names = sorted({group(row) for row in rows})
-    fold = {name: place % FOLDS for place, name in enumerate(names)}
-    known = {
-        (number, aspect): {of(row) for row in rows if fold[group(row)] != number}
-        for number in range(FOLDS)
-        for aspect, of in ASPECTS.items()
-    }
+def unseen_of(rows: Sequence[Measurement], split: str) -> dict[str, frozenset[str]]:
+    """Row -> the aspects of it that no row of its fit shared; of a pair, neither group of a row was in its fit."""
+    parts = parts_of(rows, split)
+    known: dict[tuple[int, ...], dict[str, set[Any]]] = {}
+    for part in set(parts):
+        kept = [row for row, other in zip(rows, parts, strict=True) if is_kept(other, part)]
+        known[part] = {aspect: {of(row) for row in kept} for aspect, of in ASPECTS.items()}
     return {
-        row.id: frozenset(aspect for aspect, of in ASPECTS.items() if of(row) not in known[fold[group(row)], aspect])
-        for row in rows
+        row.id: frozenset(aspect for aspect, of in ASPECTS.items() if of(row) not in known[part][aspect])
+        for row, part in zip(rows, parts, strict=True)
     }
+
+
+def is_kept(part: tuple[int, ...], without: tuple[int, ...]) -> bool:
+    """Whether a fit without some quarters has a row of these ones."""
+    return all(one != other for one, other in zip(part, without, strict=True))
 
 
 def features(sample: Sample) -> dict[str, float]:
@@ -156,21 +185,29 @@ def features(sample: Sample) -> dict[str, float]:
         "narrow": float(row.precision in NARROW),
         "graph": float(graph),
         "small_graph": float(small and graph),
+        "compiled": float(is_compiled(load_framework(row.framework), device_of(row.device))),
         "processor": float(processor),
         **{aspect: float(aspect in sample.unseen) for aspect in ("device", "framework")},
-        "seen": float("measurer" not in sample.unseen),
     }
+
+
+def held_of(sample: Sample) -> float:
+    """Share of its clock that a power limit takes from a sample's device."""
+    return held_back(device_of(sample.measured.device), sample.measured.precision)
 
 
 def distance(sample: Sample, widths: Widths) -> float:
     """Logarithm of how far a bound lies from the prediction."""
-    return exp(sum(getattr(widths, key) * amount for key, amount in features(sample).items()))
+    fitted = sum(getattr(widths, key) * amount for key, amount in features(sample).items())
+    return hypot(exp(fitted), widths.held * held_of(sample))
 
 
-def held_out_cases(folder: Path, cases: Sequence[Case]) -> dict[str, list[Case]]:
+def held_out_cases(folder: Path, cases: Sequence[Case], splits: Iterable[str] = GROUPS) -> dict[str, list[Case]]:
     """What was held out -> its rows as predicted without them, in the interval that is stated for what is unseen.
 
     Of a table beside which no predictions are stored, by the coefficients that ship (`folds.json`).
+
+    splits : those that are asked for.
 
     Raises
     ------
@@ -179,10 +216,10 @@ def held_out_cases(folder: Path, cases: Sequence[Case]) -> dict[str, list[Case]]
     """
     known = {case.measured.id: case for case in cases}
     low, high = certainty().low, certainty().high
-    found: dict[str, list[Case]] = {split: [] for split in GROUPS}
+    found: dict[str, list[Case]] = {split: [] for split in splits}
     stored = (folder / HELD_OUT).is_file()
     for sample in samples(folder, cases) if stored else samples_of_folds(cases):
-        if sample.split:
+        if sample.split in found:
             predicted_s = sample.measured.step_s / exp(sample.error)
             below, above = exp(-distance(sample, low)), exp(distance(sample, high))
             case = replace(known[sample.measured.id], predicted_s=predicted_s)

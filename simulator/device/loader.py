@@ -24,6 +24,8 @@ class LoaderProfile(Strict, frozen=True, kw_only=True):
     description: str
     decode: Annotated[Time | None, Meta(description="one JPEG image of 110 kB, on one core")] = None
     augment: Annotated[Time | None, Meta(description="crop to 224 x 224, flip and what follows, on one core")] = None
+    decoder: Annotated[Time | None, Meta(description="one JPEG image of 110 kB, in the device's own decoder")] = None
+    devices: Annotated[tuple[str, ...], Meta(description="that have such a decoder; none named where it has none")] = ()
     element_bytes: Annotated[int, Meta(gt=0, description="of each value of an image as it is copied")]
     copy: Annotated[
         str | None, Meta(description="rate at which it hands batches to the device, where that is below the link's")
@@ -37,7 +39,10 @@ class LoaderProfile(Strict, frozen=True, kw_only=True):
 class Loader:
     """How samples become a batch. Times are of one core and one image of the reference's size. [s]
 
+    Attributes
+    ----------
     copy_byte_per_s : at which batches are handed over at most. [byte/s]
+    decoder_s : of one image in the device's own decoder, of `devices` alone. [s]
     """
 
     name: str
@@ -46,6 +51,8 @@ class Loader:
     element_bytes: int
     records: bool
     copy_byte_per_s: float = inf
+    decoder_s: float | None = None
+    devices: tuple[str, ...] = ()
 
 
 @lru_cache
@@ -62,4 +69,14 @@ def load_loader(name: str) -> Loader:
     decode_s = parse(profile.decode, "s", f"{path}: decode") if profile.decode else None
     augment_s = parse(profile.augment, "s", f"{path}: augment") if profile.augment else 0.0
     copy = parse(profile.copy, "byte/s", f"{path}: copy") if profile.copy else inf
-    return Loader(profile.name, decode_s, augment_s, profile.element_bytes, profile.records, copy)
+    decoder_s = parse(profile.decoder, "s", f"{path}: decoder") if profile.decoder else None
+    return Loader(
+        name=profile.name,
+        decode_s=decode_s,
+        augment_s=augment_s,
+        element_bytes=profile.element_bytes,
+        records=profile.records,
+        copy_byte_per_s=copy,
+        decoder_s=decoder_s,
+        devices=profile.devices,
+    )

@@ -37,6 +37,9 @@ NARROW = ("amp", "fp16", "bf16", "fp8", "fp4", "int8")
 EAGER = ("pytorch", "torch7")
 """Frameworks whose names begin so call one kernel after another; the others compile or schedule graphs."""
 
+FULL_WIDTH = "fp32"
+"""Runs in lanes, on every device."""
+
 PROCESSOR = "cpu"
 
 WAITING = 0.25
@@ -61,7 +64,15 @@ class Widths(Strict, frozen=True, kw_only=True):
     device: Annotated[float, Meta(description="a device of which no step was measured")] = 0.0
     framework: Annotated[float, Meta(description="a framework of which no step was measured")] = 0.0
     family: Annotated[float, Meta(description="a family, or a number format on it, that nobody measured")] = 0.0
-    seen: Annotated[float, Meta(description="a row whose measurer the fit has seen; a question's never is")] = 0.0
+    compiled: Annotated[float, Meta(description="compilers that choose kernels and layouts, on GPUs")] = 0.0
+    held: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="times the share of its rated clock that the power limit takes from a board: a distance of its "
+            "own, added in squares",
+        ),
+    ] = 0.0
 
 
 class Measured(Strict, frozen=True, kw_only=True):
@@ -142,23 +153,28 @@ def interval_of(question: Question) -> Interval | None:
 
 
 def factors_of(
-    question: Question, waiting: FloatArray | float, further: FloatArray | float = 0.0
+    question: Question, waiting: FloatArray | float, further: Mapping[str, FloatArray] | None = None
 ) -> tuple[FloatArray, FloatArray] | None:
     """Both bounds over the predicted time where many steps wait for so much of their time, each the shape of `waiting`.
 
-    A width's logarithm is linear in that share, and in how much farther their batches are from 16 to 256 than the
-    question's (`further`).
+    A width's logarithm is linear in that share and in the rest; what a held clock adds is added in squares.
+
+    further : key of `Widths` -> how much more of it applies to each step than to the question.
     """
     import numpy as np
 
     if question.device.kind not in certainty().measured.kinds:
         return None
     profile, none, all_of_it = certainty(), *(dict(features(replace(question, waiting=share))) for share in (0.0, 1.0))
+    more = dict(further or {})
+    held = held_back(question.device, question.precision) + more.pop("held", np.zeros(()))
 
     def bound(widths: Widths) -> FloatArray:
         least, most = _sum(widths, none), _sum(widths, all_of_it)
-        logarithm = least + (most - least) * np.asarray(waiting) + widths.batch * np.asarray(further)
-        return np.exp(-np.exp(logarithm))
+        logarithm = least + (most - least) * np.asarray(waiting)
+        for key, amount in more.items():
+            logarithm = logarithm + getattr(widths, key) * amount
+        return np.exp(-np.hypot(np.exp(logarithm), widths.held * held))
 
     return bound(profile.low), 1 / bound(profile.high)
 
@@ -182,6 +198,7 @@ def features(question: Question) -> Iterator[tuple[str, float]]:
     yield "widened", float(is_widened(question.device, question.precision))
     yield "graph", float(graph)
     yield "small_graph", float(small and graph)
+    yield "compiled", float(is_compiled(question.framework, question.device))
     yield "processor", float(processor)
     yield "device", float(question.device.name not in measured.devices)
     everywhere = {name for names in measured.frameworks.values() for name in names}
@@ -201,9 +218,25 @@ def is_widened(device: Device, precision: str) -> bool:
     return precision in NARROW and not has_tensor and device.peak.get("fp16", 0.0) < full
 
 
+def held_back(device: Device, precision: str) -> float:
+    """Share of its rated clock that a board's power limit takes while products keep it busy."""
+    return 1 - device.clocks.get(clock_of(device, precision), 1.0)
+
+
+def clock_of(device: Device, precision: str) -> str:
+    """Whose clock holds in a number format: "matrix" where products run on tensor cores, else "vector"."""
+    has_tensor = any(name.endswith("_tensor") for name in device.peak)
+    return "matrix" if has_tensor and precision != FULL_WIDTH else "vector"
+
+
 def family_of(device: Device) -> str:
     """The family whose measurements speak for a device: its own, or its kind."""
     return device.profile.family or device.kind
+
+
+def is_compiled(framework: Framework, device: Device) -> bool:
+    """Whether a compiler chooses a GPU's kernels and layouts."""
+    return framework.plain.fuses and device.kind != PROCESSOR
 
 
 def _sum(widths: Widths, found: Mapping[str, float]) -> float:

@@ -171,7 +171,7 @@ def input_of(
         storage = load_storage(feeding.storage)
         each_s = _stored_bytes(workload, loader) / storage.read_byte_per_s + (0 if loader.records else storage.file_s)
         read_s = batch * devices * (1 - cached) * each_s
-    prepare_s = batch * one_s / (feeding.workers or 1)
+    prepare_s = batch * (one_s / (feeding.workers or 1) + _decoder_seconds(workload, loader, device))
     copy_s = batch * copied_bytes(workload, loader) / _copy_rate(device, loader) if device.kind != "cpu" else 0.0
     return Input(
         loader=loader.name,
@@ -195,7 +195,7 @@ def copied_bytes(workload: Workload, loader: Loader) -> float:
 def _stored_bytes(workload: Workload, loader: Loader) -> float:
     """Of a sample, as it lies in storage: of images that are not decoded, their arrays. [byte]"""
     dataset = workload.dataset
-    if dataset.encoding == "jpeg" and loader.decode_s is None:
+    if dataset.encoding == "jpeg" and loader.decode_s is None and loader.decoder_s is None:
         return copied_bytes(workload, loader)
     if dataset.sample_bytes is None and all(len(shape) == 1 for shape in workload.inputs):
         return float(STORED_TOKEN_BYTES * sum(elements(shape) for shape in workload.inputs))
@@ -206,18 +206,34 @@ def _stored_bytes(workload: Workload, loader: Loader) -> float:
     return float(dataset.sample_bytes)
 
 
+def _decoder_seconds(workload: Workload, loader: Loader, device: Device) -> float:
+    """Of one sample in the device's own decoder, which goes with the file's bytes; 0 where the loader uses none. [s]"""
+    if loader.decoder_s is None:
+        return 0.0
+    if device.name not in loader.devices:
+        raise UnsupportedError(
+            f"--loader {loader.name} decodes on the device, and {device.name} has no decoder that was measured: "
+            f"{', '.join(loader.devices)} have"
+        )
+    _check_jpeg(workload.dataset, loader)
+    return loader.decoder_s * _stored_bytes(workload, loader) / IMAGE_BYTES
+
+
+def _check_jpeg(dataset: Dataset, loader: Loader) -> None:
+    if dataset.encoding != "jpeg":
+        raise UnsupportedError(
+            f"--loader {loader.name} decodes JPEG images, and {dataset.name} is not known to hold any; --loader none "
+            "reads samples as they are, --worker-rate gives a measured rate"
+        )
+
+
 def _prepare_seconds(workload: Workload, loader: Loader, feeding: Feeding) -> float:
     """Of one sample on one core; decoding goes with the file's bytes, augmenting with what the network reads. [s]"""
     if feeding.samples_per_s is not None:
         return 1 / feeding.samples_per_s
     if loader.decode_s is None:
         return 0.0
-    dataset = workload.dataset
-    if dataset.encoding != "jpeg":
-        raise UnsupportedError(
-            f"--loader {loader.name} decodes JPEG images, and {dataset.name} is not known to hold any; --loader none "
-            "reads samples as they are, --worker-rate gives a measured rate"
-        )
+    _check_jpeg(workload.dataset, loader)
     values = sum(elements(shape) for shape in workload.inputs)
     size = _stored_bytes(workload, loader) / IMAGE_BYTES
     return loader.decode_s * size + loader.augment_s * values / IMAGE_VALUES

@@ -118,16 +118,20 @@ def interval_at(workload: Workload, device: Device, options: Options, batch: int
 
 
 def interval_factors(
-    workload: Workload, device: Device, options: Options, batches: IntArray, waiting: FloatArray
+    workload: Workload, device: Device, options: Options, batches: IntArray, waiting: FloatArray, held: FloatArray
 ) -> tuple[FloatArray, FloatArray] | None:
     """Both bounds of many steps over their predicted times, each the shape of `waiting`, whose last axis is `batches`.
 
+    Parameters
+    ----------
     batches : all smaller than `SMALL_BATCH`, or none.
+    held : how much more of its clock a power limit takes than from the device, of a shape that broadcasts.
     """
     if not _has_interval(options):
         return None
     amounts = np.array([batch_amount(batch) for batch in batches.tolist()])
-    return factors_of(_question(workload, device, options, int(batches[0]), 0.0), waiting, amounts - amounts[0])
+    further = {"batch": amounts - amounts[0], "held": held}
+    return factors_of(_question(workload, device, options, int(batches[0]), 0.0), waiting, further)
 
 
 def _has_interval(options: Options) -> bool:

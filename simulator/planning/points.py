@@ -11,7 +11,7 @@ import numpy as np
 
 from simulator.device.columns import DeviceColumns
 from simulator.device.system import Cluster
-from simulator.execution.certainty import SMALL_BATCH
+from simulator.execution.certainty import SMALL_BATCH, clock_of
 from simulator.op.kernel import Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels, at_batch
 from simulator.parallel.data import Buckets, buckets_on, exposed_seconds, taken_share, tower_seconds
@@ -204,11 +204,13 @@ def alike(devices: DeviceColumns, precision: Precision) -> list[IntArray]:
 def factors_at(points: Points, steps: Steps) -> tuple[FloatArray, FloatArray] | None:
     """Both bounds of each step over its time, each (variants, numbers of devices, batches); None where unknown."""
     waiting, found = steps.shares[Bound.OVERHEAD], np.empty((2, *steps.time_s.shape))
+    clocks = points.devices.number(f"clocks.{clock_of(points.devices.one, points.options.precision)}")
+    held = (clocks[0] - clocks)[:, None, None]
     small = points.batches < SMALL_BATCH
     for which in (small, ~small):
         if which.any():
             some, waits = points.batches[which], waiting[..., which]
-            own = interval_factors(points.workload, points.devices.one, points.options, some, waits)
+            own = interval_factors(points.workload, points.devices.one, points.options, some, waits, held)
             if own is None:
                 return None
             found[..., which] = own

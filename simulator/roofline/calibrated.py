@@ -13,7 +13,13 @@ from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, at_batch
 from simulator.op.views import KEPT, activations, matrix_part
 from simulator.precision import Engine, Role
-from simulator.roofline.products import GRAPHICS, off_tensor_cores_seconds, poor_groups_seconds, product_seconds
+from simulator.roofline.products import (
+    GRAPHICS,
+    many_filters_seconds,
+    off_tensor_cores_seconds,
+    poor_groups_seconds,
+    product_seconds,
+)
 from simulator.roofline.setting import Setting
 from simulator.roofline.winograd import winograd_seconds
 
@@ -57,8 +63,9 @@ def _product_seconds(
     direct_s = product_seconds(part, setting, batch, tensor=False)
     lanes_s = np.minimum(direct_s, winograd_seconds(part, setting, batch)) / rate
     if not setting.on_tensor_cores:
-        poor_s = poor_groups_seconds(part, setting, batch)
-        return np.where(np.isnan(poor_s), lanes_s, poor_s / rate), moving_s
+        for poor_s in (poor_groups_seconds(part, setting, batch), many_filters_seconds(part, setting, batch)):
+            lanes_s = np.where(np.isnan(poor_s), lanes_s, poor_s / rate)
+        return lanes_s, moving_s
     last = path.layout == "channels last"
     copies_s = 0.0 if last else path.transposes * _transposes(part, batch) / setting.bandwidth_byte_per_s
     cores_s = product_seconds(part, setting, batch, tensor=True, channels_last=last)

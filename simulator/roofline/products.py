@@ -14,7 +14,7 @@ from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
 from simulator.op.views import KEPT, channels, in_groups_of, is_depthwise, is_grouped, shares_channels
 from simulator.precision import Role
 from simulator.roofline.gemm import SPLITS, MatrixRates, Tiling, gemm_seconds
-from simulator.roofline.setting import Setting
+from simulator.roofline.setting import FULL_WIDTH, Setting
 from simulator.units import FLOPS_PER_MAC
 
 OWN_GROUPS = (4, 8, 16, 32)
@@ -33,6 +33,12 @@ for powers of two alone: timm's RegNets leave them 6 to 16 TFLOP/s on an RTX 309
 POOR_GROUPS = 0.08
 """Rate of narrow groups whose kernels are poor, of fp32 lanes: with it ResNeXt-101 at batch 16 and more on a T4 under
 TensorFlow 1.15 at fp32, in mixed precision and with XLA is off by less than 18, 10 and 4 %, without it by 24 to 52."""
+
+MANY_FILTERS, OF_MANY = 1024, 0.057
+"""Filters of 1 x 1 from which on the gradient of their weights has a poor kernel for half-width values that lanes of
+full width compute, and its rate of these lanes. Inferred: a GTX 1080 Ti trains ResNet-50, 101 and 152 at fp16 in 7, 38
+and 61 ms more than at fp32 for 12 images, where ResNet-18 and 34, VGGs and DenseNets of fewer filters take less, and
+infers them in less: 2.3 ms for each block of 1,024 or 2,048 filters, 1.2 GFLOP, of which they have 9, 26 and 39."""
 
 GROUP_COLUMNS = 128
 """Least columns of a tile for groups of other widths where channels are last. Inferred: timm's compiled RegNets reach
@@ -220,6 +226,19 @@ def poor_groups_seconds(columns: Columns, setting: Setting, batch: FloatArray | 
     lanes = device.peak["fp32"] * device.sustained["vector"] * POOR_GROUPS
     narrow = shares_channels(columns) & (np.maximum(*channels(columns)) <= max(OWN_GROUPS))
     seconds: FloatArray = np.where(narrow, flops / lanes, np.nan)
+    return seconds
+
+
+def many_filters_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
+    """Seconds of weights' gradients of many filters of 1 x 1, where half-width lanes are slower; others nan."""
+    flops = at_batch(columns.flops, batch)
+    slow_halves = setting.matrix_peak == FULL_WIDTH and "fp16" in setting.device.peak
+    if setting.width > HALF_WIDTH or not slow_halves or setting.device.kind != GRAPHICS:
+        return np.full_like(flops, np.nan)
+    filters, _ = channels(columns)
+    plain = (columns.window[:4] == 1).all(axis=0) & (columns.op_class == OpClass.CONVOLUTION)
+    many = plain & (columns.phase == Phase.WEIGHT_GRADIENT) & (filters >= MANY_FILTERS)
+    seconds: FloatArray = np.where(many, flops / (OF_MANY * setting.lanes_flop_per_s), np.nan)
     return seconds
 
 

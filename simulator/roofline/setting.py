@@ -20,6 +20,9 @@ from simulator.roofline.traffic import TrafficModel
 PROCESSOR = "cpu"
 """The kind of device that is its own host, and whose libraries are others than those that execution paths describe."""
 
+FULL_WIDTH = "fp32"
+"""The peak of lanes that narrow values are widened for."""
+
 BURSTS = ("fp16_tensor", "bf16_tensor", "tf32_tensor")
 """Peaks whose sustained share is that of products timed in bursts."""
 

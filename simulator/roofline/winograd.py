@@ -13,7 +13,7 @@ from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
 from simulator.op.views import KEPT, activations, channels, is_depthwise, select
 from simulator.roofline.gemm import MatrixRates, Tiling, gemm_seconds
-from simulator.roofline.setting import Setting
+from simulator.roofline.setting import FULL_WIDTH, Setting
 
 FUSED_TILE = 2
 """F(2x2, 3x3) makes 16 products where 36 are direct. It fits one kernel, whose transforms stay on the chip."""
@@ -33,9 +33,6 @@ IMAGES = 16
 
 WIDEST = 4
 """Libraries have it for values of up to 4 bytes."""
-
-FULL_WIDTH = "fp32"
-"""The peak of lanes that narrow values are widened for."""
 
 
 def winograd_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from simulator.calibration.certainty import Coverage
 from simulator.calibration.expectation import KINDS, coverage_page, held_out_page, kind_of
 from simulator.calibration.measurements import Measurement
 from simulator.calibration.validation import Case
@@ -40,7 +41,7 @@ def test_the_table_keeps_networks_and_batches_apart() -> None:
         Case(measured("vgg11", batch=8), 1.5, low_s=1.2, high_s=1.8),
     ]
     by_device = [Case(measured("bert_large", batch=8), 0.8)]
-    lines = held_out_page({"device": by_device, "workload": by_workload}).splitlines()[6:]
+    lines = held_out_page({"device": by_device, "workload": by_workload}).splitlines()[7:]
     assert lines == [
         f"| network | {KINDS[0]} | >= 16 | 1 | 10.0% | 10.0% | 10.0% | 10.0% | 100% | 100% |",
         f"| network | {KINDS[0]} | < 16 | 1 | 50.0% | 50.0% | 50.0% | 50.0% | 0% | 0% |",
@@ -49,4 +50,6 @@ def test_the_table_keeps_networks_and_batches_apart() -> None:
 
 
 def test_the_page_of_coverage() -> None:
-    assert coverage_page({("device", "t4"): (102, 0.756, 0.82)}).endswith("| device | t4 | 102 | 76% | 82% |\n")
+    found = {("measurer+device", "t4"): Coverage(102, 0.7, 0.8), ("device", "t4"): Coverage(102, 0.756, 0.82)}
+    page = coverage_page(found).splitlines()
+    assert page[-2:] == ["| device | t4 | 102 | 76% | 82% |", "| device and measurer | t4 | 102 | 70% | 80% |"]

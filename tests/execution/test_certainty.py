@@ -17,8 +17,10 @@ from simulator.execution.certainty import (
     Question,
     Widths,
     certainty,
+    clock_of,
     factors_of,
     features,
+    held_back,
     interval_of,
     is_widened,
     why_none,
@@ -153,12 +155,13 @@ def applies(**change: object) -> set[str]:
         ({"framework": load_framework("tensorflow")}, {"graph"}),
         ({"framework": load_framework("tensorflow"), "batch": 15}, {"graph", "small_batch", "small_graph"}),
         ({"workload": "mine"}, set()),
-        ({"framework": load_framework("jax")}, {"graph", "framework"}),
+        ({"framework": load_framework("jax")}, {"graph", "compiled", "framework"}),
         ({"framework": load_framework("tensorflow"), "device": load_device("core-i7-12700h")}, {"processor"}),
         ({"waiting": 0.5}, {"waiting"}),
         ({"waiting": 0.5, "host": "named"}, {"waiting"}),
         ({"waiting": 0.5, "host": "measured"}, {"waiting", "host"}),
         ({"device": load_device("titan-xp"), "precision": "fp16"}, {"narrow", "widened", "device"}),
+        ({"framework": load_framework("pytorch-compiled")}, {"compiled"}),
     ],
 )
 def test_what_of_a_question_widens_it(change: dict[str, object], expected: set[str]) -> None:
@@ -166,8 +169,29 @@ def test_what_of_a_question_widens_it(change: dict[str, object], expected: set[s
 
 
 def test_every_width_is_one_that_a_question_can_have() -> None:
-    # `seen` is of rows that the fit has seen; a question's never is.
-    assert {key for key, _ in features(KNOWN)} == set(Widths.__struct_fields__) - {"seen"}
+    # What a held clock adds is no part of the sum: it is added in squares.
+    assert {key for key, _ in features(KNOWN)} == set(Widths.__struct_fields__) - {"held"}
+
+
+def test_more_of_a_width_is_further_out() -> None:
+    widths = certainty().high
+    taken = np.array([0.0, 0.4])
+    plain, held = factors_of(KNOWN, 0.0), factors_of(KNOWN, 0.0, {"held": taken, "batch": np.array(0.5)})
+    assert plain is not None
+    assert held is not None
+    nearer = np.log(plain[1]) * np.exp(widths.batch * 0.5)
+    assert np.log(held[1]) == pytest.approx(np.sqrt(nearer**2 + (widths.held * taken) ** 2))
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "engine"),
+    [("t4", "fp32", "vector"), ("t4", "amp", "matrix"), ("a10", "tf32", "matrix"), ("titan-xp", "fp16", "vector")],
+)
+def test_whose_clock_a_power_limit_holds(device: str, precision: str, engine: str) -> None:
+    board = load_device(device)
+    assert clock_of(board, precision) == engine
+    assert held_back(board, precision) == 1 - board.clocks[engine]
+    assert held_back(load_device("v100"), precision) == 0
 
 
 def test_bounds_of_many_shares_are_those_of_each() -> None:

@@ -47,6 +47,19 @@ def test_a_loader_may_hand_over_slower_than_the_link() -> None:
     assert found.exposed_s == pytest.approx(found.copy_s - 0.05)
 
 
+def test_a_decoder_of_the_device_takes_no_cores() -> None:
+    # 256 images of 110 kB, 0.128 ms each: 32.8 ms, longer than the device's 20 ms. Bytes are copied, no worker waits.
+    found = input_of(RESNET, load_device("a100-sxm4-80gb"), Feeding("dali-gpu"), (256, 0.02))
+    assert found.prepare_s == pytest.approx(256 * 0.128e-3)
+    assert (found.slowest, found.enough_workers) == ("preparing", None)
+    assert found.copy_s == pytest.approx(256 * 3 * 224 * 224 / (0.83 * 31.5e9), rel=1e-3)
+    # Files twice as large take twice as long.
+    larger = replace(RESNET, dataset=Dataset(name="x", samples=9, encoding="jpeg", sample_bytes=220e3))
+    assert input_of(larger, load_device("a100-sxm4-80gb"), Feeding("dali-gpu"), (256, 0.02)).prepare_s == pytest.approx(
+        2 * found.prepare_s
+    )
+
+
 def test_records_lose_no_time_before_a_file() -> None:
     # 64 x 110 kB / 200 MB/s = 35.2 ms; bytes are copied, a quarter of pillow's values.
     found = input_of(RESNET, V100, Feeding("ffcv", 8, storage="hdd"), (64, 1.0))
@@ -120,6 +133,7 @@ def test_a_loader_that_keeps_up_changes_no_time() -> None:
     [
         (Feeding("pillow"), RESNET, "give --workers"),
         (Feeding("pillow", 4), LENET, "mnist is not known to hold any"),
+        (Feeding("dali-gpu"), RESNET, "v100-sxm2-16gb has no decoder that was measured: a100-pcie-40gb, "),
         (Feeding("none"), replace(RESNET, dataset=NO_DATASET), "names no dataset"),
         (Feeding("pillow", 4), replace(RESNET, dataset=Dataset(name="x", samples=9, encoding="jpeg")), "many bytes"),
         (Feeding("none", storage="hdd"), replace(RESNET, dataset=Dataset(name="x", samples=9)), "how many bytes"),

@@ -27,7 +27,7 @@ from simulator.pipeline import Options, simulate, step_seconds
 from simulator.precision import Precision, get_precision
 from simulator.roofline.calibrated import calibrated_seconds, class_efficiency
 from simulator.roofline.gemm import LARGEST_TILE, LEAST_DEPTH, MatrixRates, Tiling, gemm_seconds
-from simulator.roofline.products import ODD_GROUPS, POOR_GROUPS, convolution_efficiency
+from simulator.roofline.products import MANY_FILTERS, ODD_GROUPS, OF_MANY, POOR_GROUPS, convolution_efficiency
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.setting import Setting
@@ -847,6 +847,28 @@ def test_narrow_groups_of_a_family_without_kernels_take_as_long_in_every_format(
     for groups, channels in ((2, 128), (32, 32), (1, 48)):
         columns = columns_of(convolution(groups=groups, channels=channels), (channels, 32, 32))
         assert seconds(columns, board, "amp", poor) == seconds(columns, board, "amp")
+
+
+def test_weights_gradients_of_many_filters_are_slow_where_half_width_is_widened() -> None:
+    # 1024 filters of 1 x 1 over 16 channels of 32 x 32: 1024 x 16 x 1024 products, at 0.057 of the lanes' 1 TFLOP/s.
+    lanes = replace(device(), peak={"fp32": 1e12, "fp16": 1e12 / 64})
+    expected = 2 * 1024 * 16 * 1024 / (OF_MANY * 1e12)
+
+    def found(phase: Phase, precision: str = "fp16", filters: int = MANY_FILTERS, **shape: int) -> float:
+        columns = columns_of(convolution(channels=filters, kernel=1, **shape), IMAGE, phase)
+        return seconds(columns, lanes, precision)[0]
+
+    gradient = Phase.WEIGHT_GRADIENT
+    assert found(gradient) == pytest.approx(expected)
+    # At full width, forward, of fewer filters and with a stride they are products as any.
+    assert found(gradient, "fp32") < 0.5 * expected
+    assert found(Phase.FORWARD) < 0.5 * expected
+    assert found(gradient, filters=MANY_FILTERS - 64) < 0.5 * expected
+    assert found(gradient, stride=2) < 0.5 * expected
+    # Lanes of half width of their own need no widening.
+    with_half = replace(lanes, peak={"fp32": 1e12, "fp16": 2e12})
+    columns = columns_of(convolution(channels=MANY_FILTERS, kernel=1), IMAGE, gradient)
+    assert seconds(columns, with_half, "fp16")[0] < 0.5 * expected
 
 
 @pytest.mark.parametrize(("precision", "rate"), [("bf16", 0.8), ("fp8", 0.6), ("nvfp4", 0.5)])
