@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from simulator.calibration.doubt import doubt_of
+from simulator.calibration.offline import BATCHES, SystemRow, samples_per_s, usual
 from simulator.calibration.served import ServedCase, predict_served
 from simulator.calibration.served_rows import ServedRow, deployment_of, is_served, read_served
 from simulator.errors import InputError, UnsupportedError
@@ -228,3 +229,17 @@ def test_rows_in_doubt_count_in_no_error(cases: list[ServedCase]) -> None:
     assert summary["by"]["kind"][0]["rows"] == 1
     assert summary["doubts"][0]["rows"] == 1
     assert [case["doubt"] for case in summary["cases"]] == [None, "the table calls it an anomaly"]
+
+
+def test_queries_by_chance_leave_room_for_more_than_the_mean() -> None:
+    """193 + 2.326 x sqrt(193) = 225: a step of 225 is full in one of 100 cases. Few leave nearly nothing."""
+    assert usual(225) + 2.326 * math.sqrt(usual(225)) == pytest.approx(225)
+    assert usual(225) == pytest.approx(192.7, abs=0.1)
+    assert usual(10_000) / 10_000 == pytest.approx(0.977, abs=0.001)
+    assert [usual(most) for most in BATCHES] == sorted(usual(most) for most in BATCHES)
+
+
+def test_a_server_answers_less_than_it_does_offline() -> None:
+    system = SystemRow("resnet50", "h100", "int8", "TensorRT 8.6.0", 8, 0, "scenario Server")
+    offline = samples_per_s(replace(system, note="scenario Offline"))
+    assert 0.6 < samples_per_s(system) / offline < 0.95
