@@ -252,12 +252,16 @@ def _reasons(question: Question, found: Mapping[str, float]) -> Iterator[str]:
         yield f"no measured step on {question.device.name}"
         if question.device.limits.keys() & {"vector", "matrix"}:
             yield f"the clock that its {question.device.profile.power} hold is estimated"
+    elif held_back(question.device, question.precision):
+        yield f"the clock that {question.device.profile.power} hold depends on how cool {question.device.name} is kept"
     if found["framework"]:
         yield f"no measured step of {question.framework.name}"
     elif question.framework.name not in measured.frameworks.get(family, ()):
         yield f"no measured step of {question.framework.name} on the family {family}"
     if question.workload not in measured.workloads:
         yield f"no measured step of the network {question.workload}"
+    if found["compiled"]:
+        yield f"{question.framework.name}'s compiler chooses kernels and layouts"
     if found["widened"]:
         yield f"{question.device.name} has no lanes for {question.precision}"
     if found["waiting"] > WAITING and question.host != "measured":

@@ -64,6 +64,8 @@ def test_an_estimated_clock_is_said_where_a_limit_holds_it() -> None:
         ({"framework": load_framework("jax")}, "no measured step of jax"),
         ({"framework": load_framework("torch7")}, "no measured step of torch7 on the family volta"),
         ({"device": load_device("l4")}, "the clock that its 72 W hold is estimated"),
+        ({"device": load_device("t4")}, "the clock that 70 W hold depends on how cool t4 is kept"),
+        ({"framework": load_framework("tensorflow-xla")}, "tensorflow-xla's compiler chooses kernels and layouts"),
         ({"precision": "bf16"}, "no step in bf16 on the family volta was measured"),
         ({"waiting": 0.6}, "much of it waits for the host, whose processor is not known (--host)"),
     ],
