@@ -8,10 +8,11 @@ from math import exp, log
 import numpy as np
 import pytest
 
+from simulator.calibration import widths
 from simulator.calibration.certainty import fit_widths, share_inside
 from simulator.calibration.measurements import Measurement
-from simulator.calibration.samples import Sample, distance, group_of, held_of, is_kept, parts_of, unseen_of
-from simulator.calibration.widths import GOAL, GROUPED, HELD, SOFTNESS, TAIL, groups_of, slope, weights_of
+from simulator.calibration.samples import KEYS, Sample, distance, group_of, held_of, is_kept, parts_of, unseen_of
+from simulator.calibration.widths import GOAL, GROUPED, HELD, SOFTNESS, TAIL, descend, groups_of, slope, weights_of
 from simulator.op.kernels import FloatArray
 
 
@@ -64,6 +65,17 @@ def test_the_slope_is_that_of_the_loss() -> None:
         moved = at.copy()
         moved[sample, side] += 1e-6
         assert found[sample, side] == pytest.approx((loss(moved) - loss(at)) / 1e-6, rel=1e-3, abs=1e-8)
+
+
+def test_the_first_step_of_the_descent_is_as_long_in_every_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Adam's means start at nothing and are corrected for it, so that the first step is its size times the sign of the
+    # slope: of two steps, whose second has no length, half of the rate.
+    monkeypatch.setattr(widths, "STEPS", 2)
+    samples = [Sample(row(n, workload=f"net{n}"), "", n / 10, 0.0) for n in range(1, 31)]
+    moved = descend(samples) - np.array([widths.START, *[0.0] * (len(KEYS) - 1)])
+    free = np.abs(moved) > 0
+    assert np.abs(moved[free]) == pytest.approx(widths.RATE / 2, rel=1e-3)
+    assert free[:, 0].all()
 
 
 def test_a_handful_of_rows_says_nothing_of_its_share_and_processors_stand_apart() -> None:

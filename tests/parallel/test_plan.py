@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from simulator.device.system import cluster_of_system
 from simulator.errors import InputError, SimulatorError
 from simulator.parallel.groups import groups_of
+from simulator.parallel.pieces import Piece, hop_seconds
 from simulator.parallel.plan import Plan, parse_schedule, plan_of
-from simulator.roofline.collectives import Group
+from simulator.parallel.stages import chunks_of
+from simulator.precision import get_precision
+from simulator.roofline.collectives import Collective, Group, collective_seconds
+from simulator.workload.reading import load_workload
 
 
 def test_data_parallelism_takes_what_is_left() -> None:
@@ -66,6 +71,26 @@ def test_schedules() -> None:
 def test_expert_ranks_divide_the_others(expert: int, fit: int) -> None:
     with pytest.raises(InputError, match=f"ep={expert} does not divide the 8 ranks of dp x cp x tp; {fit} would"):
         Plan(data=4, tensor=2, expert=expert)
+
+
+def test_a_tensor_goes_to_the_next_stage_in_shares_and_is_gathered_there() -> None:
+    # Pieces of gpt2 hand on 1,024 positions of 768 features of four samples, two bytes each; four tensor ranks send a
+    # quarter each, unless they share out the positions already.
+    cluster, workload = cluster_of_system("dgx-a100-80gb", 1), load_workload("gpt2")
+    plan = Plan(tensor=4, pipeline=2)
+    groups, (first, second) = groups_of(plan, cluster), chunks_of(workload, 2, np.ones(len(workload.layers)))
+    pieces = tuple(Piece(span, *[0.0] * 7) for span in (first, second))
+    whole = 1024 * 768 * 2 * 4
+
+    def seconds(*, sequence: bool) -> float:
+        return hop_seconds(workload, pieces, (groups, cluster), (get_precision("bf16"), 4), sequence=sequence)
+
+    sent = collective_seconds(Collective.POINT_TO_POINT, whole / 4, groups.hop, cluster)
+    gathered = collective_seconds(Collective.ALL_GATHER, whole, groups.tensor, cluster)
+    assert seconds(sequence=False) == pytest.approx(float(sent + gathered))
+    own = collective_seconds(Collective.POINT_TO_POINT, whole, groups.hop, cluster)
+    assert seconds(sequence=True) == pytest.approx(float(own))
+    assert hop_seconds(workload, pieces[:1], (groups, cluster), (get_precision("bf16"), 4), sequence=False) == 0
 
 
 def test_ranks_that_exchange_most_share_a_machine() -> None:

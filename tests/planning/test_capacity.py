@@ -38,6 +38,9 @@ def test_probabilities_are_those_of_the_interval() -> None:
     assert one.probability(80) == pytest.approx(0.1, abs=1e-4)
     assert one.probability(inf) == 1
     assert set_up(low_s=100.0, high_s=100.0).probability(99) == 0
+    # Each side has a width of its own: from 50 to 125 a run is as rarely done at 50 as it is late at 125.
+    assert set_up(low_s=50.0).probability(50) == pytest.approx(0.1, abs=1e-4)
+    assert set_up(low_s=50.0).probability(125) == pytest.approx(0.9, abs=1e-4)
 
 
 def test_strain_is_what_is_taken_of_each_limit() -> None:
@@ -64,6 +67,29 @@ def test_every_choice_meets_the_needs_and_is_the_least() -> None:
     (fastest,) = frame[frame["best"].str.contains("fastest")].to_dict("records")
     assert (fastest["device"], fastest["time_s"]) == (answer.fastest.device.name, answer.fastest.time_s)
     assert frame["probability"].between(0, 1).all()
+
+
+def test_devices_draw_and_cost_together() -> None:
+    answer = plan(RESNET, ["v100-sxm2-16gb", "a100-sxm4-80gb"], [1, 4], options=Options(epochs=1, batch=32))
+    watts = {(one.device.name, one.devices): one.power_w for one in answer.considered}
+    # Boards of 300 and 400 W.
+    assert watts == {
+        **{("v100-sxm2-16gb", 1): 300, ("v100-sxm2-16gb", 4): 1200},
+        **{("a100-sxm4-80gb", 1): 400, ("a100-sxm4-80gb", 4): 1600},
+    }
+    usd = load_device("a100-sxm4-80gb").profile.price
+    assert usd is not None
+    for one in answer.considered[2:]:
+        assert one.cost_usd == pytest.approx(usd.usd_per_hour * one.devices * one.time_s / 3600)
+
+
+def test_of_as_many_devices_those_of_least_power_are_the_smallest_set_up() -> None:
+    answer = plan(RESNET, ["v100-sxm2-16gb", "a100-sxm4-80gb", "t4"], [1, 2], options=Options(epochs=1, batch=32))
+    assert answer.smallest is not None
+    assert answer.fastest is not None
+    assert (answer.smallest.device.name, answer.smallest.devices) == ("t4", 1)  # of 70 W, and the slowest
+    assert answer.smallest.time_s == max(one.time_s for one in answer.considered)
+    assert answer.fastest.device.name == "a100-sxm4-80gb"
 
 
 def test_where_nothing_meets_it_the_nearest_says_why() -> None:

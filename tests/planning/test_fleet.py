@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil, inf
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,6 +30,28 @@ MODEL = load_workload("llama3_8b")
 TRAFFIC = Traffic(number=200, lengths=("1000", "100"))
 OFFER = Offer(["h100", "a100-sxm4-80gb", "l4", "t4"], ways=(1, 2))
 LIMITS = "ttft=500ms,tpot=40ms"
+
+
+def key(goal: str, full_per_s: float, replicas: int = 2, usd: float | None = 8.0) -> tuple[float, ...]:
+    """By what a fleet of machines of four devices is ordered."""
+    made = SimpleNamespace(
+        full_per_s=full_per_s,
+        devices=lambda number: 4 * number,
+        usd_per_hour=lambda number: None if usd is None else usd * number,
+    )
+    return KEYS[goal](cast(FleetSite, made), replicas)
+
+
+@pytest.mark.parametrize("goal", KEYS)
+def test_of_equal_fleets_the_one_that_carries_more_comes_first(goal: str) -> None:
+    assert key(goal, 20.0) < key(goal, 10.0) < key(goal, 30.0, replicas=3)
+    assert key(goal, 10.0, usd=7.0) < key(goal, 20.0)
+
+
+def test_a_fleet_of_unknown_price_is_never_the_cheapest_and_the_last_of_its_number() -> None:
+    assert key("cheapest", 10.0, usd=None) == NEVER
+    assert key("fewest", 10.0, usd=None) == (8, inf, -10.0)
+    assert key("fewest", 1.0, usd=1e9) < key("fewest", 10.0, usd=None) < key("fewest", 10.0, replicas=3)
 
 
 def demand(rate_per_s: float = 20.0, limits: str = LIMITS) -> Demand:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from simulator.device.device import load_device
 from simulator.device.system import cluster_of_system
 from simulator.errors import InputError
+from simulator.parallel.bound import PlanBound
 from simulator.parallel.plan import RECOMPUTE, Plan
 from simulator.pipeline import Options
 from simulator.planned import Planned, Shares, evaluate
-from simulator.planning.plans import Found, candidates, search, why_slower
+from simulator.planning.plans import Found, _nearest, candidates, search, why_slower
 from simulator.report.plans import arguments
 from simulator.workload.importers import Request
 from simulator.workload.reading import load_workload
@@ -99,6 +102,26 @@ def test_the_runner_up_differs_in_its_degrees_and_says_why() -> None:
     assert second is not None
     assert second.plan.label != first.plan.label
     assert "slower: " in why_slower(first, second)
+
+
+def test_a_slower_plan_is_told_by_what_costs_it_most_more() -> None:
+    def step(**parts: float) -> Planned:
+        seconds = [parts.get(bound.name.lower(), 0.0) for bound in PlanBound]
+        return cast(Planned, SimpleNamespace(step=SimpleNamespace(seconds=seconds, time_s=sum(seconds))))
+
+    # 3 s against 2: exchange grows by 0.9 s, bubbles by 0.3, and the larger computing shrinks by 0.2.
+    best, other = step(compute=1.5, exchange=0.3, bubble=0.2), step(compute=1.3, exchange=1.2, bubble=0.5)
+    assert why_slower(best, other) == "50.0% slower: exchange is 40.0% of its step, not 15.0%"
+
+
+def test_the_nearest_of_plans_that_are_too_large_lacks_least_on_its_fullest_stage() -> None:
+    lacks = {1: (5.0, -30.0), 2: (-10.0, -20.0), 4: (100.0, -40.0)}
+
+    def footprints(plan: Plan, _: int) -> list[SimpleNamespace]:
+        return [SimpleNamespace(headroom_bytes=bytes_) for bytes_ in lacks[plan.data]]
+
+    shares = cast(Shares, SimpleNamespace(footprints=footprints, evaluate=lambda plan, batch: (plan, batch)))
+    assert _nearest(shares, [Plan(data=data) for data in lacks], 64) == (Plan(data=2), 64)
 
 
 def test_candidates_divide_heads_experts_devices_and_batch() -> None:
