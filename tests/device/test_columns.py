@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simulator.device import columns
 from simulator.device.columns import DeviceColumns, device_columns
 from simulator.device.device import load_device
 
@@ -113,6 +114,23 @@ def test_what_two_axes_bring_about_together_is_found_at_their_ends() -> None:
     kept = [one.sustained["vector"] for one in each]
     assert kept[0] == kept[1] == kept[2] > kept[3]
     assert found.number("sustained.vector").tolist() == kept
+
+
+def test_of_a_hundred_combinations_few_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[tuple[str, ...]] = []
+
+    def counted(name: str, overrides: tuple[str, ...]) -> Any:
+        loads.append(overrides)
+        return load_device(name, overrides=overrides)
+
+    monkeypatch.setattr(columns, "_variant", counted)
+    axes = {key: [f"{10 + step}e11{unit}" for step in range(10)] for key, unit in (
+        ("memory.bandwidth", "B/s"), ("peak.fp32", "FLOP/s"))}  # fmt: skip
+    found = together("v100", axes)
+    assert len(found) == 100
+    # Nineteen along the two axes, each end of both with each end of the other, and no more.
+    assert len(set(loads)) <= 19 + 4
+    assert found.number("peak.fp32").tolist() == [(10 + step) * 1e11 for step in range(10)] * 10
 
 
 def test_an_axis_without_values_has_no_variants() -> None:

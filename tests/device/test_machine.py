@@ -10,7 +10,7 @@ from simulator import catalog
 from simulator.device.device import load_device
 from simulator.device.draw import HELD, draw_of
 from simulator.device.link import load_link
-from simulator.device.machine import DisksSection, Machine, disks_of, machine
+from simulator.device.machine import DisksSection, HostSection, Machine, disks_of, machine
 from simulator.device.storage import load_storage
 from simulator.device.system import FOLDER, cluster_of_system, load_system
 from simulator.errors import InputError, UnknownNameError
@@ -45,11 +45,19 @@ def test_disks_of_a_machine_have_a_name() -> None:
         disks_of("local", Machine("bare", 4))
 
 
+def test_hosts_of_one_machine_have_their_cores_together() -> None:
+    assert machine("rack", 4, HostSection(processor="new", cores=72, count=2), None, None).cores == 144
+    assert machine("box", 4, HostSection(processor="new", cores=24), None, None).cores == 24
+    assert machine("bare", 4, None, None, None).cores is None
+
+
 def test_disks_side_by_side_add_their_rates() -> None:
     one, three = load_storage("nvme-pcie4"), load_storage("nvme-pcie4*3")
     assert three.read_byte_per_s == 3 * one.read_byte_per_s
     assert three.write_byte_per_s == 3 * (one.write_byte_per_s or 0)
     assert three.file_s == pytest.approx(one.file_s / 3)
+    alone = load_storage("nvme-pcie4*1")
+    assert (alone.name, alone.read_byte_per_s) == ("nvme-pcie4*1", one.read_byte_per_s)
     assert load_storage("object-store*2").write_byte_per_s == (
         None if (write := load_storage("object-store").write_byte_per_s) is None else 2 * write
     )

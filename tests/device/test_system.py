@@ -95,6 +95,8 @@ def test_a_device_with_no_known_link_says_what_to_give() -> None:
     for name in ("cpu-16core", "m1"):
         with pytest.raises(UnsupportedError, match=f"{name} names no link between several of it; give one"):
             usual_cluster(load_device(name), 2)
+    short = load_device("v100", overrides=["links.host.type=PCIe 4"])
+    assert usual_cluster(short, 2).link.name == "pcie4"
     for link in ("PCIe", "NVLink 2"):
         device = load_device("v100", overrides=[f"links.host.type={link}"])
         with pytest.raises(UnsupportedError, match="names no link between several of it"):

@@ -110,6 +110,7 @@ def test_money_by_hand_and_whose_price_it_is() -> None:
     # Ten hours of eight boards at 2 USD.
     own = bill(Circumstances(price_usd_per_hour=2.0))
     assert (own.cost_usd, own.price_date, own.price_note) == (pytest.approx(160.0), "", "")
+    assert bill().price_note == "an eighth of AWS p4de.24xlarge"
     profile = A100.profile.price
     assert profile is not None
     listed = bill()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, isfinite, sqrt
 
 import numpy as np
 import pytest
@@ -79,6 +79,9 @@ def test_more_devices_fail_more_often() -> None:
 def test_failures_faster_than_checkpoints_are_an_error() -> None:
     with pytest.raises(InputError, match="no time for checkpoints"):
         interrupted(1e6, 10**6, Failures(1000.0, checkpoint_s=60))
+    for restart_s, ends in ((499.0, True), (501.0, False), (1e9, False)):
+        assert isfinite(expected_seconds(1.0, 1.0, Failures(1.0, 0.0, restart_s), 1.0)) is ends
+    assert expected_seconds(1.0, 501.0, Failures(1.0, 0.0, 0.0), 1.0) == inf
     for fields in ({"mtbf_s": 0.0}, {"mtbf_s": 1.0, "checkpoint_s": -1.0}, {"mtbf_s": 1.0, "interval_s": 0.0}):
         with pytest.raises(InputError):
             Failures(**fields)

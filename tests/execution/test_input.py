@@ -60,6 +60,15 @@ def test_a_decoder_of_the_device_takes_no_cores() -> None:
     )
 
 
+def test_images_that_nobody_decodes_lie_in_storage_as_arrays() -> None:
+    # 602,112 bytes at 200 MB/s each, and what a file takes that records do not.
+    loader, disk = load_loader("tf-arrays"), load_storage("hdd")
+    assert loader.decode_s is None
+    found = input_of(RESNET, V100, Feeding("tf-arrays", storage="hdd"), (256, 0.05))
+    each_s = 602_112 / 200e6 + (0.0 if loader.records else disk.file_s)
+    assert found.read_s == pytest.approx(256 * each_s)
+
+
 def test_records_lose_no_time_before_a_file() -> None:
     # 64 x 110 kB / 200 MB/s = 35.2 ms; bytes are copied, a quarter of pillow's values.
     found = input_of(RESNET, V100, Feeding("ffcv", 8, storage="hdd"), (64, 1.0))

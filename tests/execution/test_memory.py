@@ -150,6 +150,24 @@ def test_an_activation_that_is_fused_into_a_product_of_two_is_computed_again() -
     assert saved_by_layer(workload, FP32, fused=True) == (4 * 32, 0)
 
 
+def test_what_lies_unused_decides_which_moment_is_the_fullest() -> None:
+    # 64 values, a product of 4, a ReLU and one of 2: 304 bytes of a sample beside the last product's gradients, or 272
+    # beside all 270. From 32.5 samples on the first is fuller; ten samples, and as many again that lie unused, are 20.
+    layers = [{"linear": {"out": 4}}, "relu", {"linear": {"out": 2}}, "loss"]
+    workload = read_workload({"name": "n", "input": [64], "layers": layers}, "n.yaml")
+    unused = Reserve(fragmentation=1.0)
+    for batch, fullest in ((10, (272, 1080)), (16, (272, 1080)), (17, (304, 40))):
+        found = footprint(workload, batch, FP32, 1e9, SGD, unused)
+        assert (found.activations_per_sample_bytes, found.gradients_bytes) == fullest
+        assert found.at(batch) == found == footprint(workload, 1, FP32, 1e9, SGD, unused).at(batch)
+
+
+def test_an_input_that_is_only_seen_otherwise_stays_as_long_as_it_is_read() -> None:
+    # Flattened, an image of 32 values is the same memory, which the product needs beside its 5 results.
+    workload = read_workload({"name": "n", "input": [2, 4, 4], "layers": ["flatten", {"linear": {"out": 5}}]}, "n.yaml")
+    assert footprint(workload, 1, FP32, 1e9, None).activations_bytes == 4 * (32 + 5)
+
+
 def test_as_many_samples_as_one_likes_fit_where_none_takes_any_memory() -> None:
     nothing = Footprint(100, 50, 0, 0, 0, 150)
     assert nothing.largest_batch == 2**31

@@ -12,6 +12,7 @@ from simulator.device.framework import Reserve
 from simulator.device.system import cluster_of_system
 from simulator.execution.memory import footprint
 from simulator.execution.over_step import NO_LAYER, training_over_step
+from simulator.execution.plan_memory import trained_by_layer
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.parallel.plan import Plan
 from simulator.parallel.schedule import TaskKind
@@ -122,6 +123,26 @@ def test_a_stage_is_as_long_as_the_step_and_empty_at_both_ends() -> None:
     # What waits while the stage is idle is what micro-batches in flight keep: whole multiples of one's.
     waiting = sorted(set(np.round(over.activations_bytes[over.layers == NO_LAYER])) - {0.0})
     assert np.allclose(waiting, waiting[0] * np.round(np.array(waiting) / waiting[0]), rtol=1e-6)
+
+
+def test_the_first_micro_batch_makes_the_gradients_that_others_find() -> None:
+    answer = planned(Plan(data=8, zero=1, microbatch=2), 64)  # four micro-batches, one after the other
+    over, trained = plan_memory_over_step(answer), trained_by_layer(answer.share.workload)
+    layers, gradients, kept = over.layers.tolist(), over.gradients_bytes, over.activations_bytes
+    count, whole = len(trained), over.gradients_bytes[-1]
+    passes = [slice(start, start + count) for start in range(layers.index(0), layers.index(0) + 4 * count, count)]
+    forward, backward, again, back_again = passes
+    assert [layers[one] for one in passes] == [[*range(count)], [*range(count)][::-1]] * 2
+    # Activations come layer by layer, and as many with each micro-batch.
+    assert (np.diff(kept[forward]) >= 0).all()
+    assert kept[forward][0] >= 0
+    assert kept[again] == pytest.approx(kept[forward])
+    assert not gradients[forward].any()
+    assert gradients[again] == pytest.approx(whole)
+    # What the second micro-batch has beside all gradients, the layer's own before it is added, the first has beside
+    # those of the layers that ran backward before.
+    so_far = np.cumsum(trained[::-1]) / trained.sum()
+    assert gradients[backward] - (gradients[back_again] - whole) == pytest.approx(whole * so_far)
 
 
 def test_gradients_of_weights_that_wait_for_a_gap_keep_their_activations() -> None:

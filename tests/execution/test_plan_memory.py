@@ -9,7 +9,7 @@ from msgspec import structs
 
 from simulator.device.framework import Reserve
 from simulator.execution.memory import Footprint
-from simulator.execution.plan_memory import stage_contents, stage_footprint
+from simulator.execution.plan_memory import least_bytes, stage_bytes, stage_contents, stage_footprint
 from simulator.execution.plan_states import Holding
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.parallel.plan import Plan
@@ -131,6 +131,33 @@ def test_fsdp_has_whole_gradients_of_two_blocks() -> None:
     (rank,) = held(Plan(data=2, zero=3), precision="amp", microbatches=1)
     values = 4 * BLOCK + HEAD
     assert rank.moments[-1][1] == pytest.approx(4 * values / 2 + 2 * BLOCK + 4 * BLOCK)
+
+
+def test_ranks_of_a_sequence_share_weights_like_replicas() -> None:
+    # Two replicas of two context ranks: four share each weight.
+    (rank,) = held(Plan(data=2, context=2, zero=3), precision="amp", microbatches=1)
+    values = 4 * BLOCK + HEAD
+    assert rank.moments[-1][1] == pytest.approx(4 * values / 4 + 2 * BLOCK + 4 * BLOCK)
+
+
+@pytest.mark.parametrize(
+    ("plan", "edges"),
+    [(Plan(), []), (Plan(data=2, zero=1), []), (Plan(pipeline=2), [4]), (Plan(pipeline=2, recompute="full"), [4])],
+)
+def test_a_total_alone_and_the_least_that_any_cut_holds(plan: Plan, edges: list[int]) -> None:
+    reserve = Reserve(context_bytes=100.0, workspace_bytes=30.0, fragmentation=0.5)
+    holding = Holding(get_precision("amp"), OPTIMIZERS["adam"], 1e9, reserve)
+    ends = [*edges, len(STACK.layers)]
+    split = [range(start, end) for start, end in zip([0, *edges], ends, strict=True)]
+    stages = [*stage_contents(STACK, split, plan, 4)]
+    totals = [stage_bytes(stage, SAMPLES, holding) for stage in stages]
+    assert totals == pytest.approx([stage_footprint(stage, SAMPLES, holding).total_bytes for stage in stages])
+    # Half width for the products and four bytes of each gradient, with four of master weights and eight of moments that
+    # ZeRO shares out.
+    values, share = 4 * BLOCK + HEAD, 2 if plan.zero else 1
+    least = least_bytes(STACK, plan, holding)
+    assert least == pytest.approx((2 * values + 4 * values + (4 + 8) * values / share) / plan.pipeline + 130)
+    assert least <= max(totals)
 
 
 def test_half_width_keeps_master_weights() -> None:

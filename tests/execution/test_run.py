@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.device.device import load_device
-from simulator.execution.run import run_of
+from simulator.execution.run import endless, run_of
 from simulator.execution.step import layer_times, step_of, with_waiting
 from simulator.op.optimizer import OPTIMIZERS
 from simulator.pipeline import Options, simulate
@@ -96,3 +96,7 @@ def test_a_step_is_the_sum_of_its_kernels_however_they_are_grouped(name: str, fi
     assert step.samples_per_s == 32 / step.time_s
     assert 0 < step.mfu <= 1
     assert set(layers.bound.tolist()) <= set(Bound)
+
+
+def test_a_run_without_a_dataset_says_what_would_end_it() -> None:
+    assert str(endless("net")) == "net names no dataset, so that a run has no end; give --dataset or --samples"

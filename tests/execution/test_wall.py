@@ -64,6 +64,10 @@ def test_machines_add_up_and_half_a_machine_idles_whole() -> None:
     assert watts(8400, two) == pytest.approx(2 * watts(4200))
     assert watts(2100, half) - 1530 == pytest.approx((watts(4200) - 1530) / 2)
     assert rated_watts(two) == 20400
+    for joined, count in ((ONE, 1), (two, 2), (half, 1)):
+        found = wall_of(joined, draw(), (4200.0, 4200.0, 4200.0))
+        assert found is not None
+        assert (found.machines, found.idle_w, found.rated_w) == (count, 1530 * count, 10200 * count)
 
 
 def test_without_a_machine_or_its_power_it_is_not_known() -> None:
