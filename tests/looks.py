@@ -55,12 +55,16 @@ def of_axes(axes: Axes) -> Iterator[str]:
             yield from words(thing)
     legend = axes.get_legend()
     if legend is not None:
-        yield f"legend {legend._loc} {legend._ncols} {', '.join(text.get_text() for text in legend.get_texts())}"  # type: ignore[attr-defined]
+        words = ", ".join(text.get_text() for text in legend.get_texts())
+        frame = "framed" if legend.get_frame_on() else "plain"
+        corner = numbers(legend.get_bbox_to_anchor().transformed(axes.transAxes.inverted()).bounds)
+        yield f"legend {legend._loc} at {corner} {legend._ncols} {frame} {words}"  # type: ignore[attr-defined]
 
 
 def of_line(line: Any) -> Iterator[str]:
     points = np.column_stack(line.get_data())
     marker = f" marker {line.get_marker()} {line.get_markersize():g} {colour(line.get_markerfacecolor())}"
+    marker += f" at {line.get_markevery()}" if line.get_markevery() is not None else ""
     looks = f"{line.get_linestyle()} {line.get_linewidth():g}{marker} order {line.get_zorder():g}"
     yield f"line {colour(line.get_color())} {looks} {few(points)}"
 

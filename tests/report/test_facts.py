@@ -10,12 +10,13 @@ import pytest
 
 from simulator.device.device import load_device
 from simulator.errors import UnsupportedError
+from simulator.execution.certainty import Interval
 from simulator.pipeline import Options, Simulation, simulate
 from simulator.report.comparison import comparison_rows, failure_lines, total_s, waiting_lines
 from simulator.report.facts import SLOWEST, slowest
 from simulator.report.page import report_page
 from simulator.report.style import percent
-from simulator.units import binary_bytes, duration, si
+from simulator.units import binary_bytes, duration, duration_range, si
 from simulator.workload.reading import load_workload
 
 
@@ -60,6 +61,16 @@ def test_what_is_compared_is_all_epochs_or_one_step() -> None:
     assert row["step"] == duration(epochs.step.time_s)
     assert row["memory"] == percent(epochs.memory.total_bytes / epochs.memory.capacity_bytes)
     assert (row["bound"], row["grade"]) == (epochs.step.bound.name.lower(), epochs.grade)
+
+
+def test_where_the_true_time_likely_lies() -> None:
+    # From 0.5 to 2 times all epochs, or a step; with a question mark where nothing like it was measured.
+    for simulation in (run(), run(options=Options(task="infer"))):
+        time_s = total_s(simulation)
+        sure = replace(simulation, interval=Interval(0.5, 2.0, 0.8))
+        unsure = replace(simulation, interval=Interval(0.5, 2.0, 0.8, validated=False))
+        likely = [row["likely"] for row in comparison_rows(replace(sure, interval=None), [sure, unsure])]
+        assert likely == ["?", duration_range(time_s / 2, 2 * time_s), duration_range(time_s / 2, 2 * time_s) + "?"]
 
 
 def test_what_was_never_measured_is_in_doubt() -> None:

@@ -224,6 +224,9 @@ def test_a_comparison_marks_its_own_device_and_orders_by_time() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["v100-pcie-16gb", "cpu-16core"]
     assert axes.get_xscale() == "log"
     assert own.run.epoch_s < slow.run.epoch_s
+    # Bars begin at a fifth of the shortest time; half as many decades again as they take are left for their texts.
+    start = own.run.epoch_s / 5
+    assert axes.get_xlim() == pytest.approx((start, start * (slow.run.epoch_s / start) ** 1.5))
 
 
 def test_devices_side_by_side_have_equal_axes() -> None:

@@ -135,6 +135,16 @@ def test_names_are_no_markup(tmp_path: Path) -> None:
     assert found.words.count("a <b> net") == 2
 
 
+def test_only_images_become_drawings(tmp_path: Path) -> None:
+    (tmp_path / "a.svg").write_text("<?xml?>\n<svg><path/></svg>", encoding="utf-8")
+    page = "# a\n\n`code` *stress* **strong**\n![a figure](a.png) and `more` [there](b.csv)\n"
+    (tmp_path / "report.md").write_text(page, encoding="utf-8")
+    text = html_page(tmp_path)
+    assert '<svg role="img" aria-label="a figure"><path/></svg>' in text
+    assert "<code>code</code> <em>stress</em> <strong>strong</strong>" in text
+    assert '<code>more</code> <a href="b.csv">there</a>' in text
+
+
 def test_a_number_of_samples_is_said_once() -> None:
     workload = load_workload("lenet5", samples=5000)
     page = report_page(simulate(workload, load_device("v100"), Options(epochs=3)), [])

@@ -207,6 +207,9 @@ def test_one_side_against_another_in_words() -> None:
         "1 layers went from memory to compute, which were 60% of the time",
         "2 layers are in the first alone, 1 in the other alone",
     ]
+    both = {("memory", "overhead"): (2, 0.1), ("memory", "compute"): (1, 0.6), ("compute", "memory"): (3, 0.3)}
+    moved = [line for line in compare.why(replace(difference(FIRST, OTHER), bounds=both)) if "went from" in line]
+    assert [line.split(", ")[1] for line in moved] == [f"which were {share}% of the time" for share in (60, 30, 10)]
     slower = compare.why(difference(OTHER, FIRST))
     assert slower[0] == "a sample is 4.00 times slower: 250 ms to 1.00 s"
     assert slower[1] == "time of a sample by what it waits for: compute +150 ms, memory +600 ms"
@@ -297,13 +300,19 @@ def test_rows_of_plans() -> None:
     assert (second["schedule"], second["ZeRO"], second["slower"]) == ("1f1b", 2, "20.0%")
 
 
+def test_shares_of_an_explanation_are_of_its_time() -> None:
+    # A quarter and five quarters of two seconds.
+    found = replace(explained(), time_s=2.0)
+    assert (explain._percent(0.5, found), explain._percent(2.5, found)) == ("25.0%", "125.0%")
+
+
 def test_a_search_on_the_terminal_and_as_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plans, "why_slower", lambda _, second: f"{second.plan.label} exchanges more")
     monkeypatch.setattr(plans, "headline", lambda answer: f"headline of {answer.plan.label}")
     monkeypatch.setattr(plans, "plan_summary", lambda answer: answer.plan.label)
-    best = tuple(planned(label, 1.0) for label in ("dp=8", "dp=8", "tp=8"))
+    best = (planned("dp=8", 1.0), planned("pp=8", 1.1), planned("tp=8", 1.2))
     found = Found(best[:2], best[2], 5, 4, 2, None)
     plans.print_search(found)
     text = words(capsys)
@@ -313,7 +322,7 @@ def test_a_search_on_the_terminal_and_as_json(
     assert "9 plans evaluated: 5 fit, 4 are too large" in text
     assert text.count("16.0 GiB") == 2
     assert plans.search_summary(found) == {
-        **{"evaluated": 9, "fit": 5, "too_large": 4, "refused": 2, "plans": ["dp=8", "dp=8"], "nearest": None},
+        **{"evaluated": 9, "fit": 5, "too_large": 4, "refused": 2, "plans": ["dp=8", "pp=8"], "nearest": None},
         **{"best": "--parallel dp=8 --global-batch 64 --microbatch 2", "runner_up": "tp=8 exchanges more"},
     }
     assert plans.why_lines(Found(best[:2], None, 2, 0, 0, None)) == [f"simulate {plans.arguments(best[0])}"]

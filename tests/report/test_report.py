@@ -138,6 +138,21 @@ def test_an_interrupted_report_leaves_the_old_one(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == [folder]
 
 
+@pytest.mark.parametrize(
+    ("error", "lives"), [(None, True), (PermissionError, True), (ProcessLookupError, False), (OverflowError, False)]
+)
+def test_a_process_lives_unless_there_is_none_of_its_number(
+    error: type[Exception] | None, lives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(number: int, sent: int) -> None:
+        assert (number, sent) == (123, 0)  # which asks, and ends nothing
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert write._lives(123) is lives
+
+
 @pytest.mark.parametrize("step", ["epochs.epochs_figure", "tables.layers_text", "page.report_page"])
 def test_a_failure_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def fail(*_: object) -> None:

@@ -20,7 +20,7 @@ from simulator.device.system import cluster_of_system
 from simulator.errors import InputError
 from simulator.op.unknown import Unknown
 from simulator.pipeline import Options, Simulation, simulate
-from simulator.report import rewrite, serving, serving_page, sweep
+from simulator.report import plan, rewrite, serving, serving_page, sweep
 from simulator.report.epochs import epochs_figure
 from simulator.report.layer_listing import print_layers
 from simulator.report.page import report_page
@@ -68,6 +68,34 @@ def test_a_served_model_on_the_terminal(capsys: pytest.CaptureFixture[str], monk
     assert "latency p50" in both
     assert "preempted" not in alone
     assert "latency p50" not in alone
+
+
+def test_a_headline_is_of_one_request_or_of_so_many() -> None:
+    one, eight = (
+        serving.headline(serve(load_workload("llama3_8b"), load_device("h100"), Service(concurrency=(number,))))
+        for number in (1, 8)
+    )
+    assert one.endswith(" a token (one request)")
+    assert eight.endswith(" a token (8 requests)")
+
+
+def test_a_stage_of_several_pieces_names_the_first_and_counts_the_others() -> None:
+    times = {"forward_s": 1.0, "sent_s": 0.5, "again_s": 0.25, "backward_s": 2.0, "weights_s": 0.5, "returned_s": 0.25}
+    pieces = [SimpleNamespace(layers=range(2 * place, 2 * place + 2), update_s=0.1, **times) for place in range(4)]
+    parts = ("parameters_bytes", "gradients_bytes", "optimizer_bytes", "activations_bytes", "reserved_bytes")
+    made = SimpleNamespace(
+        share=SimpleNamespace(
+            workload=SimpleNamespace(layers=[SimpleNamespace(name=f"l{place}") for place in range(8)])
+        ),
+        stages=[SimpleNamespace(**dict.fromkeys(parts, 2.0**30), headroom_bytes=2.0**30, total_bytes=2.0**32)] * 2,
+        step=SimpleNamespace(of_stage=lambda stage: pieces[stage::2] if stage else pieces[:1]),
+    )
+    first, second = plan.stage_rows(cast(Any, made))
+    assert (first["stage"], first["from"], first["to"]) == (1, "l0", "l1")
+    assert (first["forward"], first["backward"], first["update"]) == ("1.50 s", "3.00 s", "100 ms")
+    assert (second["stage"], second["from"], second["to"]) == (2, "l2", "l3 (+1)")
+    assert (second["forward"], second["backward"], second["update"]) == ("3.00 s", "6.00 s", "200 ms")
+    assert (second["weights"], second["optimizer"]) == ("1.00 GiB", "1.00 GiB")
 
 
 def test_the_page_of_a_queue() -> None:
