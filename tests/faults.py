@@ -12,7 +12,7 @@ import io
 import random
 import sys
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from math import sqrt
 from pathlib import Path
@@ -62,14 +62,21 @@ def _is_fault(item: Any) -> bool:
     return not (is_operator and tuple(change.start_pos) in _stars_of(str(change.module_path)))
 
 
+def named(items: Iterable[Any]) -> dict[str, str]:
+    """What a fault is -> its number in the session, which is another each time that faults are looked for."""
+    found = ((change, item.job_id) for item in items for change in item.mutations)
+    return {f"{change.module_path}:{change.operator_name}:{change.occurrence}": job for change, job in found}
+
+
 def _sample(session: Any, number: int, seed: int) -> None:
     from cosmic_ray.work_item import WorkerOutcome, WorkResult
 
     items = list(session.pending_work_items)
-    pending = [item.job_id for item in items if _is_fault(item)]
+    pending = named(item for item in items if _is_fault(item))
     absent = [item.job_id for item in items if not _is_fault(item)]
     skipped = WorkResult(worker_outcome=WorkerOutcome.SKIPPED)
-    session.set_multiple_results([*absent, *left_out(pending, number, seed)], skipped)
+    absent += [pending[fault] for fault in left_out(list(pending), number, seed)]
+    session.set_multiple_results(absent, skipped)
     print(f"{min(number, len(pending))} of {len(pending)} faults are planted, seed {seed}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,6 +27,23 @@ def test_so_many_are_planted(number: int, planted: int) -> None:
 def test_a_seed_says_which_whatever_their_order() -> None:
     assert faults.left_out(ALL, 10, 1) == faults.left_out(ALL[::-1], 10, 1)
     assert set(faults.left_out(ALL, 10, 1)) != set(faults.left_out(ALL, 10, 2))
+
+
+def test_a_fault_is_known_by_what_it_is_not_by_its_number_in_a_session() -> None:
+    def session(numbers: range) -> list[SimpleNamespace]:
+        changes = [
+            SimpleNamespace(module_path=Path(f"{module}.py"), operator_name=operator, occurrence=occurrence)
+            for module in "ab"
+            for operator in ("core/AddNot", "core/NumberReplacer")
+            for occurrence in range(3)
+        ]
+        return [SimpleNamespace(job_id=str(n), mutations=(c,)) for n, c in zip(numbers, changes, strict=True)]
+
+    first, second = faults.named(session(range(12))), faults.named(session(range(30, 18, -1)))
+    assert list(first) == list(second)
+    assert len(first) == 12
+    assert (first["a.py:core/AddNot:0"], second["b.py:core/NumberReplacer:2"]) == ("0", "19")
+    assert faults.left_out(list(first), 5, 7) == faults.left_out(list(second), 5, 7)
 
 
 def test_the_share_and_how_sure_it_is() -> None:
