@@ -61,6 +61,21 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="families for which its library issues a grouped convolution group by group"),
     ] = ()
+    depthwise_gradients: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="half width, channels first: rate of gradients of depthwise convolutions, of the device's",
+        ),
+    ] = 1.0
+    narrow_gradients: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="the same of fewer than 32 groups: channels that each group's gradients take beside its own",
+        ),
+    ] = 0.0
     tf32_groups: Annotated[bool, Meta(description="has tensor-core kernels for groups at tf32")] = True
     folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
     fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False

@@ -13,6 +13,7 @@ from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, at_batch
 from simulator.op.views import KEPT, activations, matrix_part
 from simulator.precision import Engine, Role
+from simulator.roofline.gradients import gradients_slower
 from simulator.roofline.products import (
     GRAPHICS,
     many_filters_seconds,
@@ -35,7 +36,8 @@ def calibrated_seconds(
     if len(matrix):
         moving_s = memory_s[..., matrix]
         compute_s[..., matrix], memory_s[..., matrix] = _product_seconds(part, setting, batch, moving_s)
-    return compute_s, memory_s
+    slower = gradients_slower(columns, setting)
+    return (compute_s, memory_s) if slower is None else (compute_s * slower, memory_s * slower)
 
 
 def _moving_seconds(columns: Columns, setting: Setting, moved_bytes: FloatArray) -> FloatArray:

@@ -30,6 +30,14 @@ ODD_GROUPS = 0.35
 """Rate, of the lanes', in groups of other widths where channels are last under cuDNN 8, which has tensor-core kernels
 for powers of two alone: timm's RegNets leave them 6 to 16 TFLOP/s on an RTX 3090 under PyTorch 1.13 and 2.1."""
 
+ODD_GRADIENTS = 0.1
+"""The same of their gradients, and of those of fewer than 32 groups of any width: timm's RegNets train in channels last
+2 to 4 times slower than in channels first under PyTorch 1.12, and leave them 1.5 to 4 TFLOP/s on an RTX 3090."""
+
+MANY_GROUPS = 32.0
+"""Groups from which on cuDNN's kernels spread gradients over all units: ResNeXts of 32 and 64 groups are not slowed,
+RegNets of 2 to 31 are; with the bound at 33, halves of the rows predict the other with twice the error."""
+
 POOR_GROUPS = 0.08
 """Rate of narrow groups whose kernels are poor, of fp32 lanes: with it ResNeXt-101 at batch 16 and more on a T4 under
 TensorFlow 1.15 at fp32, in mixed precision and with XLA is off by less than 18, 10 and 4 %, without it by 24 to 52."""
@@ -209,8 +217,10 @@ def off_tensor_cores_seconds(
         seconds = np.where(shares_channels(columns), lanes_s, seconds)
     if path.layout == "channels last" and not path.odd_groups:
         odd = is_grouped(columns) & ~in_groups_of(columns, (1, *OWN_GROUPS, *WIDE_GROUPS))
-        odd_s = at_batch(columns.flops, batch) / (ODD_GROUPS * setting.lanes_flop_per_s)
-        seconds = np.where(odd, odd_s, seconds)
+        few = shares_channels(columns) & (columns.groups < MANY_GROUPS)
+        gradient = (columns.phase != Phase.FORWARD) & (odd | few)
+        lanes = np.where(gradient, ODD_GRADIENTS, ODD_GROUPS) * setting.lanes_flop_per_s
+        seconds = np.where(odd | gradient, at_batch(columns.flops, batch) / lanes, seconds)
     return np.where(np.isnan(poor_s := poor_groups_seconds(columns, setting, batch)), seconds, poor_s)
 
 

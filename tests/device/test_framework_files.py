@@ -24,11 +24,11 @@ from simulator.errors import InputError
 from simulator.precision import get_precision
 
 PLAIN: dict[str, Any] = {
-    **dict.fromkeys(("elementwise", "convolution", "products", "attention"), 1.0),
+    **dict.fromkeys(("elementwise", "convolution", "products", "attention", "depthwise_gradients"), 1.0),
     **dict.fromkeys(("folds", "fuses", "joins", "promotes", "casts"), False),
     **dict.fromkeys(("hopper_attention", "odd_batches", "odd_groups", "tf32_groups"), True),
     **dict.fromkeys(("poor_groups", "launched_groups", "half_last"), ()),
-    "transposes": 0.0,
+    **dict.fromkeys(("transposes", "narrow_gradients"), 0.0),
     "layout": "channels first",
 }
 """A library that has every kernel and changes none."""

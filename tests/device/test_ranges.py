@@ -29,6 +29,7 @@ FROM_ZERO = {"minimum": 0}
 MAY_BE_NOTHING = {
     *("KernelCoefficients.cache", "KernelCoefficients.scattered_write", "KernelCoefficients.winograd"),
     *("KernelCoefficients.relayout", "KernelCoefficients.packing", "ExecutionPath.transposes"),
+    "ExecutionPath.narrow_gradients",
     *("KernelCoefficients.matrix_tile", "KernelCoefficients.vector_tile"),
     *(f"KernelCoefficients.{which}_depth" for which in ("matrix", "vector", "weight", "tensor_weight")),
     "GradientSection.ring",
@@ -39,6 +40,7 @@ MAY_BE_NOTHING = {
 OTHERS = {
     "Sustained.bandwidth": {"exclusiveMinimum": 0, "maximum": 1},  # a share of what the memory has
     "Sustained.steady": {"exclusiveMinimum": 0, "maximum": 1},
+    "ExecutionPath.depthwise_gradients": {"exclusiveMinimum": 0, "maximum": 1},  # poor kernels, never better ones
     "HeldMemory.fragmentation": {"minimum": 0, "exclusiveMaximum": 1},  # all of it would leave nothing
     "KernelCoefficients.weight_channels": {"minimum": 1},
     "DeviceProfile.year": {"minimum": 1970, "maximum": 2100},
@@ -77,6 +79,7 @@ def test_a_number_has_the_range_that_it_can_have(name: str) -> None:
 
 NEUTRAL = {
     **{f"ExecutionPath.{key}": 1 for key in ("elementwise", "convolution", "products", "attention")},
+    "ExecutionPath.depthwise_gradients": 1,
     **dict.fromkeys(("SystemProfile.ports", "HostSection.count", "DisksSection.count"), 1),
     "Release.until": 9999,
 }
