@@ -237,7 +237,7 @@ def _found(value: Any, text: str) -> str:
             value = value[int(key) if isinstance(value, list) else key]
     except (KeyError, IndexError, ValueError, TypeError):
         return ""
-    return f", found {str(value)[:60]}"
+    return f", found {' '.join(str(value).split())[:60] or repr(value)[:60]}"
 
 
 def _field_names(struct: Any) -> set[str]:

@@ -152,3 +152,13 @@ def test_a_mapping_that_does_not_fit_is_refused(value: object, said: str) -> Non
         catalog.convert(value, Outer, "x")
     assert str(caught.value).startswith("x: ")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "found"), [("\n", "'\\n'"), ("two\nlines", "two lines")])
+def test_what_stands_in_a_file_is_told_in_one_line(name: str, found: str) -> None:
+    class Named(msgspec.Struct):
+        name: Annotated[str, msgspec.Meta(pattern="^[a-z]+$")]
+
+    with pytest.raises(InputError) as caught:
+        catalog.convert({"name": name}, Named, "x.yaml")
+    assert str(caught.value).endswith(f", found {found}")
