@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,10 @@ from simulator.calibration.measurements import read_measurements
 from simulator.calibration.samples import PAIRS, Sample, group_of, samples
 from simulator.calibration.validation import Case, by_batch, errors, grouped, predict
 from simulator.execution.certainty import certainty
+from tests.held import assert_none_rises
 
 HERE = Path(__file__).parent
 BASELINE = HERE / "baseline.json"
-SLACK = 0.001
-"""A tenth of a percentage point, for rounding on other machines."""
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +49,7 @@ def found(cases: list[Case]) -> dict[str, float]:
 
 def test_no_error_rises(cases: list[Case], request: pytest.FixtureRequest) -> None:
     present = found(cases)
-    if request.config.getoption("--update-golden"):
-        BASELINE.write_text(json.dumps(present, indent=1) + "\n", encoding="utf-8")
-    held = json.loads(BASELINE.read_text(encoding="utf-8"))
-    assert held.keys() == present.keys()
-    risen = {name: (held[name], now) for name, now in present.items() if now > held[name] + SLACK}
-    assert not risen, f"(was, is): {risen}"
+    assert_none_rises(present, BASELINE, request)
 
 
 def test_every_row_is_predicted_or_has_a_reason(cases: list[Case]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,10 @@ import pytest
 
 from simulator.calibration.measurements import read_measurements
 from simulator.calibration.validation import Case, errors, predict
+from tests.held import assert_none_rises
 
 HERE = Path(__file__).parent
 BASELINE = HERE / "later.json"
-SLACK = 0.001
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +50,7 @@ def test_no_error_rises(cases: list[Case], request: pytest.FixtureRequest) -> No
         statistics = errors(group, by_setting=False)
         assert statistics is not None
         present[name] = round(statistics.mean, 4)
-    if request.config.getoption("--update-golden"):
-        BASELINE.write_text(json.dumps(present, indent=1) + "\n", encoding="utf-8")
-    held = json.loads(BASELINE.read_text(encoding="utf-8"))
-    assert held.keys() == present.keys()
-    risen = {name: (held[name], now) for name, now in present.items() if now > held[name] + SLACK}
-    assert not risen, f"(was, is): {risen}"
+    assert_none_rises(present, BASELINE, request)
 
 
 def test_the_interval_holds_four_of_five(cases: list[Case]) -> None:

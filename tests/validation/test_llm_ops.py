@@ -23,6 +23,7 @@ from simulator.serving.called import attention_times, decoding_blocks
 from simulator.serving.calls import LibraryCall, kernels_of, load_calls
 from simulator.serving.load import decoding
 from simulator.serving.network import Attending
+from tests.held import assert_none_rises
 
 HERE = Path(__file__).parent
 SAMPLE = HERE / "llm_ops.csv"
@@ -56,12 +57,7 @@ def product(m: int, n: int, k: int, dtype: str = "bfloat16", device: str = "h100
 
 def test_no_error_of_a_kernel_rises(cases: list[OpCase], request: pytest.FixtureRequest) -> None:
     present = found(cases)
-    if request.config.getoption("--update-golden"):
-        BASELINE.write_text(json.dumps(present, indent=1) + "\n", encoding="utf-8")
-    held = json.loads(BASELINE.read_text(encoding="utf-8"))
-    assert held.keys() == present.keys()
-    risen = {kind: (held[kind], now) for kind, now in present.items() if now > held[kind] + SLACK}
-    assert not risen, f"(was, is): {risen}"
+    assert_none_rises(present, BASELINE, request, SLACK)
 
 
 def test_products_of_devices_held_out_err_by_12_percent_at_most() -> None:

@@ -24,6 +24,7 @@ from simulator.calibration.powered import (
 from simulator.cli import main
 from simulator.device.draw import HIGH, LOW, RUNNING, WAY_J
 from simulator.errors import InputError, UnsupportedError
+from tests.held import assert_none_rises
 
 HERE = Path(__file__).parent
 SAMPLE = HERE / "power.csv"
@@ -57,12 +58,7 @@ def by_device(cases: list[PoweredCase]) -> dict[str, float]:
 
 def test_no_error_of_a_devices_power_rises(cases: list[PoweredCase], request: pytest.FixtureRequest) -> None:
     present = by_device(cases)
-    if request.config.getoption("--update-golden"):
-        BASELINE.write_text(json.dumps(present, indent=1) + "\n", encoding="utf-8")
-    held = json.loads(BASELINE.read_text(encoding="utf-8"))
-    assert held.keys() == present.keys()
-    risen = {device: (held[device], now) for device, now in present.items() if now > held[device] + SLACK}
-    assert not risen, f"(was, is): {risen}"
+    assert_none_rises(present, BASELINE, request, SLACK)
 
 
 def test_the_constants_are_those_of_the_fit(measured: list[MeasuredPower]) -> None:

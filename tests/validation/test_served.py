@@ -16,6 +16,7 @@ from simulator.calibration.served import ServedCase, predict_served
 from simulator.calibration.served_rows import ServedRow, deployment_of, is_served, read_served
 from simulator.errors import InputError, UnsupportedError
 from simulator.report.served import served_summary
+from tests.held import assert_none_rises
 
 HERE = Path(__file__).parent
 SAMPLE = HERE / "served.csv"
@@ -40,12 +41,7 @@ def found(cases: list[ServedCase]) -> dict[str, float]:
 
 def test_no_error_of_serving_rises(cases: list[ServedCase], request: pytest.FixtureRequest) -> None:
     present = found(cases)
-    if request.config.getoption("--update-golden"):
-        BASELINE.write_text(json.dumps(present, indent=1) + "\n", encoding="utf-8")
-    held = json.loads(BASELINE.read_text(encoding="utf-8"))
-    assert held.keys() == present.keys()
-    risen = {kind: (held[kind], now) for kind, now in present.items() if now > held[kind] + SLACK}
-    assert not risen, f"(was, is): {risen}"
+    assert_none_rises(present, BASELINE, request, SLACK)
 
 
 def test_the_guide_shows_the_errors_that_are_held() -> None:
