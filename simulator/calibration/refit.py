@@ -14,11 +14,10 @@ from multiprocessing import Pool
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulator import catalog
 from simulator.calibration.fit import LEAST_GAIN, SCALE, STEP, Parameter, Problem, downhill, robust
-from simulator.op.kernels import FloatArray
+from simulator.op.kernels import BoolArray, FloatArray
 from simulator.units import parse
 
 ROUNDS = 3
@@ -147,7 +146,7 @@ class LinearFit:
         return logarithms
 
 
-def refit(found: Sensitivities, rows: NDArray[np.bool_], kernels: NDArray[np.bool_]) -> FloatArray:
+def refit(found: Sensitivities, rows: BoolArray, kernels: BoolArray) -> FloatArray:
     """Logarithms of the coefficients that fit some rows and groups of kernels best.
 
     rows, kernels : which to fit to, (rows,) and (groups of kernels,).

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulator.op.kernel import Engine, OpClass, Phase, Role
-from simulator.op.kernels import Columns, FloatArray, IntArray
+from simulator.op.kernels import BoolArray, Columns, FloatArray, IntArray
 
 KEPT = 64
 """What does not depend on the batch is kept for so many (network, device) pairs."""
@@ -60,14 +59,14 @@ def channels(columns: Columns) -> tuple[FloatArray, FloatArray]:
 
 
 @lru_cache(maxsize=KEPT)
-def is_grouped(columns: Columns) -> NDArray[np.bool_]:
+def is_grouped(columns: Columns) -> BoolArray:
     """Convolutions with groups."""
-    grouped: NDArray[np.bool_] = (columns.op_class == OpClass.CONVOLUTION) & (columns.groups > 1)
+    grouped: BoolArray = (columns.op_class == OpClass.CONVOLUTION) & (columns.groups > 1)
     return grouped
 
 
 @lru_cache(maxsize=KEPT)
-def in_groups_of(columns: Columns, widths: tuple[int, ...]) -> NDArray[np.bool_]:
+def in_groups_of(columns: Columns, widths: tuple[int, ...]) -> BoolArray:
     """Grouped convolutions whose groups take and yield one of some numbers of channels."""
     found = is_grouped(columns)
     for side in channels(columns):
@@ -75,11 +74,11 @@ def in_groups_of(columns: Columns, widths: tuple[int, ...]) -> NDArray[np.bool_]
     return found
 
 
-def shares_channels(columns: Columns) -> NDArray[np.bool_]:
+def shares_channels(columns: Columns) -> BoolArray:
     """Grouped convolutions whose groups have several channels, so that each is a product of matrices."""
     return is_grouped(columns) & ~is_depthwise(columns)
 
 
-def is_depthwise(columns: Columns) -> NDArray[np.bool_]:
+def is_depthwise(columns: Columns) -> BoolArray:
     """Convolutions with one channel a group: no product of matrices is left, so they run on the vector lanes."""
     return in_groups_of(columns, (1,))

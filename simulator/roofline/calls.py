@@ -42,6 +42,5 @@ def group_launches(kernels: Kernels) -> FloatArray:
     8, of which twice ResNet-50's calls are 8; an A100 takes 8 ms. 33 convolutions x 31 further launches make the rest.
     """
     columns = kernels.distinct
-    grouped = shares_channels(columns) & (columns.op_class == OpClass.CONVOLUTION)
-    result: FloatArray = np.where(grouped, columns.groups - 1.0, 0.0)[kernels.row]
+    result: FloatArray = np.where(shares_channels(columns), columns.groups - 1.0, 0.0)[kernels.row]
     return result

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.causes.tiles import HALF_WIDTH
-from simulator.op.kernel import OpClass, Phase
+from simulator.op.kernel import Phase
 from simulator.op.kernels import Columns, FloatArray
-from simulator.op.views import channels, is_depthwise
+from simulator.op.views import channels, is_depthwise, is_grouped
 from simulator.roofline.products import GRAPHICS, MANY_GROUPS
 from simulator.roofline.setting import Setting
 
@@ -32,7 +32,7 @@ def gradients_slower(columns: Columns, setting: Setting) -> FloatArray | None:
     own = path.depthwise_gradients < 1 or path.narrow_gradients > 0
     if not own or setting.width > HALF_WIDTH or path.layout != "channels first" or setting.device.kind != GRAPHICS:
         return None
-    gradient = (columns.op_class == OpClass.CONVOLUTION) & (columns.phase != Phase.FORWARD) & (columns.groups > 1)
+    gradient = is_grouped(columns) & (columns.phase != Phase.FORWARD)
     if not gradient.any():
         return None
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulator.causes.processor import Copies, Instructions
 from simulator.device.device import Device
 from simulator.op.kernel import OpClass, Phase
-from simulator.op.kernels import Columns, FloatArray, IntArray, Kernels, at_batch, side_by_side
+from simulator.op.kernels import BoolArray, Columns, FloatArray, IntArray, Kernels, at_batch, side_by_side
 from simulator.op.views import KEPT
 from simulator.precision import Engine, Precision, Role
 from simulator.roofline.calibrated import uncached_bytes
@@ -35,12 +34,12 @@ NATIVE_WINDOW = 3
 """The widest such window."""
 
 
-def in_library(columns: Columns, batch: FloatArray | float) -> NDArray[np.bool_]:
+def in_library(columns: Columns, batch: FloatArray | float) -> BoolArray:
     """Which kernels run in the convolution library, (kernels,) or (batches, kernels)."""
     inputs = at_batch(columns.read[Role.ACTIVATION], batch)
     narrow = (columns.window[:2].min(axis=0) <= NATIVE_WINDOW) & (columns.groups <= 1)
     native = narrow & (columns.phase == Phase.FORWARD) & (inputs <= NATIVE_INPUT) & (np.asarray(batch) <= 1)
-    result: NDArray[np.bool_] = (columns.op_class == OpClass.CONVOLUTION) & ~native
+    result: BoolArray = (columns.op_class == OpClass.CONVOLUTION) & ~native
     return result
 
 

@@ -109,8 +109,7 @@ def _odd_batches(columns: Columns, batch: FloatArray | float) -> FloatArray:
 
 def _full_width_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray:
     """Seconds of products that lanes sum in full width, whatever their operands'. [s]"""
-    lanes = setting.device.peak["fp32"] * setting.device.sustained["vector"]
-    result: FloatArray = at_batch(columns.flops, batch) / lanes
+    result: FloatArray = at_batch(columns.flops, batch) / setting.full_width_flop_per_s
     return result
 
 
@@ -230,12 +229,11 @@ def poor_groups_seconds(columns: Columns, setting: Setting, batch: FloatArray | 
     Whatever the format, they take the same time: under TensorFlow 1.15 and cuDNN 8.0 a T4 infers ResNeXt-101 32x4d
     in 9.1 ms an image at fp32 and 4.4 in mixed precision, where PyTorch takes 5.8 and 1.7; a V100 takes 2.0 and 0.74.
     """
-    device, flops = setting.device, at_batch(columns.flops, batch)
-    if device.profile.family not in setting.path.poor_groups:
+    flops = at_batch(columns.flops, batch)
+    if setting.device.profile.family not in setting.path.poor_groups:
         return np.full_like(flops, np.nan)
-    lanes = device.peak["fp32"] * device.sustained["vector"] * POOR_GROUPS
     narrow = shares_channels(columns) & (np.maximum(*channels(columns)) <= max(OWN_GROUPS))
-    seconds: FloatArray = np.where(narrow, flops / lanes, np.nan)
+    seconds: FloatArray = np.where(narrow, flops / (setting.full_width_flop_per_s * POOR_GROUPS), np.nan)
     return seconds
 
 

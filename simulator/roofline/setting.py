@@ -141,6 +141,11 @@ class Setting(msgspec.Struct, frozen=True, eq=False, dict=True):
         """What the lanes sustain. [FLOP/s]"""
         return self.vector_flop_per_s * self.device.sustained["vector"]
 
+    @property
+    def full_width_flop_per_s(self) -> float:
+        """The same of values of full width. [FLOP/s]"""
+        return self.device.peak[FULL_WIDTH] * self.device.sustained["vector"]
+
     @cached_property
     def bandwidth_byte_per_s(self) -> float:
         """What the main memory sustains. [byte/s]"""

@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulator.device.device import Device
 from simulator.op.kernel import Engine, Role
-from simulator.op.kernels import Columns, FloatArray
+from simulator.op.kernels import BoolArray, Columns, FloatArray
 from simulator.roofline.setting import Setting
 from simulator.serving.calls import BLOCK, DEPTH, GROUP, WIDE_BYTES, LibraryCall
 from simulator.serving.load import Load
 from simulator.serving.network import Attending
+from simulator.serving.points import context_seen
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class CallWork:
     rounding_s: FloatArray
     depth: FloatArray
     waves: FloatArray
-    lone: NDArray[np.bool_]
+    lone: BoolArray
 
     def times(self, call: LibraryCall, device: Device) -> CallTimes:
         """Under a library's call: the slowest of computing, streaming and its chain, after what follows none of them.
@@ -119,7 +119,7 @@ def attention_times(
     """Attention over prompts or over a cache as calls. work : seconds of computing [s], and bytes that move."""
     compute_s, moved = work
     seen = load.past + load.new if reading else load.context
-    depth = seen if attending.span is None else np.minimum(seen, attending.span)
+    depth = context_seen(attending, seen)
     blocks = load.prompts * np.ceil(load.new / BLOCK) * attending.heads
     waves = (blocks if reading else decoding_blocks(attending, load.decoding)) / device.unit_count
     lone = np.full(depth.shape, not reading and attending.heads == attending.kv_heads)

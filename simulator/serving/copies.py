@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from simulator.errors import InputError
 from simulator.execution.memory import Footprint
+from simulator.op.kernels import FloatArray
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,15 @@ class Instances:
         """What several of them are called."""
         return "streams" if self.shared else "replicas"
 
-    def round_s(self, alone_s: float, device_s: float) -> float:
+    def round_s(self, alone_s: FloatArray | float, device_s: FloatArray | float) -> FloatArray:
         """Time in which each copy runs a batch, where one alone takes `alone_s`, `device_s` of it on the device. [s]
 
         The device runs one batch after the other, and copies wait for their hosts meanwhile: at best max(alone, n x
         device). Source: Denning, Buzen, "The Operational Analysis of Queueing Network Models", ACM Computing Surveys
         10(3), 1978, section 5.2 (asymptotic bounds).
         """
-        return max(alone_s, self.number * device_s)
+        result: FloatArray = np.maximum(alone_s, self.number * device_s)
+        return result
 
     def memory_bytes(self, memory: Footprint) -> float:
         """Of all copies. [byte]"""

@@ -96,7 +96,7 @@ def _run(workload: Workload, device: Device, options: Options, batch: int) -> Si
 
 def _point(simulation: Simulation, copies: Instances) -> CurvePoint:
     step, memory, times = simulation.step, simulation.memory, simulation.times
-    latency_s = copies.round_s(step.time_s, step.time_s - float(times.seconds[Bound.OVERHEAD].sum()))
+    latency_s = float(copies.round_s(step.time_s, step.time_s - float(times.seconds[Bound.OVERHEAD].sum())))
     return CurvePoint(
         batch=step.batch,
         latency_s=latency_s,

@@ -81,7 +81,7 @@ def _of(
 ) -> Choice | None:
     """The best of some batches with so many copies."""
     alone_s, device_s = seconds
-    latency_s = np.maximum(alone_s, copies.number * device_s)
+    latency_s = copies.round_s(alone_s, device_s)
     rate = copies.number * batches * one.step.devices / latency_s
     kept = (latency_s <= limit_s) & (batches <= copies.largest_batch(one.memory))
     if not kept.any():

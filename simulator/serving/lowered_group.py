@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from simulator.op.kernels import FloatArray, IntArray
+from simulator.op.kernels import BoolArray, FloatArray, IntArray
 from simulator.roofline.times import Bound, Times
 from simulator.serving.called import CallTimes
 from simulator.serving.load import Load
@@ -45,11 +44,11 @@ class LoweredGroup:
     unpack_s: FloatArray
     flops: FloatArray
     traffic_bytes: FloatArray
-    product: NDArray[np.bool_]
-    few: NDArray[np.bool_]
+    product: BoolArray
+    few: BoolArray
     number: FloatArray
     place: IntArray
-    called: NDArray[np.bool_]
+    called: BoolArray
     beside_s: FloatArray
     rate: float = 1.0
     grouped: bool = False
@@ -57,7 +56,7 @@ class LoweredGroup:
     cache: bool = False
     reading: bool = False
     sharing: int = 1
-    sparse: NDArray[np.bool_] | bool = False
+    sparse: BoolArray | bool = False
     alone: FloatArray | float = 1.0
     experts: FloatArray | float = 1.0
     fill: FloatArray | float = 1.0
@@ -79,7 +78,7 @@ def never_called(times: Times) -> CallTimes:
 
 
 def attention_group(
-    times: Times, present: NDArray[np.bool_], layers: float, own: CallTimes | None = None, *, reading: bool
+    times: Times, present: BoolArray, layers: float, own: CallTimes | None = None, *, reading: bool
 ) -> LoweredGroup:
     """One attention of as many layers, at points where there is any; `own` where it is a library's call."""
     none, never = np.zeros((1, len(present))), np.zeros((1, len(present)), dtype=bool)

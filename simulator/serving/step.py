@@ -99,7 +99,10 @@ def step_times(deployment: Deployment, load: Load) -> StepTimes:
     cache, launches, beside, flops, traffic, computing = np.zeros((6, len(load.tokens)))
     for group in deployment.lowered.groups(load):
         number, place = group.number, group.place
-        computing_s, moving_s = _attention(deployment, group) if group.cache else _products(deployment, group)
+        rate, held = _rates(deployment, group)
+        computing_s, moving_s = (
+            _attention(deployment, group) if group.cache else _products(deployment, group, rate * held)
+        )
         busy_s, waits = np.maximum(computing_s, moving_s) * number, computing_s >= moving_s
         seconds[ServingBound.COMPUTE] += np.where(waits, busy_s, 0.0).sum(axis=0)[place]
         seconds[ServingBound.MEMORY] += np.where(waits, 0.0, busy_s).sum(axis=0)[place]
@@ -109,7 +112,7 @@ def step_times(deployment: Deployment, load: Load) -> StepTimes:
         flops += (group.flops * number).sum(axis=0)[place]
         traffic += (group.traffic_bytes * number).sum(axis=0)[place]
         # At work, units compute at the device's own rate; the rest of a call's time they wait. Held, they draw less.
-        drawing = np.where(group.called, group.rate, 1.0) * (1.0 if group.cache else _held(deployment, group) ** 2)
+        drawing = np.where(group.called, group.rate, 1.0) * held**2
         computing += (computing_s * drawing * number).sum(axis=0)[place]
         if group.cache:
             cache += (busy_s + beside_s).sum(axis=0)[place]
@@ -146,15 +149,17 @@ def _helpers(deployment: Deployment) -> tuple[float, float]:
     return kernels, issued
 
 
-def _products(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray, FloatArray]:
+def _products(deployment: Deployment, group: LoweredGroup, rate: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Seconds of computing and of moving data, of kernels that depend on tokens.
 
     On vector lanes alone, a product of few rows takes time in proportion to its rows, and experts' rows each read their
     expert: 8 rows of Q8_0 take an M2 Ultra 1.9 times what one takes.
+
+    rate : of the device's calibrated one, at the clock that is held.
     """
     engine, product, few = deployment.engine, group.product, group.few & ~_on_lanes_alone(deployment, group)
     share = (engine.experts if group.mixture and (group.grouped or not engine.calls) else None) or engine.weights
-    computing_s, widening_s = _computing(deployment, group), group.unpack_s if engine.unpacks_apart else 0.0
+    computing_s, widening_s = _computing(deployment, group, rate), group.unpack_s if engine.unpacks_apart else 0.0
     if engine.lanes:
         few = few | (product & group.sparse)
         compute_s = np.where(few, group.lanes_s / engine.lanes, computing_s + widening_s)
@@ -171,13 +176,13 @@ def _on_lanes_alone(deployment: Deployment, group: LoweredGroup) -> bool:
     return bool(group.mixture and deployment.engine.scalar and deployment.form.name == "bf16")
 
 
-def _computing(deployment: Deployment, group: LoweredGroup) -> FloatArray:
+def _computing(deployment: Deployment, group: LoweredGroup, rate: FloatArray) -> FloatArray:
     """Seconds of computing of kernels that depend on tokens, as an engine's kernels of many rows do."""
     engine = deployment.engine
     if engine.scalar and deployment.form.name == "bf16":
         share = _expert_share(deployment, group)
         return np.where(group.product, group.lanes_s * group.fill / (engine.scalar * share), group.compute_s)
-    return group.compute_s / (_rate(deployment, group) * _held(deployment, group))
+    return group.compute_s / rate
 
 
 def _expert_share(deployment: Deployment, group: LoweredGroup) -> float:
@@ -185,22 +190,18 @@ def _expert_share(deployment: Deployment, group: LoweredGroup) -> float:
     return deployment.engine.expert_rate if group.mixture and deployment.grouped else 1.0
 
 
-def _rate(deployment: Deployment, group: LoweredGroup) -> FloatArray:
-    """Rate of products, of the device's calibrated one."""
+def _rates(deployment: Deployment, group: LoweredGroup) -> tuple[FloatArray, FloatArray]:
+    """Rate of products, of the device's calibrated one, and the share of the clock of bursts that they keep in a row.
+
+    At a lower rate they draw less, so that the limit holds them less: at half of it, to the root of two of the share.
+    """
     engine = deployment.engine
     matrix = 1.0 if group.grouped and engine.experts else engine.matrix
     narrow = np.where((group.unpack_s > 0) & (not engine.unpacks_apart), engine.narrow, 1.0)
     rate = matrix * _sums(deployment) * _expert_share(deployment, group) * narrow
-    return np.where(group.product & ~group.called, rate, 1.0)
-
-
-def _held(deployment: Deployment, group: LoweredGroup) -> FloatArray:
-    """Share of the clock of bursts that products keep which follow each other.
-
-    At a lower rate they draw less, so that the limit holds them less: at half of it, to the root of two of the share.
-    """
-    share = deployment.steady / np.sqrt(np.minimum(_rate(deployment, group), 1.0))
-    return np.where(group.product, np.minimum(share, 1.0), 1.0)
+    rate = np.where(group.product & ~group.called, rate, 1.0)
+    share = deployment.steady / np.sqrt(np.minimum(rate, 1.0))
+    return rate, np.where(group.product, np.minimum(share, 1.0), 1.0)
 
 
 APART = 3.0

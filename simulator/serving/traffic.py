@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulator.errors import InputError
-from simulator.op.kernels import FloatArray
+from simulator.op.kernels import BoolArray, FloatArray
 from simulator.serving.arrivals import Requests, drawn
 from simulator.serving.cache import capacity
 from simulator.serving.conditions import PLAIN, RequestConditions, transfer_seconds
@@ -53,7 +52,7 @@ class Promise:
 
     limits: tuple[tuple[str, float], ...]
 
-    def within(self, served: Served) -> NDArray[np.bool_]:
+    def within(self, served: Served) -> BoolArray:
         """Which requests keep all limits, (requests,)."""
         good = np.ones(len(served.requests), dtype=bool)
         for name, limit in self.limits:
