@@ -25,7 +25,7 @@ FOLDER = "hardware_profiles/devices"
 ENGINES = ("vector", "matrix")
 """Sustained rates that follow the clock."""
 
-OF_MATRIX = {"matrix": ("matrix_fp8", "matrix_fp4")}
+OF_MATRIX = {"matrix": ("matrix_fp32", "matrix_fp8", "matrix_fp4")}
 """Rates that a board's power holds as it holds another."""
 
 

@@ -98,6 +98,9 @@ class Sustained(Strict, frozen=True, kw_only=True):
     """Fractions of the peaks that well-written kernels sustain."""
 
     matrix: Annotated[float, Meta(gt=0, description="of a tensor peak, large GEMM")] | None = None
+    matrix_fp32: (
+        Annotated[float, Meta(gt=0, description="of the fp32 tensor peak of full width, where it is another")] | None
+    ) = None
     matrix_fp8: Annotated[float, Meta(gt=0, description="of the fp8 tensor peak, where it is another")] | None = None
     matrix_fp4: Annotated[float, Meta(gt=0, description="of the fp4 tensor peak, where it is another")] | None = None
     vector: Annotated[float, Meta(gt=0, description="of a vector peak, large GEMM")] | None = None

@@ -177,7 +177,24 @@ def _tiling(columns: Columns, setting: Setting, *, tensor: bool) -> IntArray:
 
 @lru_cache(maxsize=KEPT)
 def _depth_overhead(columns: Columns, setting: Setting, *, tensor: bool) -> FloatArray:
-    return setting.cause(SmallTiles).depth(columns, tensor=tensor)
+    depth = setting.cause(SmallTiles).depth(columns, tensor=tensor)
+    return depth * full_width_share(setting) if tensor else depth
+
+
+FULL_WIDTHS = ("fp32_tensor", "fp64_tensor")
+"""Peaks of matrix units that keep full width, as CDNA's do; TF32 is none."""
+
+
+def full_width_share(setting: Setting) -> float:
+    """Rate of matrix units in full width over that in half: a tile starts and ends in the same time, in fewer steps.
+
+    An MI210's fp32 takes four times as long for a step as its fp16: a product of 1,024 keeps 0.9 of the rate of 10,240
+    there, and 0.49 in fp16 (torch-performance-test-data, tests/validation/single_ops.csv).
+    """
+    half = [setting.device.peak[name] for name in ("fp16_tensor", "bf16_tensor") if name in setting.device.peak]
+    if setting.matrix_peak not in FULL_WIDTHS or not half:
+        return 1.0
+    return setting.matrix_flop_per_s / max(half)
 
 
 def _tile_overhead(setting: Setting, *, tensor: bool) -> FloatArray:

@@ -883,6 +883,21 @@ def test_narrow_products_sustain_their_own_share(precision: str, rate: float) ->
     assert compute_s == pytest.approx(2 * 4096**3 / (8e12 * rate), rel=0.02)
 
 
+def test_full_width_on_matrix_units_loses_the_same_time_to_a_tile() -> None:
+    # Depth 1,024 with 1,024 steps lost to starting and ending, in half width twice as long as without: 2 x 17.2 ms at
+    # 8 TFLOP/s. In full width, at a quarter of that rate, these are 256 steps: 1.25 times 68.7 ms, twice that at half
+    # of the peak. Where no rate of half width is known, all steps count.
+    units = {"fp32": 1e12, "bf16_tensor": 8e12, "fp32_tensor": 2e12}
+    sustained = {"matrix": 1.0, "matrix_fp32": 0.5, "vector": 1.0, "bandwidth": 1.0}
+    on = replace(device(), peak=units, sustained=sustained, kernel={**device().kernel, "matrix_depth": 1024.0})
+    columns = columns_of(Linear(out=8192), (8192, 1024))
+    flops = 2 * 8192**2 * 1024
+    assert seconds(columns, on, "bf16")[0] == pytest.approx(2 * flops / 8e12, rel=0.02)
+    assert seconds(columns, on, "fp32")[0] == pytest.approx(1.25 * flops / (0.5 * 2e12), rel=0.02)
+    alone = replace(on, peak={"fp32": 1e12, "fp32_tensor": 2e12})
+    assert seconds(columns, alone, "fp32")[0] == pytest.approx(2 * flops / (0.5 * 2e12), rel=0.02)
+
+
 def test_a_library_without_kernels_for_groups_issues_them_one_by_one() -> None:
     # One convolution of 8 groups of 4 channels: 7 further launches of 2 us by a server's host.
     board = replace(device(), launch_s=2e-6)
