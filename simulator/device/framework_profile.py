@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from simulator.device.profile import Source, Strict
@@ -29,6 +30,12 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
     convolution: Annotated[float, Meta(gt=0, description="rate of its convolutions, of the device's")] = 1.0
     products: Annotated[float, Meta(gt=0, description="rate of its matrix products, of the device's")] = 1.0
     attention: Annotated[float, Meta(gt=0, description="rate of its fused attention, of the device's")] = 1.0
+    on_families: Annotated[
+        dict[str, Annotated[float, Meta(gt=0)]],
+        Meta(
+            description="rate of its products and convolutions by family of devices, further, where its library is poor"
+        ),
+    ] = msgspec.field(default_factory=dict)
     hopper_attention: Annotated[
         bool, Meta(description="has fused attention for Hopper's matrix instructions, not for those of Ampere alone")
     ] = True

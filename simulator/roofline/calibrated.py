@@ -57,7 +57,8 @@ def _product_seconds(
     moving_s : without copies into another layout. [s]
     """
     path, convolution = setting.path, part.op_class == OpClass.CONVOLUTION
-    rate = np.where(convolution, path.convolution, path.products)
+    own = path.on_families.get(str(setting.device.profile.family), 1.0)
+    rate = own * np.where(convolution, path.convolution, path.products)
     rate = np.where(part.op_class == OpClass.ATTENTION, attention_rate(setting) * _backward(part, setting.device), rate)
     if setting.on_tensor_cores and not convolution.any():
         # Convolutions alone have an algorithm or a library that leaves the tensor cores.

@@ -30,6 +30,7 @@ PLAIN: dict[str, Any] = {
     **dict.fromkeys(("poor_groups", "launched_groups", "half_last"), ()),
     **dict.fromkeys(("transposes", "narrow_gradients"), 0.0),
     "layout": "channels first",
+    "on_families": {},
 }
 """A library that has every kernel and changes none."""
 

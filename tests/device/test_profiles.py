@@ -281,7 +281,8 @@ def test_matrix_formats_scale_with_their_width(name: str) -> None:
     if half is None:
         return
     geforce = re.match(r"rtx-[2-5]0[789]0", name) is not None
-    assert device.peak.get("tf32_tensor", 0.0) <= 0.51 * half
+    # A TPU rounds values of 4 bytes to bf16, others to a format of 19 bits.
+    assert device.peak.get("tf32_tensor", 0.0) <= (1.0 if device.kind == "tpu" else 0.51) * half
     assert device.peak.get("fp8_tensor", 0.0) <= 2.05 * half
     assert device.peak.get("int8_tensor", 0.0) <= (4.05 if geforce else 2.05) * half
 

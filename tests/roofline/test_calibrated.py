@@ -30,8 +30,8 @@ from simulator.roofline.gemm import LARGEST_TILE, LEAST_DEPTH, MatrixRates, Tili
 from simulator.roofline.products import MANY_FILTERS, ODD_GROUPS, OF_MANY, POOR_GROUPS, convolution_efficiency
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity
-from simulator.roofline.setting import Setting
-from simulator.roofline.times import Bound, group_launches, kernel_times
+from simulator.roofline.setting import LEFT_OF_PASSES, Setting
+from simulator.roofline.times import Bound, group_launches, kernel_times, parts_seconds
 from simulator.roofline.traffic import ideal_bytes
 from simulator.workload.lowering import lower
 from simulator.workload.reading import load_workload
@@ -896,6 +896,34 @@ def test_full_width_on_matrix_units_loses_the_same_time_to_a_tile() -> None:
     assert seconds(columns, on, "fp32")[0] == pytest.approx(1.25 * flops / (0.5 * 2e12), rel=0.02)
     alone = replace(on, peak={"fp32": 1e12, "fp32_tensor": 2e12})
     assert seconds(columns, alone, "fp32")[0] == pytest.approx(2 * flops / (0.5 * 2e12), rel=0.02)
+
+
+def test_a_framework_may_run_products_slower_on_a_family() -> None:
+    # On Volta half of the rate, elsewhere all of it; convolutions alike.
+    framework = replace(software(0.0), plain=ExecutionPath(on_families={"volta": 0.5}))
+    columns = columns_of(Linear(out=4096), (4096, 4096))
+    image = columns_of(convolution(channels=64), (64, 32, 32))
+
+    def computing_s(on: Device, given: Columns) -> float:
+        return float(parts_seconds(given, Setting(on, FP32, framework), 1.0)[0].sum())
+
+    volta = device()
+    other = replace(volta, profile=msgspec.structs.replace(volta.profile, family="turing"))
+    assert volta.profile.family == "volta"
+    for given in (columns, image):
+        assert computing_s(volta, given) == pytest.approx(2 * computing_s(other, given))
+
+
+def test_tpus_run_joined_passes_under_eager_frameworks() -> None:
+    # An eager framework's pass moves 0.62 of its traffic on a TPU, all of it on a graphics processor; a compiler's has
+    # been joined before.
+    eager, compiled = software(0.0), replace(software(0.0), plain=ExecutionPath(fuses=True))
+    graphics = device()
+    tpu = replace(graphics, kind="tpu")
+    assert Setting(tpu, FP32, eager).path.elementwise == pytest.approx(LEFT_OF_PASSES)
+    assert Setting(tpu, FP32, eager).path.layout == "channels last"
+    assert Setting(graphics, FP32, eager).path.elementwise == 1.0
+    assert Setting(tpu, FP32, compiled).path.elementwise == 1.0
 
 
 def test_a_library_without_kernels_for_groups_issues_them_one_by_one() -> None:
