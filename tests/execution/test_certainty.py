@@ -117,9 +117,12 @@ def test_an_unmeasured_family_or_format_is_marked() -> None:
         assert not found(replace(KNOWN, device=load_device(device), precision=precision)).validated
 
 
-def test_kinds_that_nobody_measured_and_bounds_have_none() -> None:
+def test_tpus_and_gaudis_have_that_of_unmeasured_families_and_bounds_have_none() -> None:
     workload = load_workload("lenet5")
-    assert simulate(workload, load_device("tpu-v3"), Options(precision="bf16")).interval is None
+    for name in ("tpu-v3", "gaudi2"):
+        interval = simulate(workload, load_device(name), Options(precision="bf16")).interval
+        assert interval is not None
+        assert not interval.validated
     for options in (Options(fidelity="roofline"), Options(traffic="naive")):
         assert simulate(workload, load_device("v100"), options).interval is None
     assert simulate(workload, load_device("v100"), Options()).interval is not None
@@ -213,8 +216,9 @@ def test_a_width_is_the_sum_of_its_parts() -> None:
 
 
 def test_a_kind_that_nobody_measured_says_so() -> None:
-    assert why_none(load_device("tpu-v3")) == "no interval: no step of a tpu was measured"
-    assert factors_of(replace(KNOWN, device=load_device("tpu-v3")), 0.0) is None
+    of_none = replace(load_device("tpu-v3"), kind="fpga")
+    assert why_none(of_none) == "no interval: no step of a fpga was measured"
+    assert factors_of(replace(KNOWN, device=of_none), 0.0) is None
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,6 @@ def test_no_error_rises(cases: list[Case], request: pytest.FixtureRequest) -> No
     assert_none_rises({name: round(each.mean, 4) for name, each in found.items() if each}, BASELINE, request)
 
 
-def test_graphics_processors_have_an_interval_that_holds_most(cases: list[Case]) -> None:
-    given = [case for case in cases if case.low_s is not None and case.high_s is not None]
-    assert {case.measured.device for case in given} == {"m1-max", "mi100"}
-    inside = [(case.low_s or 0.0) <= case.measured.step_s <= (case.high_s or 0.0) for case in given]
-    assert np.mean(inside) >= 0.75
+def test_the_interval_holds_four_of_five(cases: list[Case]) -> None:
+    inside = [(case.low_s or 0.0) <= case.measured.step_s <= (case.high_s or 0.0) for case in cases]
+    assert np.mean(inside) >= 0.8
