@@ -6,16 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from simulator.causes.cause import NETWORKS, RATIO, Cause, coefficient, starts
-from simulator.op.kernel import Engine, OpClass
+from simulator.op.kernel import Engine, OpClass, Phase
 
 if TYPE_CHECKING:
-    from simulator.op.kernels import Columns, FloatArray
+    from simulator.op.kernels import BoolArray, Columns, FloatArray
 
 HALF_WIDTH, FULL_WIDTH = 2, 4
 """Bytes of a half-width and of a full-width value."""
 
-COMPILED = (OpClass.NORMALIZATION, OpClass.POOLING, OpClass.SOFTMAX, OpClass.COPY)
+COMPILED = (OpClass.NORMALIZATION, OpClass.POOLING, OpClass.SOFTMAX, OpClass.COPY, OpClass.REDUCTION)
 """Classes whose loops a compiler writes like those over elements."""
+
+PLAIN_SUM = 3
+"""FLOP an element up to which a compiler's sum reads like its other loops: the sum alone, or after a ReLU. Source:
+timm's compiled networks in mixed precision on an RTX 4090, 5090 and PRO 6000: with the rate of other loops the squeeze
+of SE-ResNets, ECA and GRN is right within 9 %, at the libraries' 0.36 they are 20 to 45 % too slow; that of
+EfficientNets, CoAtNets and RegNetZ, after x sigmoid(x) or its piecewise form, takes 0.3 of the bandwidth."""
 
 BY_DEFINITION = (
     "large element-wise kernels reach the bandwidth by definition; NeuSight's: 0.92 of the datasheet on a V100, 0.88 "
@@ -66,13 +72,14 @@ class Passes(Cause):
         """Fraction of the sustained bandwidth that each kernel reaches, (kernels,).
 
             efficiency = coefficient of its class x (half_width, in lanes, on values of 2 bytes)
-            pooling    = pooling x width / 4, on values of less than 4 bytes
+            pooling    = pooling x width / 4, on values of less than 4 bytes that are not kept in full width
 
         Pooling's kernels walk their windows value by value, so that narrow ones take as long as full ones.
 
         width : of an activation. [byte]
-        compiled : whether a compiler writes the loops over elements and rows, which then read memory all alike; its
-            sums over an image, whose channels are last, are as slow as the libraries'.
+        compiled : whether a compiler writes the loops over elements and rows, which then read memory all alike; sums
+            of gradients, and those that work out a function of each value first (`PLAIN_SUM`), are as slow as the
+            libraries'.
 
         >>> from simulator.op.base import elementwise
         >>> from simulator.op.kernel import Phase
@@ -94,14 +101,18 @@ class Passes(Cause):
         import numpy as np
 
         from simulator.op.kernels import side_by_side
+        from simulator.precision import Role
 
         pooling = columns.op_class == OpClass.POOLING
         by_class = side_by_side([self.of_class(one, compiled=compiled) for one in OpClass])
         efficiency: FloatArray = by_class[..., columns.op_class]
+        if compiled:
+            efficiency = np.where(_slow_sums(columns), self.reduction, efficiency)
         if width <= HALF_WIDTH:
             efficiency = np.where(columns.engine == Engine.VECTOR, efficiency * self.half_width, efficiency)
         if width < FULL_WIDTH and not compiled:
-            efficiency = np.where(pooling, self.pooling * width / FULL_WIDTH, efficiency)
+            narrow = pooling & ~columns.read[Role.WIDE].any(axis=0)
+            efficiency = np.where(narrow, self.pooling * width / FULL_WIDTH, efficiency)
         return efficiency
 
     def of_class(self, op_class: OpClass, *, compiled: bool) -> float:
@@ -117,3 +128,10 @@ class Passes(Cause):
                 return self.update
         value: float = getattr(self, op_class.name.lower())
         return value
+
+
+def _slow_sums(columns: Columns) -> BoolArray:
+    """Sums of gradients over all samples, and those of values that a function was worked out of first, (kernels,)."""
+    functions = columns.flops.sum(axis=0) > PLAIN_SUM * columns.read.sum(axis=(0, 1))
+    result: BoolArray = (columns.op_class == OpClass.REDUCTION) & (functions | (columns.phase != Phase.FORWARD))
+    return result

@@ -67,6 +67,8 @@ class Op(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Whether automatic mixed precision gives the output in full width, whatever the inputs are."""
     computes_wide: ClassVar[bool] = False
     """Whether automatic mixed precision casts the input to full width first."""
+    for_all_samples: ClassVar[bool] = False
+    """Whether the output is the same for all samples, made of parameters and constants alone."""
 
     def output_shape(self, inputs: Shapes) -> Shape:
         """Shape of the output; an `InputError` where the inputs do not fit."""

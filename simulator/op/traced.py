@@ -34,6 +34,9 @@ class Traced(Op, frozen=True):
     loss: bool = False  # type: ignore[misc]
     view: bool = False  # type: ignore[misc]
     untrained: bool = False  # type: ignore[misc]
+    full_width: bool = False  # type: ignore[misc]
+    computes_wide: bool = False  # type: ignore[misc]
+    for_all_samples: bool = False  # type: ignore[misc]
 
     def output_shape(self, inputs: Shapes) -> Shape:  # noqa: ARG002
         """The shape that was seen."""

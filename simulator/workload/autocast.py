@@ -45,7 +45,7 @@ def cast_forward(layers: Sequence[Layer], forward: Lowered, wide: Sequence[bool]
             casts: tuple[Kernel, ...] = ()
             if layer.op.computes_wide and not fuse and not given:
                 share = 1.0
-                casts = (_cast(Phase.FORWARD, elements(layer.inputs[0]), Role.ACTIVATION, Role.WIDE),)
+                casts = (_cast(Phase.FORWARD, each(elements(layer.inputs[0])), Role.ACTIVATION, Role.WIDE),)
             result.append((*casts, *(_widened(kernel, share) for kernel in kernels)))
         else:
             casts = _casts(layers, given, Phase.FORWARD, Role.WIDE, Role.ACTIVATION)
@@ -91,7 +91,7 @@ def _softmax_wide(kernels: tuple[Kernel, ...], *, biased: bool = False) -> tuple
             continue
         forward = kernel.phase is Phase.FORWARD
         role = Role.ACTIVATION if forward else Role.GRADIENT
-        size = next(count.per_sample for moved, count in kernel.write if moved is role)
+        size = each(next(count.per_sample for moved, count in kernel.write if moved is role))
         out = _cast(kernel.phase, size, Role.WIDE, role)
         if not forward:
             result += [_cast(kernel.phase, size, role, Role.WIDE), _widened(kernel), out]
@@ -105,13 +105,17 @@ def _softmax_wide(kernels: tuple[Kernel, ...], *, biased: bool = False) -> tuple
 def _casts(
     layers: Sequence[Layer], positions: Sequence[int], phase: Phase, source: Role, target: Role
 ) -> tuple[Kernel, ...]:
-    """A cast of the output, or its gradient, of each of some layers."""
-    return tuple(_cast(phase, elements(layers[position].output), source, target) for position in positions)
+    """A cast of the output, or its gradient, of each of some layers; of one for all samples once a step."""
+    return tuple(_cast(phase, _size(layers[position]), source, target) for position in positions)
+
+
+def _size(layer: Layer) -> Affine:
+    return once(elements(layer.output)) if layer.op.for_all_samples else each(elements(layer.output))
 
 
 @lru_cache(maxsize=4096)
-def _cast(phase: Phase, size: float, source: Role, target: Role) -> Kernel:
-    return Kernel(OpClass.ELEMENTWISE, phase, once(0), ((source, each(size)),), ((target, each(size)),))
+def _cast(phase: Phase, size: Affine, source: Role, target: Role) -> Kernel:
+    return Kernel(OpClass.ELEMENTWISE, phase, once(0), ((source, size),), ((target, size),))
 
 
 @lru_cache(maxsize=4096)

@@ -19,7 +19,7 @@ from simulator.op.base import Op, Shape, Site
 from simulator.op.convolution import Convolution
 from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Gemm, Kernel, OpClass, Phase, Role, each, once
-from simulator.op.kernels import Columns, Kernels, pack
+from simulator.op.kernels import Columns, FloatArray, Kernels, pack
 from simulator.op.linear import Linear
 from simulator.op.pooling import AveragePool
 from simulator.op.views import is_depthwise
@@ -601,10 +601,19 @@ def test_tf32_waits_for_operands_twice_as_wide() -> None:
     assert with_tile(16.0, "tf32") > with_tile(16.0, "amp") > with_tile(0.0, "amp") == with_tile(0.0, "tf32")
 
 
+def _kept_wide(moved: FloatArray) -> FloatArray:
+    swapped = moved.copy()
+    swapped[[Role.ACTIVATION, Role.WIDE]] = moved[[Role.WIDE, Role.ACTIVATION]]
+    return swapped
+
+
 def test_pooling_takes_as_long_for_narrow_values_as_for_full_ones() -> None:
     pool = columns_of(AveragePool(kernel=3, stride=2), (64, 56, 56))
     full, half = (seconds(pool, device(half_width=0.9), precision)[1] for precision in ("fp32", "fp16"))
     assert half == pytest.approx(full)
+    # Values that mixed precision keeps in full width are full ones, not narrow ones of twice the number.
+    kept = replace(pool, read=_kept_wide(pool.read), write=_kept_wide(pool.write))
+    assert seconds(kept, device(), "amp")[1] == pytest.approx(seconds(pool, device(), "fp32")[1])
     # What a compiler writes reads like any other loop.
     assert seconds(pool, device(), "fp16", ExecutionPath(fuses=True))[1] == pytest.approx(full / 2)
 
@@ -695,12 +704,19 @@ def test_half_width_values_use_the_lanes_bandwidth_less() -> None:
     assert class_efficiency(columns_of(Linear(out=4), (8,)), Setting(on, AMP)).tolist() == [0.6]
 
 
-def test_the_loops_that_a_compiler_writes_read_memory_alike_but_for_sums() -> None:
+def test_the_loops_that_a_compiler_writes_read_memory_alike_but_for_sums_of_functions() -> None:
     on = device(elementwise=0.8, pooling=0.3, softmax=0.4, normalization=0.5, copy=0.6, reduction=0.2)
     compiled = Setting(on, FP32, under(ExecutionPath(fuses=True)))
-    for name in ("ELEMENTWISE", "POOLING", "SOFTMAX", "NORMALIZATION", "COPY"):
+    for name in ("ELEMENTWISE", "POOLING", "SOFTMAX", "NORMALIZATION", "COPY", "REDUCTION"):
         assert class_efficiency(copy_of(1e6, OpClass[name]), compiled).tolist() == [0.8], name
-    assert class_efficiency(copy_of(1e6, OpClass.REDUCTION), compiled).tolist() == [0.2]
+    # A sum after a ReLU makes two operations a value that it reads, one after x sigmoid(x) six.
+    summed = copy_of(1e6, OpClass.REDUCTION)
+    for each_value, expected in ((2, 0.8), (6, 0.2)):
+        assert class_efficiency(replace(summed, flops=each_value * summed.read.sum(axis=0)), compiled).tolist() == [
+            expected
+        ]
+    gradients = replace(summed, phase=np.full_like(summed.phase, Phase.WEIGHT_GRADIENT))
+    assert class_efficiency(gradients, compiled).tolist() == [0.2]
     pooled = copy_of(1e6, OpClass.POOLING)
     assert seconds(pooled, on, path=ExecutionPath(fuses=True))[1] == pytest.approx(seconds(pooled, on)[1] * 0.3 / 0.8)
 

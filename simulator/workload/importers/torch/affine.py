@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from simulator.errors import UnsupportedError
 from simulator.op.base import Shape
 from simulator.op.kernel import Affine, Gemm, Kernel, Phase, Role
 from simulator.units import FLOPS_PER_MAC
-from simulator.workload.importers.torch.calls import Kind
+from simulator.workload.importers.torch.calls import Call, Kind
 from simulator.workload.importers.torch.rules import Draft, Moved
 
 SMALL, LARGE = 2, 3
@@ -131,3 +132,15 @@ def _gemm(small: Draft, large: Draft, what: str) -> Gemm | None:
     if groups.per_sample and not groups.fixed:
         return Gemm(Affine(0, sides[0].fixed), sides[1], sides[2], int(groups.per_sample))
     return Gemm(sides[0], sides[1], sides[2], small.gemm[3])
+
+
+def alike(small: Sequence[Call], large: Sequence[Call]) -> bool:
+    """Whether both runs made the same calls in the same order."""
+    return [call.name for call in small] == [call.name for call in large]
+
+
+def paired(small: Sequence[Call], large: Sequence[Call]) -> list[tuple[Call, Call]]:
+    """Each call at both batch sizes; an `UnsupportedError` where the runs made other calls."""
+    if not alike(small, large):
+        raise UnsupportedError(f"the network makes other calls at batch {SMALL} than at batch {LARGE}")
+    return list(zip(small, large, strict=True))

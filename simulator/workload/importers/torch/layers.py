@@ -17,9 +17,11 @@ from simulator.workload.importers.torch.affine import (
     ROLES,
     SMALL,
     affine,
+    alike,
     kernel_through,
     macs_of,
     meet,
+    paired,
     repeated,
     sample_shape,
 )
@@ -27,6 +29,7 @@ from simulator.workload.importers.torch.calls import LOSS, Call, Kind
 from simulator.workload.importers.torch.norms import keeps_statistics
 from simulator.workload.importers.torch.record import Recording
 from simulator.workload.importers.torch.rules import Draft, Rule, When, find_rule
+from simulator.workload.importers.torch.widths import casts_first, gives_full_width
 from simulator.workload.workload import INPUT, Layer
 
 
@@ -45,6 +48,13 @@ class _Node:
     backward: list[Kernel] = field(default_factory=list)
     known: bool = True
     view: bool = False
+    wide: bool = False
+
+    @property
+    def for_all_samples(self) -> bool:
+        """Whether the output is one for all samples."""
+        written = [count.per_sample for _, kernel in self.drafts for _, count in kernel.write]
+        return bool(written) and not any(written)
 
 
 class Assembly:
@@ -75,10 +85,10 @@ class Assembly:
         UnsupportedError
             For a call without a cost rule, or counts that are not affine in the batch.
         """
-        for small, large in _pairs(self.small.forward, self.large.forward):
+        for small, large in paired(self.small.forward, self.large.forward):
             self._forward(small, large)
         target = len(self.nodes) - 1
-        for small, large in _pairs(self.small.backward, self.large.backward):
+        for small, large in paired(self.small.backward, self.large.backward):
             target = self._backward(small, large, target)
         self._settle()
         kept = self._kept()
@@ -153,7 +163,8 @@ class Assembly:
         drafts = self._drafts(small, large, name)
         sources, inputs = self._sources(small, large)
         output = sample_shape(small.outputs[0].shape, large.outputs[0].shape) if small.outputs else inputs[0]
-        node = _Node(small, name, sources, inputs, output, known=drafts is not None)
+        wide = gives_full_width(small, self._origin)
+        node = _Node(small, name, sources, inputs, output, known=drafts is not None, wide=wide)
         for a, b in drafts or ():
             node.drafts.append((a.when, kernel_through(a, b, Phase.FORWARD, name)))
             macs = affine(macs_of(a), macs_of(b), name)
@@ -274,20 +285,13 @@ class Assembly:
             folds=keeps_statistics(node.call),
             loss=node.call.module == LOSS,
             view=node.view,
+            full_width=node.wide,
+            computes_wide=casts_first(node.call),
+            for_all_samples=node.for_all_samples,
         )
         return Layer(node.name, traced, node.sources, node.inputs, node.output, sum(node.sizes))
 
 
 def same_calls(small: Recording, large: Recording) -> bool:
     """Whether both runs made the same calls in the same order."""
-    return _alike(small.forward, large.forward) and _alike(small.backward, large.backward)
-
-
-def _alike(small: list[Call], large: list[Call]) -> bool:
-    return [call.name for call in small] == [call.name for call in large]
-
-
-def _pairs(small: list[Call], large: list[Call]) -> list[tuple[Call, Call]]:
-    if not _alike(small, large):
-        raise UnsupportedError(f"the network makes other calls at batch {SMALL} than at batch {LARGE}")
-    return list(zip(small, large, strict=True))
+    return alike(small.forward, large.forward) and alike(small.backward, large.backward)

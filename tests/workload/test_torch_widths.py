@@ -1,0 +1,114 @@
+"""What automatic mixed precision keeps in full width in traced networks: the rules, then networks against the zoo's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from simulator.op.kernel import OpClass, Role
+from simulator.op.kernels import Kernels
+from simulator.workload.importers.torch import Tracing, from_torch
+from simulator.workload.importers.torch.calls import Call, Kind, Tensor
+from simulator.workload.importers.torch.widths import casts_first, gives_full_width
+from simulator.workload.lowering import Software, lower
+from simulator.workload.reading import read_workload
+
+COMPUTED, OWN = 1, 2
+"""Memory of what follows from the input, and of a parameter."""
+
+
+def tensor(*shape: int, kind: Kind = Kind.ACTIVATION, storage: int = COMPUTED) -> Tensor:
+    return Tensor(shape, 1, kind, storage, 0)
+
+
+def gamma(*shape: int) -> Tensor:
+    return tensor(*shape, kind=Kind.WEIGHT, storage=OWN)
+
+
+def wide(name: str, *args: Any, output: Tensor | None = None) -> bool:
+    call = Call(name, "", list(args), {}, (output or tensor(4, 8, storage=3),), "", 0, free=False)
+    return gives_full_width(call, {COMPUTED: 0})
+
+
+def test_norms_and_softmax_are_in_full_width_sums_of_two_activations_are_not() -> None:
+    names = ("native_layer_norm", "_softmax", "pow", "gelu", "relu_", "convolution")
+    assert [wide(name, tensor(4, 8)) for name in names] == [True, True, True, False, False, False]
+    assert not wide("add", tensor(4, 8), tensor(4, 8))
+
+
+def test_what_meets_a_parameter_becomes_as_wide() -> None:
+    assert wide("mul", tensor(4, 8), gamma(8))
+    assert wide("cat", [gamma(1, 8), tensor(4, 8)])
+    assert not wide("mul", tensor(4, 8), gamma())  # a single number does not promote
+    assert not wide("add_", tensor(4, 8), gamma(8), output=tensor(4, 8))  # in place: as wide as it was
+    assert not wide("convolution", tensor(4, 8), gamma(8))  # cast to the products' width
+
+
+def test_what_is_made_of_constants_is_in_full_width() -> None:
+    assert wide("index", gamma(8, 8), tensor(4, kind=Kind.INDEX, storage=OWN))
+    assert not wide("arange", 4, output=tensor(4, kind=Kind.INDEX, storage=3))
+
+
+def test_only_norms_and_powers_are_cast_by_a_kernel_of_their_own() -> None:
+    calls = [Call(name, "", [], {}, (), "", 0, free=False) for name in ("native_layer_norm", "exp_", "_softmax", "mul")]
+    assert [casts_first(call) for call in calls] == [True, True, False, False]
+
+
+@pytest.fixture(name="torch", scope="module")
+def torch_module() -> Any:
+    return pytest.importorskip("torch")
+
+
+AMP = Software(autocast=True, master_weights=True)
+
+
+def moved(kernels: Kernels) -> list[tuple[str, float, float, float, float]]:
+    """(class, narrow read, wide read, narrow written, wide written) a sample of each launch, casts of weights aside."""
+    table, found = kernels.distinct, []
+    for row in kernels.row:
+        sums = [
+            float(each[role, 1, row]) for each in (table.read, table.write) for role in (Role.ACTIVATION, Role.WIDE)
+        ]
+        found.append((OpClass(table.op_class[row]).name.lower(), *sums))
+    return [each for each in found if each[0] != "cast"]
+
+
+def traced(torch: Any, module: Any, *shape: int) -> Any:
+    return from_torch(module.eval(), torch.zeros(1, *shape), Tracing("n", training=False))
+
+
+def test_a_traced_block_moves_what_the_zoos_moves(torch: Any) -> None:
+    nn = torch.nn
+    net = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU())
+    layers = [{"linear": {"out": 8}}, {"layer_norm": {}}, {"linear": {"out": 8}}, {"gelu": {}}]
+    zoo = read_workload({"name": "n", "input": [4, 8], "layers": layers}, "n.yaml")
+    mine = moved(lower(traced(torch, net, 4, 8), AMP, training=False))
+    assert mine == moved(lower(zoo, AMP, training=False))
+    assert ("normalization", 0, 32, 0, 32) in mine
+
+
+def test_a_trained_scale_makes_the_residual_stream_wide(torch: Any) -> None:
+    class Scaled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.gamma = torch.nn.Linear(8, 8), torch.nn.Parameter(torch.ones(8))
+
+        def forward(self, x: Any) -> Any:
+            x = self.inner(x)
+            return x + self.gamma * self.inner(x)
+
+    kernels = moved(lower(traced(torch, Scaled(), 4, 8), AMP, training=False))
+    # the scale reads narrow values and writes wide ones; the sum reads one of each
+    assert kernels[-2:] == [("elementwise", 32, 0, 0, 32), ("elementwise", 32, 32, 0, 32)]
+
+
+def test_a_constant_is_cast_once_for_all_samples(torch: Any) -> None:
+    class Standardised(torch.nn.Conv2d):
+        def forward(self, x: Any) -> Any:
+            return self._conv_forward(x, self.weight - self.weight.mean(), None)
+
+    kernels = lower(traced(torch, Standardised(3, 5, 3), 3, 8, 8), AMP, training=False)
+    wide_reads = kernels.distinct.read[Role.WIDE][:, kernels.row]
+    assert wide_reads[1].sum() == 0  # none a sample
+    assert 5 * 3 * 9 in wide_reads[0]  # the filters, once
