@@ -87,7 +87,7 @@ class Setting(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.on_processor:
             return ExecutionPath()
         path = self.framework.path(self.precision)
-        if self.device.kind in GRAPHS_ALONE and not path.fuses:
+        if self.device.kind in GRAPHS_ALONE and not path.fuses and self.framework is not NEVER_LATE:
             left = path.elementwise * LEFT_OF_PASSES
             path = msgspec.structs.replace(path, elementwise=left, layout="channels last")
         half = self.width <= HALF_WIDTH and self.device.profile.family in path.half_last
