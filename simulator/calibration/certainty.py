@@ -21,6 +21,7 @@ from simulator.calibration.validation import predict
 from simulator.calibration.widths import HELD, descend
 from simulator.device.framework import load_framework
 from simulator.execution.certainty import FOLDER, CertaintyProfile, Widths, family_of
+from simulator.op.kernels import FloatArray
 
 COVERAGE = 0.8
 
@@ -84,6 +85,15 @@ def coverage(found: Sequence[Sample]) -> dict[tuple[str, str], Coverage]:
                     len(test), share_inside(test, *fit_widths(train)), share_inside(test, low, high)
                 )
     return result
+
+
+def errors_in_widths(found: Sequence[Sample], low: Widths, high: Widths) -> list[FloatArray]:
+    """Errors of each group whose coverage is stated, each over the distance of the bound on its side, (samples,)."""
+    groups: dict[tuple[str, str], list[float]] = {}
+    for sample in held_out(found):
+        width = distance(sample, low if sample.error < 0 else high)
+        groups.setdefault((sample.split, group_of(sample.split, sample.measured)), []).append(sample.error / width)
+    return [np.array(errors) for errors in groups.values() if len(errors) > LEAST]
 
 
 LEAST = 50

@@ -51,5 +51,7 @@ def test_the_table_keeps_networks_and_batches_apart() -> None:
 
 def test_the_page_of_coverage() -> None:
     found = {("measurer+device", "t4"): Coverage(102, 0.7, 0.8), ("device", "t4"): Coverage(102, 0.756, 0.82)}
-    page = coverage_page(found).splitlines()
+    page = coverage_page(found, 0.6).splitlines()
+    assert page[6] == "1 of the 2 hold 75% to 90%, 50%."
+    assert page[8] == "do so as these do, 60% of them would."
     assert page[-2:] == ["| device | t4 | 102 | 76% | 82% |", "| device and measurer | t4 | 102 | 70% | 80% |"]
