@@ -7,7 +7,7 @@ that were fitted without the row's measurer, framework, device or workload; `cal
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, hypot
 from pathlib import Path
@@ -205,20 +205,19 @@ def distance(sample: Sample, widths: Widths) -> float:
 def held_out_cases(folder: Path, cases: Sequence[Case], splits: Iterable[str] = GROUPS) -> dict[str, list[Case]]:
     """What was held out -> its rows as predicted without them, in the interval that is stated for what is unseen.
 
-    Of a table beside which no predictions are stored, by the coefficients that ship (`folds.json`).
+    Of a table of whose rows none has a stored prediction, by the coefficients that ship (`folds.json`).
 
     splits : those that are asked for.
 
     Raises
     ------
     InputError
-        If none of the predictions that lie in the folder is of these cases.
+        If no row is predicted.
     """
     known = {case.measured.id: case for case in cases}
     low, high = certainty().low, certainty().high
     found: dict[str, list[Case]] = {split: [] for split in splits}
-    stored = (folder / HELD_OUT).is_file()
-    for sample in samples(folder, cases) if stored else samples_of_folds(cases):
+    for sample in samples(folder, cases) if is_stored(folder, known) else samples_of_folds(cases):
         if sample.split in found:
             predicted_s = sample.measured.step_s / exp(sample.error)
             below, above = exp(-distance(sample, low)), exp(distance(sample, high))
@@ -226,6 +225,11 @@ def held_out_cases(folder: Path, cases: Sequence[Case], splits: Iterable[str] = 
             found[sample.split].append(replace(case, low_s=predicted_s * below, high_s=predicted_s * above))
     chosen = {split: rows for split, rows in found.items() if rows}
     if not chosen:
-        problem = "none of its predictions is of a row here; ids must agree" if stored else "no row is predicted"
-        raise InputError(f"{folder / HELD_OUT}: {problem}")
+        raise InputError("nothing was held out: no row is predicted")
     return chosen
+
+
+def is_stored(folder: Path, ids: Container[str]) -> bool:
+    """Whether held-out predictions lie in the folder, and one of them is of these rows."""
+    path = folder / HELD_OUT
+    return path.is_file() and any(key in ids for _, key, _ in read_held_out(path))
