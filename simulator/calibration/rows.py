@@ -51,8 +51,8 @@ def row_of(measured: Measurement) -> Row:
     SimulatorError
         If it cannot be predicted.
     """
-    kernels = kernels_of(workload_of(measured), options_of(measured))
     device = hosted(device_of(measured.device), measured.host)
+    kernels = kernels_of(workload_of(measured), options_of(measured), device)
     chosen, least_s = _chosen(measured, kernels), _least(measured, device)
     return Row(measured, kernels, get_precision(measured.precision), device, chosen, least_s)
 

@@ -81,7 +81,7 @@ def simulate(
     if workload.dataset == NO_DATASET and chosen.epochs is not None:
         raise InputError(f"{workload.name} names no dataset, so that it has no epochs; give --dataset or --samples")
     memory = _memory(workload, device, chosen)
-    kernels = kernels_of(workload, chosen)
+    kernels = kernels_of(workload, chosen, device)
     timed = partial(times_of, workload, kernels, device, chosen)
     times = timed(batch)
     if not times.time_s.any():

@@ -16,18 +16,20 @@ from simulator.op.optimizer import Optimizer, get_optimizer
 from simulator.pipeline.options import LARGEST, Options
 from simulator.precision import Role, get_precision
 from simulator.roofline.rates import Fidelity
-from simulator.roofline.setting import PROCESSOR
+from simulator.roofline.setting import GRAPHS_ALONE, PROCESSOR
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
 from simulator.workload.lowering import Software, lower
 from simulator.workload.workload import Workload
 
 
-def kernels_of(workload: Workload, options: Options) -> Kernels:
+def kernels_of(workload: Workload, options: Options, device: Device | None = None) -> Kernels:
     """The workload's kernels for these options, lowered once.
 
     Batch normalisation is folded at inference where the framework does it, and in the bounds of the other fidelities;
-    element-wise operations are fused where the framework compiles them.
+    element-wise operations are fused where the framework compiles them, or the device runs compiled graphs alone.
+
+    device : the one that runs them; None for one that leaves it to the framework.
     """
     precision, framework = get_precision(options.precision), load_framework(options.framework)
     path = framework.path(precision)
@@ -35,7 +37,7 @@ def kernels_of(workload: Workload, options: Options) -> Kernels:
     software = Software(
         master_weights=precision.master_weights and (training or (calibrated and path.casts)),
         fold=path.folds or not calibrated,
-        fuse=path.fuses and calibrated,
+        fuse=calibrated and (path.fuses or (device is not None and device.kind in GRAPHS_ALONE)),
         join=path.joins and calibrated,
         autocast=path.promotes and calibrated and precision.master_weights,
         eager_attention=framework.eager_attention and calibrated,
@@ -70,14 +72,16 @@ def step_seconds(workload: Workload, device: Device, batches: FloatArray, option
     """Step time at many batch sizes in one broadcast, shape (batches,). [s]"""
     chosen = options or Options()
     column = np.asarray(batches, dtype=float)[:, None]
-    seconds: FloatArray = times_of(workload, kernels_of(workload, chosen), device, chosen, column).time_s.sum(axis=-1)
+    seconds: FloatArray = times_of(workload, kernels_of(workload, chosen, device), device, chosen, column).time_s.sum(
+        axis=-1
+    )
     return seconds
 
 
 def overhead_shares(workload: Workload, device: Device, batches: FloatArray, options: Options) -> FloatArray:
     """Share of a step's time in kernels that wait for launches or the host, shape (batches,)."""
     column = np.asarray(batches, dtype=float)[:, None]
-    times = times_of(workload, kernels_of(workload, options), device, options, column)
+    times = times_of(workload, kernels_of(workload, options, device), device, options, column)
     waiting = np.where(times.bound == Bound.OVERHEAD, times.time_s, 0.0)
     shares: FloatArray = waiting.sum(axis=-1) / times.time_s.sum(axis=-1)
     return shares

@@ -44,7 +44,7 @@ class Shares:
 
     def _timed(self, plan: Plan, size: int) -> Share:
         rank = shard_by(self.workload, plan)
-        kernels = kernels_of(rank, self.options)
+        kernels = kernels_of(rank, self.options, self.device)
         times = times_of(rank, kernels, self.device, self.options, size)
         exchange = groups_of(plan, self.cluster), self.cluster
         samples = self.setting.precision, size
@@ -108,7 +108,7 @@ class Shares:
     @cached_property
     def _model_flops(self) -> float:
         """FLOPs of all products of one sample, as the whole network's kernels count them."""
-        kernels = kernels_of(self.workload, self.options)
+        kernels = kernels_of(self.workload, self.options, self.device)
         flops = at_batch(kernels.distinct.flops, 1.0)[kernels.row]
         return float(flops[kernels.engine == Engine.MATRIX].sum())
 

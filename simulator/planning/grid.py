@@ -87,7 +87,7 @@ def closed_form(workload: Workload, device: Device, options: Options) -> ClosedF
     """
     if options.fidelity != "roofline":
         raise InputError("only the roofline has a closed form; ask for --fidelity roofline")
-    kernels, batch = kernels_of(workload, options), float(options.batch or workload.batch)
+    kernels, batch = kernels_of(workload, options, device), float(options.batch or workload.batch)
     columns = kernels.distinct
     times = np.bincount(kernels.row, minlength=len(columns))
     flops = at_batch(columns.flops, batch) * times

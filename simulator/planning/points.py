@@ -60,7 +60,7 @@ class Points:
     @cached_property
     def kernels(self) -> Kernels:
         """Of the workload, lowered once."""
-        return kernels_of(self.workload, self.options)
+        return kernels_of(self.workload, self.options, self.devices.one)
 
     @cached_property
     def buckets(self) -> list[tuple[Buckets, Summing] | None]:

@@ -23,11 +23,6 @@ PROCESSOR = "cpu"
 GRAPHS_ALONE = ("tpu", "npu")
 """Kinds of devices that run compiled graphs alone, whatever the framework: torch_xla on a TPU, Gaudi's lazy mode."""
 
-LEFT_OF_PASSES = 0.62
-"""Traffic of an eager framework's passes that is left once a compiler has joined them: the mean of eight networks,
-which train and infer, as `workload/fusion.py` joins theirs (Llama, GPT-2 and Swin 0.45 to 0.57, BERT and ViT 0.64 to
-0.76, ResNet and its like 0.49 to 0.83)."""
-
 FULL_WIDTH = "fp32"
 """The peak of lanes that narrow values are widened for."""
 
@@ -87,9 +82,8 @@ class Setting(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.on_processor:
             return ExecutionPath()
         path = self.framework.path(self.precision)
-        if self.device.kind in GRAPHS_ALONE and not path.fuses and self.framework is not NEVER_LATE:
-            left = path.elementwise * LEFT_OF_PASSES
-            path = msgspec.structs.replace(path, elementwise=left, layout="channels last")
+        if self.device.kind in GRAPHS_ALONE and self.framework is not NEVER_LATE:
+            path = msgspec.structs.replace(path, fuses=True, layout="channels last")
         half = self.width <= HALF_WIDTH and self.device.profile.family in path.half_last
         layout = self.layout or ("channels last" if half else path.layout)
         return msgspec.structs.replace(path, layout=layout) if layout != path.layout else path

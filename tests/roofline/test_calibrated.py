@@ -30,7 +30,7 @@ from simulator.roofline.gemm import LARGEST_TILE, LEAST_DEPTH, MatrixRates, Tili
 from simulator.roofline.products import MANY_FILTERS, ODD_GROUPS, OF_MANY, POOR_GROUPS, convolution_efficiency
 from simulator.roofline.queue import waiting_seconds
 from simulator.roofline.rates import Fidelity
-from simulator.roofline.setting import LEFT_OF_PASSES, Setting
+from simulator.roofline.setting import Setting
 from simulator.roofline.times import Bound, group_launches, kernel_times, parts_seconds
 from simulator.roofline.traffic import ideal_bytes
 from simulator.workload.lowering import lower
@@ -930,16 +930,12 @@ def test_a_framework_may_run_products_slower_on_a_family() -> None:
         assert computing_s(volta, given) == pytest.approx(2 * computing_s(other, given))
 
 
-def test_tpus_run_joined_passes_under_eager_frameworks() -> None:
-    # An eager framework's pass moves 0.62 of its traffic on a TPU, all of it on a graphics processor; a compiler's has
-    # been joined before.
-    eager, compiled = software(0.0), replace(software(0.0), plain=ExecutionPath(fuses=True))
-    graphics = device()
+def test_tpus_run_compiled_graphs_under_eager_frameworks() -> None:
+    eager, graphics = software(0.0), device()
     tpu = replace(graphics, kind="tpu")
-    assert Setting(tpu, FP32, eager).path.elementwise == pytest.approx(LEFT_OF_PASSES)
-    assert Setting(tpu, FP32, eager).path.layout == "channels last"
-    assert Setting(graphics, FP32, eager).path.elementwise == 1.0
-    assert Setting(tpu, FP32, compiled).path.elementwise == 1.0
+    path = Setting(tpu, FP32, eager).path
+    assert (path.fuses, path.layout) == (True, "channels last")
+    assert not Setting(graphics, FP32, eager).path.fuses
 
 
 def test_a_library_without_kernels_for_groups_issues_them_one_by_one() -> None:

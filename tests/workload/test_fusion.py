@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from simulator.device.device import load_device
 from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import Kernels
 from simulator.pipeline import Options, kernels_of
@@ -98,6 +99,9 @@ def test_frameworks_that_compile_move_less() -> None:
         kernels_of(workload, Options(batch=8, framework=framework)) for framework in ("pytorch", "pytorch-compiled")
     )
     assert len(compiled) < len(eager)
+    on_tpu = kernels_of(workload, Options(batch=8), load_device("tpu-v4"))
+    assert len(on_tpu) == len(compiled)
+    assert len(kernels_of(workload, Options(batch=8), load_device("t4"))) == len(eager)
     for role in (Role.ACTIVATION, Role.GRADIENT):
         assert compiled.read[role].sum() < eager.read[role].sum()
     assert compiled.flops.sum() == eager.flops.sum()
