@@ -93,6 +93,9 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
         bool, Meta(description="keeps softmax, layer norms and what they are added to in full width in mixed precision")
     ] = False
     casts: Annotated[bool, Meta(description="casts master weights again in each forward pass at inference")] = False
+    heads_in_place: Annotated[
+        bool, Meta(description="the products of eager attention take the heads where they lie, without copies")
+    ] = False
 
 
 class HeldMemory(Strict, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from simulator.errors import InputError
 from simulator.op.base import Counts, Op, Shape, Shapes, Site, elements
@@ -73,6 +73,8 @@ class Attention(Op, frozen=True):
     sinks : a trained score a head that takes part in the softmax and has no value.
     softcap : scores pass c * tanh(x / c).
     dropout : rate of dropout on the probabilities.
+    padded : the keys of each sample that are padding are masked.
+    scale : what eager kernels divide by sqrt(d): the scores, the queries before the product, or nothing (T5).
 
     Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 1; Ainslie et al., "GQA", EMNLP 2023;
     Beltagy et al., "Longformer", 2020, section 3.1; Raffel et al., JMLR 2020, section 2.1 (relative positions).
@@ -87,6 +89,8 @@ class Attention(Op, frozen=True):
     sinks: bool = False
     softcap: bool = False
     dropout: float = 0.0
+    padded: bool = False
+    scale: Literal["scores", "queries", "none"] = "scores"
 
     arity: ClassVar[tuple[int, int | None]] = (1, 3)
     saves_input: ClassVar[bool] = True
@@ -160,7 +164,7 @@ class Attention(Op, frozen=True):
 
     def shift_flops(self) -> int:
         """FLOPs of each score between the first product and the softmax."""
-        masked = self.causal or self.span is not None
+        masked = self.causal or self.span is not None or self.padded
         return 1 + masked + (self.relative_positions is not None) + (SOFTCAP_FLOPS if self.softcap else 0)
 
     def parameter_gradients(self, site: Site) -> list[Kernel]:

@@ -21,12 +21,21 @@ MAX_ELEMENTS = 2**48
 
 
 class Site(NamedTuple):
-    """Where an operation stands: the shapes around it, and what the backward pass must produce."""
+    """Where an operation stands: the shapes around it, what the backward pass must produce, what the software does.
+
+    Attributes
+    ----------
+    whole : what an operation computes element by element between its products runs as one kernel, as compilers and
+        kernels written by hand have it; eager frameworks run a kernel for each line of the network's source.
+    in_place : products of attention read and write the heads where they lie, side by side; else they are copied apart.
+    """
 
     inputs: Shapes
     output: Shape
     training: bool = True
     input_gradient: bool = True
+    whole: bool = True
+    in_place: bool = True
 
 
 class Counts(NamedTuple):

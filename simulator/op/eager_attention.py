@@ -18,48 +18,75 @@ class EagerAttention(Attention, frozen=True):
 
     Forward: product, scale and mask, softmax, dropout, product. Backward: the two gradients of each product, together
     twice the forward MACs, and those of the kernels between. Kept: probabilities; their mask and what dropout leaves.
+    Software that runs the source line by line scales and masks in a kernel each, and where a library's batched product
+    takes one stride for samples and heads, queries, keys, values and the result are copied to other places.
     """
 
     def forward(self, site: Site) -> list[Kernel]:
         """Two batched products with element-wise passes over the scores between them."""
         geometry = self.geometry(site.inputs)
         scores = geometry.scores
-        inputs = {Role.ACTIVATION: geometry.query_elements + geometry.key_elements}
         last = {Role.ACTIVATION: scores + geometry.value_elements}
-        sides = (geometry.queries, geometry.keys, geometry.key_size)
-        result = self.bias_lookup(geometry)
-        result.append(product(Phase.FORWARD, geometry.groups, sides, inputs, {Role.ACTIVATION: scores}))
-        result.append(self._shift(geometry))
-        through = {Role.ACTIVATION: scores}
-        result.append(elementwise(Phase.FORWARD, SOFTMAX_FLOPS * scores, through, through, OpClass.SOFTMAX))
-        if self.dropout and site.training:
-            written = {Role.ACTIVATION: scores, Role.MASK: scores}
-            result.append(elementwise(Phase.FORWARD, DROPOUT_FLOPS * scores, through, written))
         sides = (geometry.queries, geometry.value_size, geometry.keys)
         written = {Role.ACTIVATION: geometry.output_elements}
+        through = {Role.ACTIVATION: scores}
+        result = self.bias_lookup(geometry) + self._apart(site, geometry) + self._scores_of(geometry)
+        result += [self._shift(geometry, self.shift_flops())] if site.whole else self._shifts(geometry)
+        result.append(elementwise(Phase.FORWARD, SOFTMAX_FLOPS * scores, through, through, OpClass.SOFTMAX))
+        if self.dropout and site.training:
+            kept = {Role.ACTIVATION: scores, Role.MASK: scores}
+            result.append(elementwise(Phase.FORWARD, DROPOUT_FLOPS * scores, through, kept))
         result.append(product(Phase.FORWARD, geometry.groups, sides, last, written))
-        return result
+        return result if site.in_place else [*result, _copied(Phase.FORWARD, geometry.output_elements)]
 
-    def _shift(self, geometry: Geometry) -> Kernel:
-        """Scale, cap, bias and mask in one pass over the scores."""
-        masked = self.causal or self.span is not None
-        mask = ((Role.MASK, once(geometry.queries * geometry.keys)),) if masked else ()
+    def _apart(self, site: Site, geometry: Geometry) -> list[Kernel]:
+        """Queries, keys and values, copied so that each head lies by itself; queries are scaled before."""
+        queries = geometry.query_elements
+        through = {Role.ACTIVATION: queries}
+        scaled = [elementwise(Phase.FORWARD, queries, through, through)]
+        before = scaled if self.scale == "queries" and not site.whole else []
+        return before if site.in_place else before + [_copied(Phase.FORWARD, size) for size in _sizes(geometry)]
+
+    def _scores_of(self, geometry: Geometry) -> list[Kernel]:
+        """The product of queries and keys."""
+        sides = (geometry.queries, geometry.keys, geometry.key_size)
+        inputs = {Role.ACTIVATION: geometry.query_elements + geometry.key_elements}
+        return [product(Phase.FORWARD, geometry.groups, sides, inputs, {Role.ACTIVATION: geometry.scores})]
+
+    def _shift(self, geometry: Geometry, flops: int) -> Kernel:
+        """Scale, cap, bias and mask, or some of these, in one pass of so many FLOPs a score."""
+        mask = ((Role.MASK, once(geometry.queries * geometry.keys)),) if self._hidden else ()
         return Kernel(
             OpClass.ELEMENTWISE,
             Phase.FORWARD,
-            each(self.shift_flops() * geometry.scores),
+            each(flops * geometry.scores),
             ((Role.ACTIVATION, each(geometry.scores)), *mask, *self.bias_reads(geometry)),
             ((Role.ACTIVATION, each(geometry.scores)),),
         )
+
+    @property
+    def _hidden(self) -> bool:
+        """Whether queries do not see all keys."""
+        return self.causal or self.span is not None
+
+    def _shifts(self, geometry: Geometry) -> list[Kernel]:
+        """A pass that scales the scores, and one that caps, biases and masks them."""
+        through = {Role.ACTIVATION: geometry.scores}
+        scaled = [elementwise(Phase.FORWARD, geometry.scores, through, through)] if self.scale == "scores" else []
+        others = self.shift_flops() - 1
+        return [*scaled, self._shift(geometry, others)] if others or self.sinks else scaled
 
     def backward(self, site: Site) -> list[Kernel]:
         """Values and probabilities, dropout, softmax, scale, queries and keys."""
         if not site.input_gradient and not self.parameter_sizes(site.inputs):
             return []
         geometry = self.geometry(site.inputs)
-        result = [*self._output_product(geometry), *self._scores(geometry)]
+        result = [*self._output_product(geometry), *self._scores(geometry, site)]
         if site.input_gradient:
             result += self._input_product(geometry)
+        if not site.in_place:
+            result = [_copied(Phase.INPUT_GRADIENT, geometry.output_elements), *result]
+            result += [_copied(Phase.INPUT_GRADIENT, size) for size in _sizes(geometry)]
         return result + self.parameter_gradients(site)
 
     def _output_product(self, geometry: Geometry) -> list[Kernel]:
@@ -75,8 +102,8 @@ class EagerAttention(Attention, frozen=True):
             product(phase, geometry.groups, of_scores, score_reads, {Role.GRADIENT: scores}),
         ]
 
-    def _scores(self, geometry: Geometry) -> list[Kernel]:
-        """Gradients through dropout, softmax, cap and scale."""
+    def _scores(self, geometry: Geometry, site: Site) -> list[Kernel]:
+        """Gradients through dropout, softmax, cap, mask and scale."""
         scores, phase = geometry.scores, Phase.INPUT_GRADIENT
         through = {Role.GRADIENT: scores}
         saved = {Role.ACTIVATION: scores, Role.GRADIENT: scores}
@@ -87,8 +114,12 @@ class EagerAttention(Attention, frozen=True):
         result.append(elementwise(phase, SOFTMAX_GRADIENT_FLOPS * scores, saved, through, OpClass.SOFTMAX))
         if self.softcap:
             result.append(elementwise(phase, SOFTCAP_GRADIENT_FLOPS * scores, saved, through))
-        result.append(elementwise(phase, scores, through, through))
-        return result
+        if self._hidden and not site.whole:
+            result.append(elementwise(phase, scores, through, through))
+        if self.scale == "none" and not site.whole:
+            return result
+        scaled = {Role.GRADIENT: scores if site.whole or self.scale == "scores" else geometry.query_elements}
+        return [*result, elementwise(phase, scaled[Role.GRADIENT], scaled, scaled)]
 
     def _input_product(self, geometry: Geometry) -> list[Kernel]:
         """Gradients of the queries (dS K) and of the keys (dS' Q)."""
@@ -109,3 +140,13 @@ class EagerAttention(Attention, frozen=True):
         copies = 1 + (self.dropout > 0) + self.softcap
         kept = ((Role.ACTIVATION, each(copies * scores)),)
         return (*kept, (Role.MASK, each(scores))) if self.dropout else kept
+
+
+def _sizes(geometry: Geometry) -> tuple[int, int, int]:
+    return geometry.query_elements, geometry.key_elements, geometry.value_elements
+
+
+def _copied(phase: Phase, size: int) -> Kernel:
+    """A copy of activations, or of their gradients, to other places."""
+    role = Role.ACTIVATION if phase is Phase.FORWARD else Role.GRADIENT
+    return elementwise(phase, 0, {role: size}, {role: size}, OpClass.COPY)

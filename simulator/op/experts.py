@@ -8,11 +8,13 @@ from simulator.errors import InputError
 from simulator.op.activation import Activation, Gelu, GeluTanh, QuickGelu, Relu, Silu
 from simulator.op.base import Counts, Op, Shape, Shapes, Site, elements, elementwise, operation
 from simulator.op.elementwise import ReluSquared
+from simulator.op.gelu_new import GeluNew
 from simulator.op.kernel import Affine, Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.units import FLOPS_PER_MAC
 
 ACTIVATIONS: dict[str, type[Activation]] = {
     "gelu": Gelu,
+    "gelu_new": GeluNew,
     "gelu_tanh": GeluTanh,
     "quick_gelu": QuickGelu,
     "relu": Relu,
@@ -20,7 +22,7 @@ ACTIVATIONS: dict[str, type[Activation]] = {
     "silu": Silu,
 }
 
-ActivationName = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "relu_squared", "silu"]
+ActivationName = Literal["gelu", "gelu_new", "gelu_tanh", "quick_gelu", "relu", "relu_squared", "silu"]
 
 
 @operation("route")

@@ -34,13 +34,16 @@ def kernels_of(workload: Workload, options: Options, device: Device | None = Non
     precision, framework = get_precision(options.precision), load_framework(options.framework)
     path = framework.path(precision)
     training, calibrated = options.training, options.calibrated
+    graphs = device is not None and device.kind in GRAPHS_ALONE
     software = Software(
         master_weights=precision.master_weights and (training or (calibrated and path.casts)),
         fold=path.folds or not calibrated,
-        fuse=calibrated and (path.fuses or (device is not None and device.kind in GRAPHS_ALONE)),
+        fuse=calibrated and (path.fuses or graphs),
         join=path.joins and calibrated,
         autocast=path.promotes and calibrated and precision.master_weights,
         eager_attention=framework.eager_attention and calibrated,
+        pieces=calibrated and not (path.fuses or graphs),
+        copies_heads=calibrated and not (path.heads_in_place or graphs),
         quantize=training and calibrated and precision.attention is not None,
     )
     return lower(workload, software, training=training, optimizer=_optimizer(options))

@@ -63,6 +63,8 @@ class Software:
     join : run batch normalisation, the addition and the activation after it as one, as cuDNN can, in training.
     autocast : keep in full width what `autocast.py` says, with casts between.
     eager_attention : take fused attention apart, for frameworks that have none.
+    pieces : run what an operation computes element by element line by line, as eager frameworks do.
+    copies_heads : copy the heads of eager attention apart for its products, and side by side after them.
     quantize : round what products read in kernels of their own (8 and 4 bits, in training).
     """
 
@@ -72,7 +74,13 @@ class Software:
     join: bool = False
     autocast: bool = False
     eager_attention: bool = False
+    pieces: bool = False
+    copies_heads: bool = False
     quantize: bool = False
+
+    def placed(self, site: Site) -> Site:
+        """Where an operation stands in this software."""
+        return site._replace(whole=not self.pieces, in_place=not self.copies_heads)
 
 
 PLAIN = Software()
@@ -99,7 +107,7 @@ def lower(
     folded = set() if training or not software.fold else set(folded_layers(layers))
     left_out = {position for position, layer in enumerate(layers) if layer.op.loss and not training} | folded
     forward: Lowered = [
-        () if position in left_out else _forward_kernels(layer.op, layer.site(training=training))
+        () if position in left_out else _forward_kernels(layer.op, software.placed(layer.site(training=training)))
         for position, layer in enumerate(layers)
     ]
     products = [any(kernel.engine is Engine.MATRIX for kernel in kernels) for kernels in forward]
@@ -121,7 +129,7 @@ def lower(
             launches.emit(position, (_cast_weights(layers[position].parameters),))
         launches.emit(position, kernels)
     if training:
-        _lower_backward(layers, launches, cast=cast, fusion=fusion, wide=wide, quantize=software.quantize)
+        _lower_backward(layers, launches, cast=cast, fusion=fusion, wide=wide, software=software)
     if training and optimizer:
         for position, layer in enumerate(layers):
             if layer.parameters and not layer.op.untrained:
@@ -137,7 +145,7 @@ def _lower_backward(
     cast: Sequence[bool],
     fusion: Fusion | None,
     wide: Sequence[bool] | None,
-    quantize: bool,
+    software: Software,
 ) -> None:
     """Gradients, last layer first; where an output has several readers, their gradients are added before it is used,
     and those of the parts of a split are put side by side, unless their kernels place them there.
@@ -147,14 +155,16 @@ def _lower_backward(
     trained = _needs_gradient(layers)
     readers = readers_of(layers)
     backward: Lowered = [
-        _backward_kernels(layer.op, layer.site(input_gradient=any(s >= 0 and trained[s] for s in layer.sources)))
+        _backward_kernels(
+            layer.op, software.placed(layer.site(input_gradient=any(s >= 0 and trained[s] for s in layer.sources)))
+        )
         if trained[position]
         else ()
         for position, layer in enumerate(layers)
     ]
     if wide:
         backward = cast_backward(layers, backward, wide, fuse=fusion is COMPILED)
-    if quantize:
+    if software.quantize:
         backward = quantize_backward(layers, backward)
     if fusion:
         backward = fuse_backward(layers, backward, fusion)

@@ -35,7 +35,7 @@ class Layer:
     parameters: int
 
     def site(self, *, training: bool = True, input_gradient: bool = True) -> Site:
-        """The shapes around the operation, for its cost rules."""
+        """The shapes around the operation, for its cost rules, in software that leaves it as it is."""
         return Site(self.inputs, self.output, training, input_gradient)
 
 

@@ -25,7 +25,7 @@ from simulator.precision import get_precision
 
 PLAIN: dict[str, Any] = {
     **dict.fromkeys(("elementwise", "convolution", "products", "attention", "depthwise_gradients"), 1.0),
-    **dict.fromkeys(("folds", "fuses", "joins", "promotes", "casts"), False),
+    **dict.fromkeys(("folds", "fuses", "joins", "promotes", "casts", "heads_in_place"), False),
     **dict.fromkeys(("hopper_attention", "odd_batches", "odd_groups", "tf32_groups"), True),
     **dict.fromkeys(("poor_groups", "launched_groups", "half_last"), ()),
     **dict.fromkeys(("transposes", "narrow_gradients"), 0.0),

@@ -13,6 +13,7 @@ import pytest
 from simulator.errors import InputError
 from simulator.op import Op, Shape, Site, operations
 from simulator.op.activation import CrossEntropyLoss
+from simulator.op.gelu_new import GeluNew
 from simulator.op.kernel import Affine, Gemm, Kernel, OpClass, Phase, Role, Window, each, once
 from simulator.op.normalization import ChannelAffine
 from simulator.op.pooling import AdaptiveAveragePool
@@ -60,6 +61,7 @@ ACTIVATIONS: dict[str, tuple[int, int, str]] = {
     "hard_swish": (5, 5, "input"),  # + 3, two comparisons, * x, / 6; two comparisons, x / 3, + 1/2, times g
     "silu": (5, 9, "input"),  # sigmoid 4 and * x; sigmoid 4, 1 - s, * x, + 1, * s, * g
     "gelu": (5, 11, "input"),  # x / sqrt 2, erf, + 1, * x, / 2; P 4, p 4, x * p, + P, * g
+    "gelu_new": (13, 21, "input"),  # as gelu_tanh, in one kernel
     "gelu_tanh": (13, 21, "input"),  # polynomial 5, tanh 5, + 1, * x, / 2; t 10, then 2 + 4 + 2 + 3
     "quick_gelu": (6, 10, "input"),  # SiLU and 1.702 * x
     "softplus": (3, 5, "input"),  # exp, + 1, log; sigmoid 4, times g
@@ -76,6 +78,25 @@ def test_activation(kind: str) -> None:
     check(op.backward(place), (IG, backward * 30, {A: 30, G: 30}, {G: 30}))
     assert op.backward(place._replace(input_gradient=False)) == []
     assert (op.saves_input, op.saves_output) == (kept == "input", kept == "output")
+
+
+def test_gelu_line_by_line() -> None:
+    # u = a * (x + b * x ** 3), t = tanh(u), y = (x / 2) * (1 + t), on 6 values: a kernel for each of the eight
+    # operations, the sum and the last product of two tensors; 13 FLOP a value, 18 values moved for each.
+    op = GeluNew()
+    place = site(op, (2, 3))._replace(whole=False)
+    one, two = {A: 6}, {A: 12}
+    check(
+        op.forward(place),
+        *((F, 12, one, one), (F, 6, one, one), (F, 6, two, one), (F, 6, one, one)),  # cube, * b, + x, * a
+        *((F, 30, one, one), (F, 6, one, one), (F, 6, one, one), (F, 6, two, one)),  # tanh, + 1, x / 2, product
+    )
+    # dw = g * h and dh = g * w, dh / 2; g * (1 - t * t), * a, * b; x * x, * 3, times the gradient; two sums.
+    kernels = op.backward(place)
+    assert [kernel.flops.per_sample / 6 for kernel in kernels] == [1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 1]
+    moved = [sum(count.per_sample for _, count in (*kernel.read, *kernel.write)) / 6 for kernel in kernels]
+    assert moved == [3, 3, 2, 3, 2, 2, 2, 2, 3, 3, 3]
+    assert op.backward(place._replace(input_gradient=False)) == []
 
 
 def test_prelu() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -170,6 +171,46 @@ class TestEagerAttention:
         assert op.counts(site(op, (4, 8), (4, 2), (4, 2))).macs == 2 * 4 * 4 * 4 * 2
         assert moved(first.read, Role.ACTIVATION) == (0, 32 + 8)
         assert moved(second.read, Role.ACTIVATION) == (0, 64 + 8)
+
+    def test_line_by_line(self) -> None:
+        # Scores scaled and masked in passes of their own, backward too: 2 x 32 moved by each, the mask of 16 beside.
+        op = EagerAttention(heads=2, causal=True)
+        place = site(op, *QKV)._replace(whole=False)
+        kernels = op.forward(place)
+        assert flops(kernels) == [192, 32, 32, 160, 192]
+        assert [moved(k.read, Role.ACTIVATION)[1] for k in kernels[1:4]] == [32, 32, 32]
+        assert [moved(k.read, Role.MASK)[0] for k in kernels[1:4]] == [0, 16, 0]
+        assert flops(k for k in op.backward(place) if not k.gemm) == [4 * 32, 32, 32]
+
+    @pytest.mark.parametrize(
+        ("fields", "forward", "backward"),
+        [
+            ({}, [192, 32, 160, 192], [128, 32]),
+            ({"padded": True}, [192, 32, 32, 160, 192], [128, 32]),
+            ({"scale": "queries"}, [24, 192, 160, 192], [128, 24]),
+            ({"scale": "none"}, [192, 160, 192], [128]),
+            ({"scale": "none", "relative_positions": 0}, [192, 32, 160, 192], [128]),
+            ({"scale": "none", "sinks": True}, [192, 0, 160, 192], [128]),
+        ],
+    )
+    def test_what_is_scaled(self, fields: dict[str, Any], forward: list[int], backward: list[int]) -> None:
+        # 24 queries' values, or 32 scores; a bias, a mask of padding or sinks take a pass over the scores.
+        op = EagerAttention(heads=2, **fields)
+        place = site(op, *QKV)._replace(whole=False)
+        assert flops(op.forward(place)) == forward
+        own = [k for k in op.backward(place) if not k.gemm and k.op_class is not OpClass.REDUCTION]
+        assert flops(own) == backward
+
+    def test_heads_are_copied_apart(self) -> None:
+        # Grouped: 4 heads of 2, 1 of keys and values: 32, 8 and 8 values before the products, 32 after; backward back.
+        op = EagerAttention(heads=4, kv_heads=1)
+        inputs = ((4, 8), (4, 2), (4, 2))
+        place = site(op, *inputs)._replace(in_place=False)
+        forward = [k for k in op.forward(place) if k.op_class is OpClass.COPY]
+        backward = [k for k in op.backward(place) if k.op_class is OpClass.COPY]
+        assert [moved(k.read, Role.ACTIVATION)[1] for k in forward] == [32, 8, 8, 32]
+        assert [moved(k.write, Role.GRADIENT)[1] for k in backward] == [32, 32, 8, 8]
+        assert len(op.forward(place)) == len(op.forward(site(op, *inputs))) + 4
 
     def test_one_joined_input(self) -> None:
         # (4 + 2 * 1) heads of 2 side by side.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import Kernels, at_batch
 from simulator.op.optimizer import OPTIMIZERS
+from simulator.pipeline import kernels_of
+from simulator.pipeline.options import Options
 from simulator.workload.importers import Request
 from simulator.workload.lowering import Software, folded_layers, lower
 from simulator.workload.reading import load_workload, read_workload
@@ -270,3 +273,24 @@ def test_without_fused_attention_its_parts_run_one_by_one() -> None:
     assert len(apart) - len(lower(fused, training=False)) == 12 * 3
     eager = load_workload("vit_b_16", request=Request(attention="eager"))
     assert lower(eager, training=False).flops.sum() == apart.flops.sum()
+
+
+def test_eager_software_runs_line_by_line_what_compilers_join() -> None:
+    # A layer of GPT-2: eight kernels of its GELU and two of its scores' shift where there is one each; four copies.
+    network = load_workload("gpt2", request=Request(attention="eager"))
+    whole = lower(network, training=False)
+    assert len(lower(network, Software(pieces=True), training=False)) - len(whole) == 12 * (7 + 1)
+    assert len(lower(network, Software(copies_heads=True), training=False)) - len(whole) == 12 * 4
+
+
+@pytest.mark.parametrize(
+    ("framework", "pieces", "copies"),
+    [("pytorch", True, True), ("pytorch-compiled", False, True), ("megatron", False, False), ("jax", False, False)],
+)
+def test_which_software_joins_and_copies(framework: str, pieces: bool, copies: bool) -> None:
+    network = load_workload("gpt2", request=Request(attention="eager"))
+    options = Options(framework=framework, precision="fp32", task="infer")
+    kernels, software = kernels_of(network, options), Software(pieces=pieces, copies_heads=copies, fuse=not pieces)
+    assert len(kernels) == len(lower(network, software, training=False))
+    bound = replace(options, fidelity="roofline")
+    assert len(kernels_of(network, bound)) == len(lower(network, training=False))

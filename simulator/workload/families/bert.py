@@ -47,7 +47,7 @@ def bert(
     Source: Devlin et al., "BERT", NAACL 2019, arXiv 1810.04805, section 3 and appendix A.2.
     """
     style = Style(hidden, "layer", dropout, attention)
-    shape = Heads(count=heads, bias=True, out_bias=True)
+    shape = Heads(count=heads, bias=True, out_bias=True, padded=True)
     mlp = FeedForward(width=intermediate, activation="gelu", gated=False, bias=True)
     state = _embeddings(net, style, (vocabulary, types, positions))
     for number in range(depth):

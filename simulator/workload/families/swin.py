@@ -104,7 +104,7 @@ def _windows(net: Network, stage: Stage, entry: int, shifted: bool, prefix: str)
     there = Reorder(positions=stage.padded, features=stage.features, copies=copies)
     back = Reorder(positions=stage.height * stage.width, features=stage.features, copies=copies)
     table = (2 * stage.window - 1) ** 2
-    op = attention_rule(stage.mode)(heads=stage.heads, block=area, relative_positions=table)
+    op = attention_rule(stage.mode)(heads=stage.heads, block=area, relative_positions=table, scale="queries")
     net.add(there, entry, name=f"{prefix}.partition")
     net.add(Linear(out=3 * stage.features), name=f"{prefix}.qkv")
     net.add(op, name=f"{prefix}.scores")

@@ -103,7 +103,9 @@ def _attend(net: Network, stack: Stack, state: int, prefix: str, table: int | No
     value = net.add(projection, source, name=f"{prefix}.value")
     causal = stack.memory is not None and not cross
     dropout = stack.style.dropout
-    op = attention_rule(stack.style.mode)(heads=stack.heads, causal=causal, relative_positions=table, dropout=dropout)
+    op = attention_rule(stack.style.mode)(
+        heads=stack.heads, causal=causal, relative_positions=table, dropout=dropout, scale="none"
+    )
     mixed = net.add(op, query, key, value, name=f"{prefix}.scores")
     out = net.add(Linear(out=stack.style.hidden, bias=False), mixed, name=f"{prefix}.output")
     return _close(net, stack, state, out, prefix)

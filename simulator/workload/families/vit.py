@@ -45,7 +45,7 @@ def vit(
     if len(side) != 2 or any(length % patch for length in side):
         raise InputError(f"an input of {list(net.inputs[0])} does not divide into patches of {patch}")
     style = Style(hidden, "layer", dropout, attention)
-    shape = Heads(count=heads, bias=bias, out_bias=True, joined=joined)
+    shape = Heads(count=heads, bias=bias, out_bias=True, joined=joined, scale="queries")
     mlp = FeedForward(width=intermediate, activation="gelu", gated=False, bias=True)
     net.add(Convolution(out=hidden, kernel=patch, stride=patch), INPUT, name="patches")
     net.add(Tokens(prefix=1), name="tokens")
