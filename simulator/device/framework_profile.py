@@ -83,6 +83,14 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
             description="the same of fewer than 32 groups: channels that each group's gradients take beside its own",
         ),
     ] = 0.0
+    large_depthwise: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="passes over the input of a channels-last depthwise convolution of 2^31 values and more, whose "
+            "library counts them in 32 bits, so that it is copied and runs elsewhere",
+        ),
+    ] = 0.0
     tf32_groups: Annotated[bool, Meta(description="has tensor-core kernels for groups at tf32")] = True
     folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
     fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False

@@ -16,6 +16,7 @@ from simulator.precision import Engine, Role
 from simulator.roofline.gradients import gradients_slower
 from simulator.roofline.products import (
     GRAPHICS,
+    large_depthwise_seconds,
     many_filters_seconds,
     off_tensor_cores_seconds,
     poor_groups_seconds,
@@ -70,6 +71,7 @@ def _product_seconds(
             lanes_s = np.where(np.isnan(poor_s), lanes_s, poor_s / rate)
         return lanes_s, moving_s
     last = path.layout == "channels last"
+    moving_s = moving_s + large_depthwise_seconds(part, setting, batch)
     copies_s = 0.0 if last else path.transposes * _transposes(part, batch) / setting.bandwidth_byte_per_s
     cores_s = product_seconds(part, setting, batch, tensor=True, channels_last=last)
     elsewhere_s = off_tensor_cores_seconds(part, setting, batch, direct_s)

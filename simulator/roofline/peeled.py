@@ -65,6 +65,7 @@ def _no_software(setting: Setting) -> Setting:
             attention=max(path.attention, 1.0),
             hopper_attention=True,
             transposes=0.0,
+            large_depthwise=0.0,
         )
 
     software = setting.framework

@@ -52,6 +52,9 @@ GROUP_COLUMNS = 128
 """Least columns of a tile for groups of other widths where channels are last. Inferred: timm's compiled RegNets reach
 14, 23 and 33 TFLOP/s with 24, 40 and 56 channels on an RTX 4090, in proportion, and 76 to 80 from 112 on."""
 
+COUNTED = 2.0**31
+"""Values from which on a tensor's places do not fit into the 32 bits that cuDNN's depthwise kernels count with."""
+
 ALIGNED = 8
 """Half-width values of 16 bytes, which tensor cores' kernels load at once. Where a library has no others, products of
 heads of 108 features run in lanes, and sum in full width there: BLOOM's steps of 128 such heads take 1.4 times as long
@@ -265,6 +268,23 @@ def many_filters_seconds(columns: Columns, setting: Setting, batch: FloatArray |
     many = plain & (columns.phase == Phase.WEIGHT_GRADIENT) & (filters >= MANY_FILTERS)
     seconds: FloatArray = np.where(many, flops / (OF_MANY * setting.lanes_flop_per_s), np.nan)
     return seconds
+
+
+def large_depthwise_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray | float:
+    """Seconds by which depthwise convolutions of very many values in channels last take longer. [s]
+
+        time = large_depthwise x bytes of the input / sustained bandwidth, from 2^31 values on
+
+    Worked example: 144 channels of 150 x 150 for 1,024 images are 3.3e9 values, 6.6 GB; ten passes at 0.84 TB/s take
+    79 ms. For 512 images they are 1.7e9, and take none.
+    """
+    path = setting.path
+    if not path.large_depthwise or path.layout != "channels last":
+        return 0.0
+    values = at_batch(columns.read[Role.ACTIVATION], batch)
+    large = is_depthwise(columns) & (columns.phase == Phase.FORWARD) & (values >= COUNTED)
+    passes_s = path.large_depthwise * setting.width * values / setting.bandwidth_byte_per_s
+    return np.where(large, passes_s, 0.0)
 
 
 @lru_cache(maxsize=KEPT)

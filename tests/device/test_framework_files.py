@@ -28,7 +28,7 @@ PLAIN: dict[str, Any] = {
     **dict.fromkeys(("folds", "fuses", "joins", "promotes", "casts", "heads_in_place"), False),
     **dict.fromkeys(("hopper_attention", "odd_batches", "odd_groups", "tf32_groups"), True),
     **dict.fromkeys(("poor_groups", "launched_groups", "half_last"), ()),
-    **dict.fromkeys(("transposes", "narrow_gradients"), 0.0),
+    **dict.fromkeys(("transposes", "narrow_gradients", "large_depthwise"), 0.0),
     "layout": "channels first",
     "on_families": {},
 }

@@ -71,10 +71,12 @@ def under(path: ExecutionPath) -> Framework:
     return Framework("test", (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, path, path)
 
 
-def seconds(columns: Columns, on: Device, precision: str = "fp32", path: ExecutionPath = PLAIN) -> tuple[float, float]:
-    """(computing, moving) of one kernel at one sample."""
+def seconds(
+    columns: Columns, on: Device, precision: str = "fp32", path: ExecutionPath = PLAIN, batch: float = 1.0
+) -> tuple[float, float]:
+    """(computing, moving) of one kernel, at one sample unless said."""
     setting = Setting(on, get_precision(precision), under(path))
-    compute_s, memory_s = calibrated_seconds(columns, setting, 1.0, ideal_bytes(columns, setting, 1.0))
+    compute_s, memory_s = calibrated_seconds(columns, setting, batch, ideal_bytes(columns, setting, batch))
     return float(compute_s[0]), float(memory_s[0])
 
 
@@ -540,6 +542,21 @@ def test_channels_last_groups_of_odd_widths_once_ran_at_a_third_of_the_lanes() -
     for groups, channels in ((2, 128), (4, 64), (16, 16), (1, 48)):
         other = columns_of(convolution(groups=groups, channels=channels), (channels, 32, 32))
         assert seconds(other, device(), "amp", old) == seconds(other, device(), "amp", CHANNELS_LAST)
+
+
+def test_depthwise_convolutions_of_more_values_than_32_bits_count_are_copied() -> None:
+    # 2^11 channels of 32 x 32 are 2^21 values an image: 1,024 images are 2^31, whose 4 GiB pass ten times.
+    wide, narrow = (columns_of(convolution(groups=groups, channels=2048), (2048, 32, 32)) for groups in (2048, 1024))
+    path = msgspec.structs.replace(CHANNELS_LAST, large_depthwise=10.0)
+
+    def moving(columns: Columns, batch: float, path: ExecutionPath = path) -> float:
+        return seconds(columns, device(), "amp", path, batch)[1]
+
+    assert moving(wide, 1024) - moving(wide, 1024, CHANNELS_LAST) == pytest.approx(10 * 2 * 2**31 / 1e11)
+    assert moving(wide, 1023) == moving(wide, 1023, CHANNELS_LAST)
+    assert moving(narrow, 1024) == moving(narrow, 1024, CHANNELS_LAST)
+    first = msgspec.structs.replace(path, layout="channels first")
+    assert moving(wide, 1024, first) == moving(wide, 1024, msgspec.structs.replace(first, large_depthwise=0.0))
 
 
 def batched(heads: int, size: int, positions: int = 1024) -> Columns:
