@@ -64,6 +64,13 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
     poor_groups: Annotated[
         tuple[str, ...], Meta(description="families for whose grouped convolutions its library has poor kernels alone")
     ] = ()
+    many_filters: Annotated[
+        bool,
+        Meta(
+            description="has good kernels for the half-width gradients of 1,024 filters of 1 x 1 and more on cards "
+            "without half-width units"
+        ),
+    ] = False
     launched_groups: Annotated[
         tuple[str, ...],
         Meta(description="families for which its library issues a grouped convolution group by group"),
@@ -93,9 +100,16 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
     ] = 0.0
     tf32_groups: Annotated[bool, Meta(description="has tensor-core kernels for groups at tf32")] = True
     folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
+    windows: Annotated[
+        float, Meta(gt=0, description="operations that its pooling takes for each value of a window, where they weigh")
+    ] = 1.0
     fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False
     joins: Annotated[
-        bool, Meta(description="trains with normalisation, the addition and the activation after it in one kernel")
+        tuple[Literal["training", "inference"], ...],
+        Meta(description="when normalisation, the addition and the activation after it are one kernel"),
+    ] = ()
+    biases: Annotated[
+        bool, Meta(description="adds the biases of convolutions and matrix products in kernels of their own")
     ] = False
     promotes: Annotated[
         bool, Meta(description="keeps softmax, layer norms and what they are added to in full width in mixed precision")

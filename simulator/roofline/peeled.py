@@ -66,6 +66,7 @@ def _no_software(setting: Setting) -> Setting:
             hopper_attention=True,
             transposes=0.0,
             large_depthwise=0.0,
+            windows=1.0,
         )
 
     software = setting.framework

@@ -261,7 +261,8 @@ def many_filters_seconds(columns: Columns, setting: Setting, batch: FloatArray |
     """Seconds of weights' gradients of many filters of 1 x 1, where half-width lanes are slower; others nan."""
     flops = at_batch(columns.flops, batch)
     slow_halves = setting.matrix_peak == FULL_WIDTH and "fp16" in setting.device.peak
-    if setting.width > HALF_WIDTH or not slow_halves or setting.device.kind != GRAPHICS:
+    good = setting.path.many_filters or setting.width > HALF_WIDTH or setting.device.kind != GRAPHICS
+    if good or not slow_halves:
         return np.full_like(flops, np.nan)
     filters, _ = channels(columns)
     plain = (columns.window[:4] == 1).all(axis=0) & (columns.op_class == OpClass.CONVOLUTION)

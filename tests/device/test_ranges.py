@@ -79,7 +79,7 @@ def test_a_number_has_the_range_that_it_can_have(name: str) -> None:
 
 
 NEUTRAL = {
-    **{f"ExecutionPath.{key}": 1 for key in ("elementwise", "convolution", "products", "attention")},
+    **{f"ExecutionPath.{key}": 1 for key in ("elementwise", "convolution", "products", "attention", "windows")},
     "ExecutionPath.depthwise_gradients": 1,
     **dict.fromkeys(("SystemProfile.ports", "HostSection.count", "DisksSection.count"), 1),
     "Release.until": 9999,

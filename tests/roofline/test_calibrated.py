@@ -21,7 +21,7 @@ from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.op.kernels import Columns, FloatArray, Kernels, pack
 from simulator.op.linear import Linear
-from simulator.op.pooling import AveragePool
+from simulator.op.pooling import AveragePool, MaxPool
 from simulator.op.views import is_depthwise
 from simulator.pipeline import Options, simulate, step_seconds
 from simulator.precision import Precision, get_precision
@@ -882,6 +882,17 @@ def test_narrow_groups_of_a_family_without_kernels_take_as_long_in_every_format(
         assert seconds(columns, board, "amp", poor) == seconds(columns, board, "amp")
 
 
+def test_a_compilers_pooling_finds_each_value_of_its_windows() -> None:
+    # 16 x 15 x 15 windows of 3 x 3 at 100 operations a value, on 1 TFLOP/s.
+    pooled = columns_of(MaxPool(kernel=3, stride=2), IMAGE)
+    walked, moved = seconds(pooled, device(), path=ExecutionPath(windows=100, fuses=True))
+    assert walked == pytest.approx(100 * 9 * 16 * 15 * 15 / 1e12)
+    assert seconds(pooled, device(), path=ExecutionPath(fuses=True)) == (pytest.approx(walked / 100), moved)
+    # Kernels of other classes take what they count.
+    other = columns_of(convolution(), IMAGE)
+    assert seconds(other, device(), path=ExecutionPath(windows=100)) == seconds(other, device())
+
+
 def test_weights_gradients_of_many_filters_are_slow_where_half_width_is_widened() -> None:
     # 1024 filters of 1 x 1 over 16 channels of 32 x 32: 1024 x 16 x 1024 products, at 0.057 of the lanes' 1 TFLOP/s.
     lanes = replace(device(), peak={"fp32": 1e12, "fp16": 1e12 / 64})
@@ -898,6 +909,9 @@ def test_weights_gradients_of_many_filters_are_slow_where_half_width_is_widened(
     assert found(Phase.FORWARD) < 0.5 * expected
     assert found(gradient, filters=MANY_FILTERS - 64) < 0.5 * expected
     assert found(gradient, stride=2) < 0.5 * expected
+    # A library that has good kernels for them.
+    many = columns_of(convolution(channels=MANY_FILTERS, kernel=1), IMAGE, gradient)
+    assert seconds(many, lanes, "fp16", ExecutionPath(many_filters=True))[0] < 0.5 * expected
     # Lanes of half width of their own need no widening.
     with_half = replace(lanes, peak={"fp32": 1e12, "fp16": 2e12})
     columns = columns_of(convolution(channels=MANY_FILTERS, kernel=1), IMAGE, gradient)

@@ -19,7 +19,8 @@ from simulator.workload.reading import load_workload
         ("v100", "fp16", "last"),
         ("t4", "amp", "last"),
         ("t4", "fp32", "first"),
-        ("a100", "fp16", "first"),
+        ("a100", "fp16", "last"),
+        ("gtx-1080-ti", "fp16", "first"),
         ("a100", "tf32", "first"),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from simulator.device.device import load_device
 from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import Kernels
@@ -117,20 +119,39 @@ def test_a_library_joins_normalisation_with_what_follows_it_and_no_more() -> Non
     assert moved(joined, Role.ACTIVATION, Phase.FORWARD) == [("normalization", SIZE, 0), ("elementwise", SIZE, SIZE)]
     assert moved(plain, Role.ACTIVATION, Phase.FORWARD)[-1] == ("elementwise", SIZE, SIZE)
     assert len(joined) == len(plain) - 2  # the ReLU's kernel, and its gradient's
-    # At inference nothing is joined, nor what stands before a normalisation or around pooling.
+    # Nor what stands before a normalisation or around pooling.
     before = (
         conv("c"),
         {"relu": {"name": "r"}},
         {"batch_norm": {"name": "n"}},
         {"max_pool": {"name": "p", "kernel": 2}},
     )
-    assert len(lower(net(*BLOCK), Software(fold=False, join=True), training=False)) == len(
-        lower(net(*BLOCK), Software(fold=False), training=False)
-    )
     forward = [
         moved(lower(net(*before), Software(join=join)), Role.ACTIVATION, Phase.FORWARD) for join in (True, False)
     ]
     assert forward[0] == forward[1]
+
+
+def test_at_inference_normalisation_and_activation_are_one_pass() -> None:
+    joined = lower(net(*BLOCK), Software(fold=False, join=True), training=False)
+    assert moved(joined, Role.ACTIVATION, Phase.FORWARD) == [("elementwise", SIZE, SIZE)]
+    apart = lower(net(*BLOCK), Software(fold=False), training=False)
+    assert moved(apart, Role.ACTIVATION, Phase.FORWARD) == [("normalization", SIZE, SIZE), ("elementwise", SIZE, SIZE)]
+
+
+@pytest.mark.parametrize(
+    ("name", "joins"), [("tensorflow", True), ("tensorflow-cuda-11", False), ("tensorflow-2", False), ("mxnet", False)]
+)
+def test_graphs_join_at_inference_in_builds_for_cuda_10(name: str, joins: bool) -> None:
+    network = load_workload("resnet50")
+    counts = {
+        task: len(kernels_of(network, Options(framework=name, task=task)))
+        - len(kernels_of(network, Options(framework="torch7", task=task)))
+        for task in ("train", "infer")
+    }
+    biases = 1 if name.startswith("tensorflow") else 0  # that of the last layer alone
+    # The 49 activations run in what stands before them, and the 16 + 4 normalisations before additions in these.
+    assert counts == {"train": biases, "infer": biases - (49 + 16 + 4 if joins else 0)}
 
 
 def test_nvidias_mxnet_joins_in_mixed_precision_alone() -> None:

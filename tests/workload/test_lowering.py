@@ -38,6 +38,22 @@ def op_class(kernels: Kernels) -> Any:
     return kernels.distinct.op_class[kernels.row]
 
 
+def test_a_framework_adds_biases_in_kernels_of_their_own() -> None:
+    # The convolution writes 2 x 4 x 4 values, which are read and written once more; the linear layer's are 3.
+    layers = conv("a"), conv("b", bias=False), {"linear": {"name": "l", "out": 3}}
+    plain, added = (lower(net(*layers), Software(biases=biases), training=False) for biases in (False, True))
+    assert rows(net(*layers), added) == [(name, Phase.FORWARD) for name in ("a", "a", "b", "l", "l")]
+    assert len(plain) == 3
+    extra = [number for number, what in enumerate(op_class(added)) if what == OpClass.ELEMENTWISE]
+    columns = added.distinct
+    for number, size in zip(extra, (32, 3), strict=True):
+        row = added.row[number]
+        assert at_batch(columns.read[Role.ACTIVATION], 2.0)[row] == 2 * size
+        assert at_batch(columns.write[Role.ACTIVATION], 2.0)[row] == 2 * size
+        assert at_batch(columns.flops, 2.0)[row] == 2 * size
+        assert not added.dispatch[number]
+
+
 def rows(workload: Workload, kernels: Kernels) -> list[tuple[str, Phase]]:
     """(layer, phase) of each kernel, in order."""
     names = [layer.name for layer in workload.layers]
