@@ -11,6 +11,7 @@ from simulator.calibration.tables import Row, rows_below
 from simulator.device.device import load_device
 from simulator.device.framework import load_framework, release
 from simulator.errors import InputError, SimulatorError, UnknownNameError
+from simulator.op.optimizer import get_optimizer
 from simulator.pipeline import Options
 from simulator.workload.importers import Request
 from simulator.workload.reading import load_workload
@@ -33,6 +34,7 @@ class Measurement:
 
     Attributes
     ----------
+    optimizer, optimizer_name : whether the step has an update, and by which optimizer.
     framework : that of the row's year and layout.
     layout, host, loader, year : as the row gives them; "" where it does not.
     other : the row's further columns, by name.
@@ -54,6 +56,7 @@ class Measurement:
     layout: str = ""
     host: str = ""
     loader: str = ""
+    optimizer_name: str = Options.optimizer
     year: str = field(default="", compare=False)
     other: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -86,7 +89,7 @@ def _measurement(row: Row, where: str) -> Measurement:
         raise InputError(f"{where}: batch, devices and step_s must be positive")
     if text("task") not in TASKS:
         raise InputError(f"{where}: unknown task {text('task')!r}; known: {', '.join(TASKS)}")
-    year = text("year")
+    year, optimizer = text("year"), text("optimizer", "true").lower()
     return Measurement(
         id=text("id", where.rpartition(" ")[2]),
         workload=text("workload"),
@@ -96,7 +99,7 @@ def _measurement(row: Row, where: str) -> Measurement:
         batch=batch,
         devices=devices,
         step_s=step_s,
-        optimizer=text("optimizer", "true").lower() not in ("false", "0", "no"),
+        optimizer=optimizer not in ("false", "0", "no"),
         framework=_software(text("framework", "pytorch"), year, _layout(text("layout"), where)),
         input_size=text("input_size"),
         source=text("source"),
@@ -104,6 +107,7 @@ def _measurement(row: Row, where: str) -> Measurement:
         layout=_layout(text("layout"), where),
         host=text("host"),
         loader=text("loader"),
+        optimizer_name=_optimizer(optimizer, where),
         year=year.partition(".")[0],
         other=dict(_further(row)),
     )
@@ -114,6 +118,16 @@ def _further(row: Row) -> Iterator[tuple[str, str]]:
     for name, value in row.items():
         if isinstance(name, str) and name not in Measurement.__dataclass_fields__:
             yield name, (value or "").strip()
+
+
+def _optimizer(text: str, where: str) -> str:
+    """The optimizer that a row names, the usual one where it says no more than whether there is an update."""
+    if text in ("true", "1", "yes", "false", "0", "no"):
+        return Options.optimizer
+    try:
+        return get_optimizer(text).name
+    except UnknownNameError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _layout(text: str, where: str) -> str:
@@ -161,6 +175,7 @@ def options_of(measured: Measurement) -> Options:
         batch=measured.batch,
         precision=measured.precision,
         task="infer" if measured.task == "infer" else "train",
+        optimizer=measured.optimizer_name,
         framework=measured.framework,
         host=measured.host,
         ignore_memory=True,

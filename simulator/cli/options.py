@@ -99,7 +99,10 @@ _RUN_OPTIONS = [
     click.option("--task", default="train", show_default=True, help="train or infer."),
     click.option("--epochs", type=int, help="Passes over the dataset.", show_default="1"),
     click.option(
-        "--optimizer", default="sgd", show_default=True, help="sgd, adam, adamw, adam8bit, adafactor or muon."
+        "--optimizer",
+        default="sgd",
+        show_default=True,
+        help="sgd, adam[w], adam_unfused, adam8bit, adafactor or muon.",
     ),
     click.option("--fidelity", default="calibrated", show_default=True, help="napkin, roofline or calibrated."),
     click.option("--traffic", default="ideal", show_default=True, help="Memory traffic: ideal, cached or naive."),

@@ -41,7 +41,9 @@ from simulator.cli.prices import dollars, pricing
 )
 @click.option("--batch", type=click.IntRange(1), help="Samples of each device; the fastest that fits if unsaid.")
 @click.option("--task", default="train", show_default=True, help="train or infer.")
-@click.option("--optimizer", default="sgd", show_default=True, help="sgd, adam, adamw, adam8bit, adafactor or muon.")
+@click.option(
+    "--optimizer", default="sgd", show_default=True, help="sgd, adam[w], adam_unfused, adam8bit, adafactor or muon."
+)
 @click.option(
     "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
 )

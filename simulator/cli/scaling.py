@@ -20,7 +20,9 @@ from simulator.errors import InputError
 @click.option("--batch", type=click.IntRange(1), help="Samples of each device.")
 @click.option("--global-batch", type=click.IntRange(1), help="Samples of all devices together, instead of --batch.")
 @click.option("--precision", type=PRECISION, default="fp32", show_default=True, help="Number format.")
-@click.option("--optimizer", default="sgd", show_default=True, help="sgd, adam, adamw, adam8bit, adafactor or muon.")
+@click.option(
+    "--optimizer", default="sgd", show_default=True, help="sgd, adam[w], adam_unfused, adam8bit, adafactor or muon."
+)
 @click.option("--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="What issues the kernels.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="A figure, as PNG and SVG.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")

@@ -89,6 +89,36 @@ SEARCH = 8
 """Comparisons that find a value among the 256 of a moment's number format."""
 
 
+class UnfusedAdam(Optimizer, frozen=True):
+    """Adam run line by line, twelve kernels a tensor that move 29 values a parameter, where a fused kernel moves 7.
+
+    m *= a, m += b g; v *= c, v += d g g; root of v, + e, m / it; decay w, + it; times the rate, its sign, w += it.
+    Source: NVIDIA's examples, PyTorch/LanguageModeling/BERT/optimization.py, BertAdam.
+    """
+
+    def updates(self, parameters: float, matrices: Matrices, *, master_weights: bool) -> tuple[Kernel, ...]:  # noqa: ARG002
+        """A kernel for each line."""
+        return tuple(
+            _elementwise(
+                flops * parameters,
+                (weights * parameters, states * parameters, gradients * parameters),
+                (stored * parameters, written * parameters),
+                master_weights,
+            )
+            for flops, (weights, states, gradients), (stored, written) in ADAM_LINES
+        )
+
+
+ADAM_LINES = (
+    *((1, (0, 1, 0), (0, 1)), (2, (0, 1, 1), (0, 1))),  # first moment
+    *((1, (0, 1, 0), (0, 1)), (3, (0, 1, 1), (0, 1))),  # second moment
+    *((1, (0, 1, 0), (0, 1)), (1, (0, 1, 0), (0, 1)), (1, (0, 2, 0), (0, 1))),  # root, + e, quotient
+    *((1, (1, 0, 0), (0, 1)), (1, (0, 2, 0), (0, 1))),  # weight decay
+    *((1, (0, 1, 0), (0, 1)), (1, (0, 1, 0), (0, 1)), (1, (1, 1, 0), (1, 0))),  # rate, sign, step
+)
+"""FLOP; weights, state and gradients read; weights and state written, a parameter: of each line of `UnfusedAdam`."""
+
+
 class Adam8Bit(Optimizer, frozen=True):
     """AdamW whose moments are 8-bit numbers in blocks of `BLOCK` with a scale each.
 
@@ -186,6 +216,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
         Optimizer("sgd", 1, 6),
         Optimizer("adam", ADAM_MOMENTS, ADAM_FLOPS),
         Optimizer("adamw", ADAM_MOMENTS, ADAM_FLOPS),
+        UnfusedAdam("adam_unfused", ADAM_MOMENTS, ADAM_FLOPS),
         Adam8Bit("adam8bit", ADAM_MOMENTS, ADAM_FLOPS),
         Adafactor("adafactor", 0, 9),
         Muon("muon", 1, 8),

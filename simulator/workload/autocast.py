@@ -33,9 +33,10 @@ def cast_forward(layers: Sequence[Layer], forward: Lowered, wide: Sequence[bool]
     Worked example: linear, layer normalisation, linear. The first product's narrow result is cast (2 bytes read, 4
     written), normalised (4 and 4) and cast back (4 and 2): 20 bytes an element where narrow ones alone would move 4.
 
-    fuse : whether a compiler joins casts with what comes before or after them.
+    fuse : whether a compiler joins casts with what comes before or after them, and casts a tensor once for all readers.
     """
     result: list[tuple[Kernel, ...]] = []
+    narrowed: set[int] = set()
     for position, (layer, kernels) in enumerate(zip(layers, forward, strict=True)):
         given = _wide_sources(layer, wide)
         if not kernels:
@@ -48,7 +49,9 @@ def cast_forward(layers: Sequence[Layer], forward: Lowered, wide: Sequence[bool]
                 casts = (_cast(Phase.FORWARD, each(elements(layer.inputs[0])), Role.ACTIVATION, Role.WIDE),)
             result.append((*casts, *(_widened(kernel, share) for kernel in kernels)))
         else:
-            casts = _casts(layers, given, Phase.FORWARD, Role.WIDE, Role.ACTIVATION)
+            first = [source for source in given if not (fuse and source in narrowed)]
+            casts = _casts(layers, first, Phase.FORWARD, Role.WIDE, Role.ACTIVATION)
+            narrowed.update(given)
             result.append((*casts, *(kernels if fuse else _softmax_wide(kernels, biased=layer.parameters > 0))))
     return result
 

@@ -133,7 +133,8 @@ def lower(
     for position, kernels in enumerate(forward):
         if cast[position]:
             launches.emit(position, (_cast_weights(layers[position].parameters),))
-        launches.emit(position, kernels)
+        for call in _calls(kernels, fuse=software.fuse):
+            launches.emit(position, call)
     if training:
         _lower_backward(layers, launches, cast=cast, fusion=fusion, wide=wide, software=software)
     if training and optimizer:
@@ -214,6 +215,13 @@ def _needs_gradient(layers: tuple[Layer, ...]) -> list[bool]:
         trains = bool(layer.parameters or layer.op.parameter_sizes(layer.inputs)) and not layer.op.untrained
         needed.append(trains or any(source >= 0 and needed[source] for source in layer.sources))
     return needed
+
+
+def _calls(kernels: tuple[Kernel, ...], *, fuse: bool) -> tuple[tuple[Kernel, ...], ...]:
+    """The calls that launch a layer's kernels: where a compiler joined a cast with what came before, two."""
+    engines = [kernel.engine for kernel in kernels[:2]]
+    apart = fuse and engines == [Engine.VECTOR, Engine.MATRIX]
+    return (kernels[:1], kernels[1:]) if apart else (kernels,)
 
 
 @lru_cache(maxsize=4096)

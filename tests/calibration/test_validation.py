@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from simulator.calibration.measurements import Measurement, read_measurements
+from simulator.calibration.measurements import Measurement, options_of, read_measurements
 from simulator.calibration.validation import Case, errors, grouped, predict
 from simulator.cli import main
 from simulator.device.device import load_device
@@ -79,6 +79,15 @@ def test_the_year_names_the_release(tmp_path: Path, framework: str, year: str, e
 def test_the_optimizer_column(tmp_path: Path, text: str, expected: bool) -> None:
     (found,) = read_measurements(table(tmp_path, f"{HEADER},optimizer", f"{ROW},{text}"))
     assert found.optimizer is expected
+
+
+def test_the_optimizer_by_its_name(tmp_path: Path) -> None:
+    plain, named = read_measurements(table(tmp_path, f"{HEADER},optimizer", f"{ROW},true", f"{ROW},Adam"))
+    assert (plain.optimizer, plain.optimizer_name) == (True, "sgd")
+    assert (named.optimizer, options_of(named).optimizer) == (True, "adam")
+    assert predict(named).predicted_s > predict(plain).predicted_s  # type: ignore[operator]
+    wrong = refused(tmp_path, f"{HEADER},optimizer", f"{ROW},adan")
+    assert wrong.startswith("line 2: unknown optimizer 'adan'; did you mean 'adam'?")
 
 
 @pytest.mark.parametrize("column", HEADER.split(","))

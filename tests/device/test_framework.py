@@ -70,6 +70,10 @@ def test_a_framework_is_like_another_but_for_what_its_file_says() -> None:
     assert earlier.plain == msgspec.structs.replace(newest.plain, tf32_groups=False)
     assert set(earlier.origin.values()) == {"pytorch", "pytorch-2022"}
     assert earlier.origin["plain.tf32_groups"] == "pytorch-2022"
+    apex = load_framework("apex")
+    assert apex.eager_attention
+    assert (apex.plain, apex.dispatch_s) == (earlier.plain, earlier.dispatch_s)
+    assert apex.mixed == msgspec.structs.replace(earlier.mixed, promotes=False)
     graphs, containers = load_framework("mxnet-2022"), load_framework("mxnet-2020")
     assert graphs.plain == containers.plain != load_framework("mxnet").plain
     assert graphs.dispatch_s != containers.dispatch_s == load_framework("mxnet").dispatch_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simulator.device.device import load_device
-from simulator.op.kernel import Engine, Phase, Role
+from simulator.op.kernel import Engine, Phase, Role, once
 from simulator.op.optimizer import OPTIMIZERS, Matrix
 from simulator.pipeline import Options, simulate
 from simulator.workload.lowering import optimizer_values, weight_matrices
@@ -21,6 +21,7 @@ MATRICES = (Matrix(64, 128),)
         ("sgd", 8256),
         ("adam", 2 * 8256),
         ("adamw", 2 * 8256),
+        ("adam_unfused", 2 * 8256),
         ("adam8bit", 2 * 8256 * (1 / 4 + 1 / 256)),
         ("adafactor", 64 + 128 + 64),
         ("muon", 8192 + 2 * 64),
@@ -32,6 +33,17 @@ def test_state(name: str, values: float) -> None:
 
 def test_small_tensors_keep_full_moments() -> None:
     assert OPTIMIZERS["adam8bit"].state_values(4095, ()) == 2 * 4095
+
+
+def test_adam_line_by_line() -> None:
+    # Twelve: mul 2, add 3, mul 2, addcmul 3; root 2, + e 2, quotient 3; decay 2, + it 3; rate 2, sign 2, step 3.
+    kernels = OPTIMIZERS["adam_unfused"].updates(10, (), master_weights=False)
+    moved = [sum(count.fixed for _, count in (*kernel.read, *kernel.write)) / 10 for kernel in kernels]
+    assert moved == [2, 3, 2, 3, 2, 2, 3, 2, 3, 2, 2, 3]
+    assert [kernel.flops.fixed / 10 for kernel in kernels] == [1, 2, 1, 3, 1, 1, 1, 1, 1, 1, 1, 1]
+    (fused,) = OPTIMIZERS["adam"].updates(10, (), master_weights=False)
+    assert sum(count.fixed for _, count in (*fused.read, *fused.write)) == 70
+    assert sum(dict(kernel.write).get(Role.WEIGHT, once(0)).fixed for kernel in kernels) == 10
 
 
 def test_muons_products() -> None:

@@ -70,6 +70,17 @@ def test_a_residual_stream_stays_wide_once_something_wide_is_added() -> None:
     ]
 
 
+@pytest.mark.parametrize(("fuse", "casts"), [(False, 3), (True, 1)])
+def test_a_compiler_casts_once_for_all_readers(fuse: bool, casts: int) -> None:
+    readers = [linear(name, **{"from": "norm"}) for name in "qkv"]
+    layers = net(linear("a"), {"layer_norm": {"name": "norm"}}, *readers)
+    kernels = lower(layers, Software(autocast=True, fuse=fuse), training=False)
+    # Written narrow by what is no product; the norm takes the first cast in, each product keeps its call.
+    assert sum(name != "gemm" and narrow > 0 for name, _, _, narrow, _ in moved(kernels)) == casts
+    calls = kernels.dispatch[kernels.distinct.op_class[kernels.row] == OpClass.GEMM]
+    assert calls.tolist() == [True, fuse, fuse, fuse]
+
+
 def test_gradients_are_cast_where_activations_were() -> None:
     layers = net(linear("a"), {"layer_norm": {"name": "norm"}}, linear("b"))
     backward = moved(lower(layers, Software(autocast=True)), Phase.INPUT_GRADIENT)
@@ -109,8 +120,11 @@ def test_networks_of_convolutions_and_batch_norm_stay_narrow(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("framework", "precision", "wide"),
-    [("pytorch", "amp", True), ("pytorch", "fp16", False), ("pytorch", "fp32", False), ("tensorflow", "amp", False)],
+    [
+        *(("pytorch", "amp", True), ("pytorch", "fp16", False), ("pytorch", "fp32", False)),
+        *(("pytorch-apex", "amp", False), ("tensorflow", "amp", False), ("tensorflow-xla", "amp", True)),
+    ],
 )
-def test_pytorch_promotes_in_mixed_precision_alone(framework: str, precision: str, wide: bool) -> None:
+def test_who_promotes_in_mixed_precision_alone(framework: str, precision: str, wide: bool) -> None:
     kernels = kernels_of(load_workload("vit_b_16"), Options(framework=framework, precision=precision))
     assert bool(kernels.distinct.write[Role.WIDE].any()) is wide
