@@ -702,7 +702,7 @@ def test_what_is_in_the_cache_comes_faster() -> None:
 def test_each_class_has_its_share_of_the_bandwidth() -> None:
     shares = {"elementwise": 0.5, "normalization": 0.25, "copy": 0.125, "softmax": 0.75, "reduction": 0.375}
     on = device(sustained=0.8, **shares)
-    for name, share in shares.items():
+    for name, share in (shares | {"reduction": 0.5}).items():  # plain sums: twice 0.375, but not above element-wise
         assert seconds(copy_of(1e6, OpClass[name.upper()]), on)[1] == pytest.approx(8e6 / (0.8 * share * 1e11)), name
 
 
@@ -719,6 +719,14 @@ def test_half_width_values_use_the_lanes_bandwidth_less() -> None:
     assert class_efficiency(copy_of(1e6), Setting(on, FP32)).tolist() == [0.8]
     assert class_efficiency(copy_of(1e6), Setting(on, AMP)).tolist() == [0.4]
     assert class_efficiency(columns_of(Linear(out=4), (8,)), Setting(on, AMP)).tolist() == [0.6]
+
+
+def test_a_librarys_plain_sums_take_half_as_long_as_those_of_functions_or_of_gradients() -> None:
+    on, plain = device(elementwise=0.8, reduction=0.2), copy_of(1e6, OpClass.REDUCTION)
+    functions = replace(plain, flops=6 * plain.read.sum(axis=0))
+    gradients = replace(plain, phase=np.full_like(plain.phase, Phase.WEIGHT_GRADIENT))
+    found = [class_efficiency(one, Setting(on, FP32)).tolist() for one in (plain, functions, gradients)]
+    assert found == [[0.4], [0.2], [0.2]]
 
 
 def test_the_loops_that_a_compiler_writes_read_memory_alike_but_for_sums_of_functions() -> None:
