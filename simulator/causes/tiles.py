@@ -17,7 +17,7 @@ TENSOR_FLOP = 1024
 HALF_WIDTH = 2
 """Bytes of a half-width value."""
 
-FARTHER = "DeepBench alone on Volta, 47; operands of later tensor cores reach further, for a half and a quarter of it"
+FARTHER = "DeepBench alone on Volta, 47; operands of later tensor cores reach further, for a half of it"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,7 +36,7 @@ class SmallTiles(Cause):
         "tensor GEMM: the same, at 1024 FLOP a clock and unit",
         0,
         SIDE,
-        starts(FARTHER, gpu=(47, 0.15), ampere=(22, 0.3), ada=(22, 0.3), blackwell=(22, 0.3), hopper=(11, 0.3)),
+        starts(FARTHER, gpu=(47, 0.15), ampere=(22, 0.3), ada=(22, 0.3), blackwell=(22, 0.3)),
     )
     vector_depth: float = coefficient(
         "vector GEMM: depth lost to starting and ending",

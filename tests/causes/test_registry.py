@@ -93,7 +93,7 @@ def test_fits_start_where_the_registry_says() -> None:
     }
     assert starts_of(MACHINE) == STARTS
     assert Parameter("families/gpu", "kernel.matrix_tile", 47, 0.15) in parameters()
-    assert Parameter("families/hopper", "kernel.matrix_tile", 11, 0.3) in parameters()
+    assert Parameter("families/ada", "kernel.matrix_tile", 22, 0.3) in parameters()
 
 
 @pytest.mark.parametrize("family", fitted_families())
