@@ -161,7 +161,7 @@ def replaced(text: str, key: str, shown: str) -> str:
     elif outer:
         pattern = rf"(^{outer}:\n(?:  [^\n]*\n)*?  {inner}: \{{[^}}\n]*?\b{name}: )[^,}}\n]+"
     elif re.search(rf"^{section}: \{{", text, re.MULTILINE):
-        pattern = rf"(^{section}: \{{[^}}\n]*?\b{name}: )[^,}}\n]+"
+        pattern = rf"(^{section}: \{{[^\n]*?\b{name}: )[^,}}\n]+"
     else:
         pattern = rf"(^{section}:\n(?:  [^\n]*\n)*?  {name}: )[^\n]+"
     changed, count = re.subn(pattern, rf"\g<1>{shown}", text, count=1, flags=re.MULTILINE)
