@@ -18,7 +18,7 @@ from simulator import catalog
 from simulator.calibration.measurements import Measurement, device_of, read_measurements, workload_of
 from simulator.calibration.samples import KEYS, Sample, distance, group_of, samples
 from simulator.calibration.validation import predict
-from simulator.calibration.widths import HELD, descend
+from simulator.calibration.widths import HELD, UNMEASURED, descend
 from simulator.device.framework import load_framework
 from simulator.execution.certainty import FOLDER, CertaintyProfile, Widths, family_of
 from simulator.op.kernels import FloatArray
@@ -33,10 +33,6 @@ KNOWN_HOST = -0.65
 """Logarithm by which the host's own figure narrows a step that waits for it alone: of steps that do so for more than
 half, with the measurer held out, four of five err by up to 0.53, around the median of their measurer, device and
 framework, which a host's figure stands for, by 0.27."""
-
-UNMEASURED = 0.5
-"""Logarithm by which a family, or a number format on it, that nobody measured widens further: an assumption, since no
-fit can tell; whole devices held out widen less."""
 
 
 def fit_widths(found: Sequence[Sample]) -> tuple[Widths, Widths]:

@@ -37,8 +37,8 @@ from simulator.execution.certainty import (
 HELD_OUT = "held_out.csv"
 FOLDS = 4
 KEYS = (
-    *("base", "waiting", "batch", "small_batch", "narrow", "graph", "small_graph", "compiled", "processor"),
-    *("device", "framework"),
+    *("base", "waiting", "batch", "small_batch", "narrow", "narrow_training", "graph", "small_graph", "compiled"),
+    *("processor", "device", "framework"),
 )
 """What widens or narrows an interval, and is fitted."""
 
@@ -52,7 +52,8 @@ class Sample:
     split : what was held out of the fit: one of `SPLITS`, or "" for nothing.
     error : logarithm of measured over predicted.
     waiting : share of the step that waits for the host.
-    unseen : which of its measurer, workload, device, framework and software no row of the fit shared.
+    unseen : which of its measurer, workload, device, framework, software and number format on its family of devices no
+        row of the fit shared.
     """
 
     measured: Measurement
@@ -67,12 +68,18 @@ def _software(row: Measurement) -> tuple[str, str]:
     return row.framework, family_of(device_of(row.device))
 
 
+def _format(row: Measurement) -> tuple[str, str]:
+    """The number format on a family of devices."""
+    return family_of(device_of(row.device)), row.precision
+
+
 ASPECTS: Mapping[str, Callable[[Measurement], Any]] = {
     "measurer": lambda row: row.source,
     "workload": lambda row: row.workload,
     "device": lambda row: row.device,
     "framework": lambda row: row.framework,
     "software": _software,
+    "family": _format,
 }
 GROUPS: Mapping[str, Callable[[Measurement], str]] = {
     "measurer": lambda row: row.source,
@@ -183,6 +190,7 @@ def features(sample: Sample) -> dict[str, float]:
         "batch": batch_amount(row.batch),
         "small_batch": float(small),
         "narrow": float(row.precision in NARROW),
+        "narrow_training": float(row.precision in NARROW and row.task != "infer"),
         "graph": float(graph),
         "small_graph": float(small and graph),
         "compiled": float(is_compiled(load_framework(row.framework), device_of(row.device))),
@@ -197,8 +205,9 @@ def held_of(sample: Sample) -> float:
 
 
 def distance(sample: Sample, widths: Widths) -> float:
-    """Logarithm of how far a bound lies from the prediction."""
+    """Logarithm of how far a bound lies from the prediction, as a question is told that knows as little."""
     fitted = sum(getattr(widths, key) * amount for key, amount in features(sample).items())
+    fitted += widths.family * ("family" in sample.unseen)
     return hypot(exp(fitted), widths.held * held_of(sample))
 
 

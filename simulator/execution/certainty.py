@@ -55,6 +55,7 @@ class Widths(Strict, frozen=True, kw_only=True):
     batch: Annotated[float, Meta(description="times how far a batch is from 16 to 256, in logarithms")] = 0.0
     small_batch: float = 0.0
     narrow: Annotated[float, Meta(description="number formats of two bytes and less")] = 0.0
+    narrow_training: Annotated[float, Meta(description="training in them, further")] = 0.0
     widened: Annotated[
         float, Meta(description="half width on a device without lanes for it, whose values are widened")
     ] = 0.0
@@ -106,6 +107,7 @@ class Question:
     ----------
     waiting : share of its time that waits for the host, 0 to 1.
     host : "measured" where the time of a call on it was given, "named" for a class of computers, else "unknown".
+    training : whether gradients are worked out, too.
     """
 
     workload: str
@@ -115,6 +117,7 @@ class Question:
     batch: int
     waiting: float
     host: str = "unknown"
+    training: bool = True
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,7 @@ def features(question: Question) -> Iterator[tuple[str, float]]:
     yield "batch", batch_amount(question.batch)
     yield "small_batch", float(small)
     yield "narrow", float(question.precision in NARROW)
+    yield "narrow_training", float(question.precision in NARROW and question.training)
     yield "widened", float(is_widened(question.device, question.precision))
     yield "graph", float(graph)
     yield "small_graph", float(small and graph)

@@ -149,4 +149,4 @@ def _has_interval(options: Options) -> bool:
 def _question(workload: Workload, device: Device, options: Options, batch: int, waiting: float) -> Question:
     software = load_framework(options.framework)
     host = "measured" if is_measured(options.host) else "named" if options.host else "unknown"
-    return Question(workload.name, device, software, options.precision, batch, waiting, host)
+    return Question(workload.name, device, software, options.precision, batch, waiting, host, options.training)

@@ -12,7 +12,18 @@ from simulator.calibration import widths
 from simulator.calibration.certainty import fit_widths, share_inside
 from simulator.calibration.measurements import Measurement
 from simulator.calibration.samples import KEYS, Sample, distance, group_of, held_of, is_kept, parts_of, unseen_of
-from simulator.calibration.widths import GOAL, GROUPED, HELD, SOFTNESS, TAIL, descend, groups_of, slope, weights_of
+from simulator.calibration.widths import (
+    GOAL,
+    GROUPED,
+    HELD,
+    SOFTNESS,
+    TAIL,
+    UNMEASURED,
+    descend,
+    groups_of,
+    slope,
+    weights_of,
+)
 from simulator.op.kernels import FloatArray
 
 
@@ -40,7 +51,7 @@ def test_the_share_of_a_group_that_lies_far_is_brought_to_the_goal() -> None:
     low, high = fit_widths(near + far)
     shares = [share_inside(group, low, high) for group in (near, far)]
     assert shares == pytest.approx([GOAL, GOAL], abs=0.09)
-    assert high.narrow == pytest.approx(log(2), abs=0.1)
+    assert high.narrow + high.narrow_training == pytest.approx(log(2), abs=0.1)
 
 
 def test_the_slope_is_that_of_the_loss() -> None:
@@ -104,9 +115,20 @@ def test_of_a_pair_neither_group_is_in_the_fit() -> None:
     assert not is_kept((0, 1), (0, 0))
     assert not is_kept((1, 0), (0, 0))
     assert is_kept((1, 1), (0, 0))
-    assert unseen_of(rows, "measurer+device")["0"] == {"measurer", "device", "software"}
+    assert unseen_of(rows, "measurer+device")["0"] == {"measurer", "device", "software", "family"}
     assert unseen_of(rows, "measurer")["0"] == {"measurer"}
     assert [group_of("measurer+device", one) for one in rows[:2]] == ["t4", "v100-sxm2-16gb"]
+
+
+def test_what_a_family_that_nobody_measured_adds_is_no_fit_of_its_errors() -> None:
+    samples = [
+        Sample(row(n, workload=f"net{n}"), "device", (-1) ** n * n / 100, 0.0, frozenset({"family"} if n > 30 else ()))
+        for n in range(1, 61)
+    ]
+    low, high = fit_widths(samples)
+    assert low.family == high.family == UNMEASURED
+    for side in (low, high):
+        assert distance(samples[-1], side) == pytest.approx(exp(UNMEASURED) * distance(samples[0], side))
 
 
 def test_a_board_that_its_power_holds_is_wider_by_a_number_that_no_error_moves() -> None:

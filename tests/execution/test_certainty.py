@@ -156,7 +156,8 @@ def applies(**change: object) -> set[str]:
         ({}, set()),
         ({"batch": 17}, {"batch"}),
         ({"batch": 15}, {"small_batch"}),
-        ({"precision": "amp"}, {"narrow"}),
+        ({"precision": "amp"}, {"narrow", "narrow_training"}),
+        ({"precision": "amp", "training": False}, {"narrow"}),
         ({"framework": load_framework("tensorflow")}, {"graph"}),
         ({"framework": load_framework("tensorflow"), "batch": 15}, {"graph", "small_batch", "small_graph"}),
         ({"workload": "mine"}, set()),
@@ -165,7 +166,7 @@ def applies(**change: object) -> set[str]:
         ({"waiting": 0.5}, {"waiting"}),
         ({"waiting": 0.5, "host": "named"}, {"waiting"}),
         ({"waiting": 0.5, "host": "measured"}, {"waiting", "host"}),
-        ({"device": load_device("titan-xp"), "precision": "fp16"}, {"narrow", "widened", "device"}),
+        ({"device": load_device("titan-xp"), "precision": "fp16"}, {"narrow", "narrow_training", "widened", "device"}),
         ({"framework": load_framework("pytorch-compiled")}, {"compiled"}),
     ],
 )
@@ -211,6 +212,7 @@ def test_a_width_is_the_sum_of_its_parts() -> None:
     # A third of the step waits for a host of a known class, in amp, at a quarter of the way to a batch of 256.
     widths = certainty().high
     logarithm = widths.base + widths.waiting / 3 + widths.narrow + widths.batch / 4
+    logarithm += widths.narrow_training
     question = replace(KNOWN, waiting=1 / 3, host="named", precision="amp", batch=32)
     assert found(question).high == pytest.approx(exp(exp(logarithm)))
 
