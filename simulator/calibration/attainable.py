@@ -9,7 +9,7 @@ calm one more often and the other less. Both are drawn once a group (a random-ef
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import erf, sqrt
+from statistics import NormalDist
 
 import numpy as np
 
@@ -23,7 +23,9 @@ DRAWS = 101
 
 HALVINGS = 40
 
-_inside = np.vectorize(lambda deviations: (1 + erf(deviations / sqrt(2))) / 2)
+NORMAL = NormalDist()
+
+_below = np.vectorize(NORMAL.cdf)
 
 
 def attainable(groups: Sequence[FloatArray], goal: float) -> float:
@@ -39,13 +41,11 @@ def attainable(groups: Sequence[FloatArray], goal: float) -> float:
     least, most = 0.0, 100.0
     for _ in range(HALVINGS):
         width = (least + most) / 2
-        held = _inside((width - shifts) / scatter) - _inside((-width - shifts) / scatter)
+        held = _below((width - shifts) / scatter) - _below((-width - shifts) / scatter)
         least, most = (width, most) if held.mean() < goal else (least, width)
     return float(np.mean((held >= BAND[0]) & (held <= BAND[1])))
 
 
 def _normal_steps(number: int) -> FloatArray:
     """Normal deviates at equal steps of probability."""
-    from statistics import NormalDist
-
-    return np.array([NormalDist().inv_cdf((place + 0.5) / number) for place in range(number)])
+    return np.array([NORMAL.inv_cdf((place + 0.5) / number) for place in range(number)])

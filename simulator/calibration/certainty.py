@@ -69,27 +69,27 @@ class Coverage:
 def coverage(found: Sequence[Sample]) -> dict[tuple[str, str], Coverage]:
     """(Split, group) -> how often the interval that a question is told held."""
     result = {}
-    found = held_out(found)
-    low, high = fit_widths(found)
-    for split in dict.fromkeys(sample.split for sample in found):
-        chosen = [sample for sample in found if sample.split == split]
-        for name in sorted({group_of(split, sample.measured) for sample in chosen}):
-            test = [sample for sample in chosen if group_of(split, sample.measured) == name]
-            if len(test) > LEAST:
-                train = [sample for sample in found if group_of(split, sample.measured) != name]
-                result[split, name] = Coverage(
-                    len(test), share_inside(test, *fit_widths(train)), share_inside(test, low, high)
-                )
+    low, high = fit_widths(held_out(found))
+    for (split, name), test in by_group(found).items():
+        train = [sample for sample in held_out(found) if group_of(split, sample.measured) != name]
+        result[split, name] = Coverage(len(test), share_inside(test, *fit_widths(train)), share_inside(test, low, high))
     return result
+
+
+def by_group(found: Sequence[Sample]) -> dict[tuple[str, str], list[Sample]]:
+    """(Split, group) -> its samples, of the groups whose coverage is stated."""
+    groups: dict[tuple[str, str], list[Sample]] = {}
+    for sample in held_out(found):
+        groups.setdefault((sample.split, group_of(sample.split, sample.measured)), []).append(sample)
+    return {key: groups[key] for key in sorted(groups) if len(groups[key]) > LEAST}
 
 
 def errors_in_widths(found: Sequence[Sample], low: Widths, high: Widths) -> list[FloatArray]:
     """Errors of each group whose coverage is stated, each over the distance of the bound on its side, (samples,)."""
-    groups: dict[tuple[str, str], list[float]] = {}
-    for sample in held_out(found):
-        width = distance(sample, low if sample.error < 0 else high)
-        groups.setdefault((sample.split, group_of(sample.split, sample.measured)), []).append(sample.error / width)
-    return [np.array(errors) for errors in groups.values() if len(errors) > LEAST]
+    return [
+        np.array([sample.error / distance(sample, low if sample.error < 0 else high) for sample in group])
+        for group in by_group(found).values()
+    ]
 
 
 LEAST = 50

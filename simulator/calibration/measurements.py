@@ -22,6 +22,7 @@ COLUMNS = ("workload", "device", "task", "precision", "batch", "devices", "step_
 `input_size`, `system`, `id`, `source` are optional, and any other can be grouped by. `batch` is of each device."""
 
 TASKS = ("train", "infer", "forward", "backward")
+YES, NO = ("true", "1", "yes"), ("false", "0", "no")
 LAYOUTS = {"channels first": "channels first", "nchw": "channels first", "channels last": "channels last"}
 LAYOUTS["nhwc"] = "channels last"
 LAST = "-channels-last"
@@ -99,7 +100,7 @@ def _measurement(row: Row, where: str) -> Measurement:
         batch=batch,
         devices=devices,
         step_s=step_s,
-        optimizer=optimizer not in ("false", "0", "no"),
+        optimizer=optimizer not in NO,
         framework=_software(text("framework", "pytorch"), year, _layout(text("layout"), where)),
         input_size=text("input_size"),
         source=text("source"),
@@ -122,7 +123,7 @@ def _further(row: Row) -> Iterator[tuple[str, str]]:
 
 def _optimizer(text: str, where: str) -> str:
     """The optimizer that a row names, the usual one where it says no more than whether there is an update."""
-    if text in ("true", "1", "yes", "false", "0", "no"):
+    if text in (*YES, *NO):
         return Options.optimizer
     try:
         return get_optimizer(text).name

@@ -7,7 +7,7 @@ that were fitted without the row's measurer, framework, device or workload; `cal
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, hypot
 from pathlib import Path
@@ -21,18 +21,8 @@ from simulator.calibration.measurements import Measurement, device_of
 from simulator.calibration.validation import Case
 from simulator.device.framework import load_framework
 from simulator.errors import InputError
-from simulator.execution.certainty import (
-    EAGER,
-    NARROW,
-    PROCESSOR,
-    SMALL_BATCH,
-    Widths,
-    batch_amount,
-    certainty,
-    family_of,
-    held_back,
-    is_compiled,
-)
+from simulator.execution.certainty import Question, Widths, certainty, family_of, held_back
+from simulator.execution.certainty import features as features_of
 
 HELD_OUT = "held_out.csv"
 FOLDS = 4
@@ -180,23 +170,13 @@ def is_kept(part: tuple[int, ...], without: tuple[int, ...]) -> bool:
 
 
 def features(sample: Sample) -> dict[str, float]:
-    """Key of `Widths` -> how much of it applies to a sample."""
+    """Key of `KEYS` -> how much of it applies to a sample: as to a question, but for what no row of its fit shared."""
     row = sample.measured
-    small, processor = row.batch < SMALL_BATCH, device_of(row.device).kind == PROCESSOR
-    graph = not processor and not row.framework.startswith(EAGER)
-    return {
-        "base": 1.0,
-        "waiting": sample.waiting,
-        "batch": batch_amount(row.batch),
-        "small_batch": float(small),
-        "narrow": float(row.precision in NARROW),
-        "narrow_training": float(row.precision in NARROW and row.task != "infer"),
-        "graph": float(graph),
-        "small_graph": float(small and graph),
-        "compiled": float(is_compiled(load_framework(row.framework), device_of(row.device))),
-        "processor": float(processor),
-        **{aspect: float(aspect in sample.unseen) for aspect in ("device", "framework")},
-    }
+    device, framework = device_of(row.device), load_framework(row.framework)
+    training = row.task != "infer"
+    asked = Question(row.workload, device, framework, row.precision, row.batch, sample.waiting, training=training)
+    applies = dict(features_of(asked)) | {key: float(key in sample.unseen) for key in ("device", "framework")}
+    return {key: applies[key] for key in KEYS}
 
 
 def held_of(sample: Sample) -> float:
@@ -226,7 +206,8 @@ def held_out_cases(folder: Path, cases: Sequence[Case], splits: Iterable[str] = 
     known = {case.measured.id: case for case in cases}
     low, high = certainty().low, certainty().high
     found: dict[str, list[Case]] = {split: [] for split in splits}
-    for sample in samples(folder, cases) if is_stored(folder, known) else samples_of_folds(cases):
+    stored = samples(folder, cases) if (folder / HELD_OUT).is_file() else []
+    for sample in stored if any(one.split for one in stored) else samples_of_folds(cases):
         if sample.split in found:
             predicted_s = sample.measured.step_s / exp(sample.error)
             below, above = exp(-distance(sample, low)), exp(distance(sample, high))
@@ -236,9 +217,3 @@ def held_out_cases(folder: Path, cases: Sequence[Case], splits: Iterable[str] = 
     if not chosen:
         raise InputError("nothing was held out: no row is predicted")
     return chosen
-
-
-def is_stored(folder: Path, ids: Container[str]) -> bool:
-    """Whether held-out predictions lie in the folder, and one of them is of these rows."""
-    path = folder / HELD_OUT
-    return path.is_file() and any(key in ids for _, key, _ in read_held_out(path))

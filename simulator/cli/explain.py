@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
-from simulator.cli.options import chosen_workload, workload_options
+from simulator.cli.options import chosen_workload, optimizer_option, workload_options
 
 
 @click.command("explain")
@@ -22,9 +22,7 @@ from simulator.cli.options import chosen_workload, workload_options
 @click.option("--batch", type=click.IntRange(1), help="Samples a step.")
 @click.option("--precision", type=PRECISION, default="fp32", show_default=True, help="Number format.")
 @click.option("--task", default="train", show_default=True, help="train or infer.")
-@click.option(
-    "--optimizer", default="sgd", show_default=True, help="sgd, adam[w], adam_unfused, adam8bit, adafactor or muon."
-)
+@optimizer_option
 @click.option(
     "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
 )

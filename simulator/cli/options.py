@@ -65,6 +65,10 @@ _WORKLOAD_OPTIONS = [
     click.option("--allow-unknown", is_flag=True, help="Keep operations without a cost rule, listed and uncounted."),
 ]
 
+optimizer_option = click.option(
+    "--optimizer", default="sgd", show_default=True, help="sgd, adam[w], adam_unfused, adam8bit, adafactor or muon."
+)
+
 _RUN_OPTIONS = [
     click.option(
         "--workload",
@@ -98,12 +102,7 @@ _RUN_OPTIONS = [
     ),
     click.option("--task", default="train", show_default=True, help="train or infer."),
     click.option("--epochs", type=int, help="Passes over the dataset.", show_default="1"),
-    click.option(
-        "--optimizer",
-        default="sgd",
-        show_default=True,
-        help="sgd, adam[w], adam_unfused, adam8bit, adafactor or muon.",
-    ),
+    optimizer_option,
     click.option("--fidelity", default="calibrated", show_default=True, help="napkin, roofline or calibrated."),
     click.option("--traffic", default="ideal", show_default=True, help="Memory traffic: ideal, cached or naive."),
     click.option(

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, PRICES, WORKLOAD
-from simulator.cli.options import chosen_workload, workload_options
+from simulator.cli.options import chosen_workload, optimizer_option, workload_options
 from simulator.cli.plan_served import answer_served, refuse_served, serving_options
 from simulator.cli.prices import dollars, pricing
 
@@ -41,9 +41,7 @@ from simulator.cli.prices import dollars, pricing
 )
 @click.option("--batch", type=click.IntRange(1), help="Samples of each device; the fastest that fits if unsaid.")
 @click.option("--task", default="train", show_default=True, help="train or infer.")
-@click.option(
-    "--optimizer", default="sgd", show_default=True, help="sgd, adam[w], adam_unfused, adam8bit, adafactor or muon."
-)
+@optimizer_option
 @click.option(
     "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
 )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
-from simulator.cli.options import chosen_workload, workload_options
+from simulator.cli.options import chosen_workload, optimizer_option, workload_options
 from simulator.errors import InputError
 
 
@@ -20,9 +20,7 @@ from simulator.errors import InputError
 @click.option("--batch", type=click.IntRange(1), help="Samples of each device.")
 @click.option("--global-batch", type=click.IntRange(1), help="Samples of all devices together, instead of --batch.")
 @click.option("--precision", type=PRECISION, default="fp32", show_default=True, help="Number format.")
-@click.option(
-    "--optimizer", default="sgd", show_default=True, help="sgd, adam[w], adam_unfused, adam8bit, adafactor or muon."
-)
+@optimizer_option
 @click.option("--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="What issues the kernels.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="A figure, as PNG and SVG.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")

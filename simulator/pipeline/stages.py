@@ -16,7 +16,7 @@ from simulator.op.optimizer import Optimizer, get_optimizer
 from simulator.pipeline.options import LARGEST, Options
 from simulator.precision import Role, get_precision
 from simulator.roofline.rates import Fidelity
-from simulator.roofline.setting import GRAPHS_ALONE, PROCESSOR
+from simulator.roofline.setting import PROCESSOR, path_on
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
 from simulator.roofline.traffic import TrafficModel
 from simulator.workload.lowering import Software, lower
@@ -32,19 +32,18 @@ def kernels_of(workload: Workload, options: Options, device: Device | None = Non
     device : the one that runs them; None for one that leaves it to the framework.
     """
     precision, framework = get_precision(options.precision), load_framework(options.framework)
-    path = framework.path(precision)
+    path = framework.path(precision) if device is None else path_on(device, framework.path(precision))
     training, calibrated = options.training, options.calibrated
-    graphs = device is not None and device.kind in GRAPHS_ALONE
     software = Software(
         master_weights=precision.master_weights and (training or (calibrated and path.casts)),
         fold=path.folds or not calibrated,
-        fuse=calibrated and (path.fuses or graphs),
+        fuse=path.fuses and calibrated,
         join=("training" if training else "inference") in path.joins and calibrated,
-        biases=calibrated and path.biases and not graphs,
+        biases=path.biases and calibrated,
         autocast=path.promotes and calibrated and precision.master_weights,
         eager_attention=framework.eager_attention and calibrated,
-        pieces=calibrated and not (path.fuses or graphs),
-        copies_heads=calibrated and not (path.heads_in_place or graphs),
+        pieces=not path.fuses and calibrated,
+        copies_heads=not path.heads_in_place and calibrated,
         quantize=training and calibrated and precision.attention is not None,
     )
     return lower(workload, software, training=training, optimizer=_optimizer(options))
@@ -76,9 +75,8 @@ def step_seconds(workload: Workload, device: Device, batches: FloatArray, option
     """Step time at many batch sizes in one broadcast, shape (batches,). [s]"""
     chosen = options or Options()
     column = np.asarray(batches, dtype=float)[:, None]
-    seconds: FloatArray = times_of(workload, kernels_of(workload, chosen, device), device, chosen, column).time_s.sum(
-        axis=-1
-    )
+    times = times_of(workload, kernels_of(workload, chosen, device), device, chosen, column)
+    seconds: FloatArray = times.time_s.sum(axis=-1)
     return seconds
 
 

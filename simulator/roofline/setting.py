@@ -36,6 +36,13 @@ NARROW = ("int8_tensor", "fp8_tensor")
 Kind = TypeVar("Kind", bound=Cause)
 
 
+def path_on(device: Device, path: ExecutionPath) -> ExecutionPath:
+    """How a device runs what a framework asks for: as a compiled graph where it runs nothing else."""
+    if device.kind not in GRAPHS_ALONE:
+        return path
+    return msgspec.structs.replace(path, fuses=True, biases=False, heads_in_place=True, layout="channels last")
+
+
 class Setting(msgspec.Struct, frozen=True, eq=False, dict=True):
     """A device and how it is used. Two are equal if they are the same object.
 
@@ -82,8 +89,8 @@ class Setting(msgspec.Struct, frozen=True, eq=False, dict=True):
         if self.on_processor:
             return ExecutionPath()
         path = self.framework.path(self.precision)
-        if self.device.kind in GRAPHS_ALONE and self.framework is not NEVER_LATE:
-            path = msgspec.structs.replace(path, fuses=True, layout="channels last")
+        if self.framework is not NEVER_LATE:
+            path = path_on(self.device, path)
         half = self.width <= HALF_WIDTH and self.device.profile.family in path.half_last
         layout = self.layout or ("channels last" if half else path.layout)
         return msgspec.structs.replace(path, layout=layout) if layout != path.layout else path

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from simulator.calibration.certainty import LEAST, share_inside
+from simulator.calibration.certainty import by_group, share_inside
 from simulator.calibration.fit import predict_kernels
 from simulator.calibration.kernels import read_kernels
 from simulator.calibration.measurements import read_measurements
-from simulator.calibration.samples import PAIRS, Sample, group_of, samples
+from simulator.calibration.samples import PAIRS, samples
 from simulator.calibration.validation import Case, by_batch, errors, grouped, predict
 from simulator.execution.certainty import certainty
 from tests.held import assert_none_rises
@@ -71,12 +71,9 @@ def test_the_stated_interval_covers_what_it_says_where_a_measurer_was_held_out(c
 def test_what_a_question_is_told_holds_in_every_group_that_was_held_out(cases: list[Case]) -> None:
     # Four of five are claimed: no group may be held less than 75 % of the time, and where a reader is another measurer
     # three of four groups lie below 90 %, or the interval says less than is known.
-    groups: dict[tuple[str, str], list[Sample]] = {}
-    for one in samples(HERE, cases):
-        if one.split:
-            groups.setdefault((one.split, group_of(one.split, one.measured)), []).append(one)
     widths = certainty()
-    shares = {key: share_inside(rows, widths.low, widths.high) for key, rows in groups.items() if len(rows) > LEAST}
+    groups = by_group(samples(HERE, cases))
+    shares = {key: share_inside(rows, widths.low, widths.high) for key, rows in groups.items()}
     assert len(shares) == 52
     assert {key: share for key, share in shares.items() if share < 0.75} == {}
     asked = [share for (split, _), share in shares.items() if split == "measurer" or split in PAIRS]
