@@ -6,7 +6,6 @@ row's measurer, framework, device or workload (`held_out.csv`), and writes `hard
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from simulator import catalog
+from simulator.calibration.command import run
 from simulator.calibration.measurements import Measurement, device_of, read_measurements, workload_of
 from simulator.calibration.samples import KEYS, Sample, distance, group_of, samples
 from simulator.calibration.validation import predict
@@ -128,11 +128,10 @@ def what_was_measured(rows: Iterable[Measurement], others: Iterable[Measurement]
     }
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     """Fit, and write the profile."""
     import yaml
 
-    folder = Path(sys.argv[1])
     found = samples(folder, [predict(row) for row in read_measurements(folder / "networks.csv")])
     low, high = fit_widths(held_out(found))
     content: Mapping[str, Any] = {
@@ -175,4 +174,4 @@ def _builtins(widths: Widths) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

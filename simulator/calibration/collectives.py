@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from simulator import catalog
+from simulator.calibration.command import run
 from simulator.calibration.tables import Row, heading, number, read_rows
 from simulator.device.link import FOLDER, Cost, Link, load_link
 from simulator.device.system import Cluster
@@ -257,11 +257,10 @@ def _nearest(keys: Sequence[tuple[str, str, Collective]], bandwidth: float) -> l
     return [key for key, distance in zip(keys, far, strict=True) if distance <= min(far) + 1e-9]
 
 
-def main() -> None:
+def main(file: Path, held_out: bool) -> None:
     """Print what the single-machine rows of a table give for each link, or how systems err that are held out."""
-    words = sys.argv[1:]
-    rows = fitted_rows(read_collectives(Path(next(word for word in words if not word.startswith("--")))))
-    if "--held-out" in words:
+    rows = fitted_rows(read_collectives(file))
+    if held_out:
         _print_held_out(rows)
     else:
         _print_costs(rows)
@@ -295,4 +294,4 @@ def _print_held_out(rows: Rows) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -9,7 +9,6 @@ are others.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from simulator import catalog
+from simulator.calibration.command import run
 from simulator.calibration.doubt import doubt_of
 from simulator.calibration.fit import SCALE, Parameter, Values, fit, robust, values_at
 from simulator.calibration.profiles import microseconds, replaced
@@ -242,21 +242,25 @@ def _time(value_s: float) -> str:
     return microseconds(value_s) if value_s < 1e-3 else f"{value_s * 1e3:.3g} ms"
 
 
-def main() -> None:
+def main(table: Path, engine: str, held_out: bool) -> None:
     """Fit, print and write; see the module's text."""
-    table, asked = (argument for argument in sys.argv[1:] if not argument.startswith("--"))
-    engine, _, family = asked.partition("/")
-    for problem, rows in fits(read_served(Path(table)), engine, family):
-        print(f"{engine}, {problem.keys[0].rpartition('.')[0]}: {len(problem.rows)} of {len(rows)} rows", flush=True)
-        if "--held-out" in sys.argv:
-            for device, found in held_out(problem, rows):
-                print(*shown(f"without {device}", found), sep="\n", flush=True)
-            continue
-        values = fit(problem, rounds=ROUNDS)
-        print(*shown("was", errors(rows, {})), sep="\n")
-        print(*shown("is", errors(rows, attributes(values))), sep="\n", flush=True)
-        write(problem.scope, values)
+    name, _, family = engine.partition("/")
+    for problem, rows in fits(read_served(table), name, family):
+        print(f"{name}, {problem.keys[0].rpartition('.')[0]}: {len(problem.rows)} of {len(rows)} rows", flush=True)
+        (_print_held_out if held_out else _refit)(problem, rows)
+
+
+def _print_held_out(problem: EngineFit, rows: Sequence[MeasuredServing]) -> None:
+    for device, found in held_out(problem, rows):
+        print(*shown(f"without {device}", found), sep="\n", flush=True)
+
+
+def _refit(problem: EngineFit, rows: Sequence[MeasuredServing]) -> None:
+    values = fit(problem, rounds=ROUNDS)
+    print(*shown("was", errors(rows, {})), sep="\n")
+    print(*shown("is", errors(rows, attributes(values))), sep="\n", flush=True)
+    write(problem.scope, values)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -6,12 +6,12 @@ from the stored predictions of fits that held groups out.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from simulator.calibration.attainable import BAND, attainable
 from simulator.calibration.certainty import LEAST, Coverage, coverage, errors_in_widths
+from simulator.calibration.command import run
 from simulator.calibration.measurements import device_of, read_measurements
 from simulator.calibration.samples import held_out_cases, samples
 from simulator.calibration.validation import Case, Errors, by_batch, errors, predict
@@ -96,9 +96,8 @@ def coverage_page(found: Mapping[tuple[str, str], Coverage], most: float) -> str
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
+def main(folder: Path, pages: Path) -> None:
     """Write both pages."""
-    folder, pages = Path(sys.argv[1]), Path(sys.argv[2])
     cases = [predict(row) for row in read_measurements(folder / "networks.csv")]
     (pages / "held_out.md").write_text(held_out_page(held_out_cases(folder, cases, WORDS)), encoding="utf-8")
     found = samples(folder, cases)
@@ -107,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import csv
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from simulator.calibration.command import run
 from simulator.calibration.fit import predict_rows, values_at
 from simulator.calibration.folds import Fold, write_folds
 from simulator.calibration.profiles import problem
@@ -59,15 +59,15 @@ def write_predictions(path: Path, cases: Mapping[str, Sequence[Case]]) -> None:
             writer.writerows((split, case.measured.id, f"{case.predicted_s:.6g}") for case in rows)
 
 
-def main() -> None:
-    """Fit to the tables in the folder given as the first argument, a quarter held out each time."""
-    whole = problem(Path(sys.argv[1]))
+def main(folder: Path) -> None:
+    """Fit to the tables in a folder, a quarter held out each time."""
+    whole = problem(folder)
     found = sensitivities(whole, written(whole.parameters), os.cpu_count() or 1)
     fits = {split: held_out(found, split) for split in SPLITS}
     write_folds([fold for split in GROUPS for fold, _ in fits[split]])
     cases = {split: [case for _, rows in folds for case in rows] for split, folds in fits.items()}
-    write_predictions(Path(sys.argv[1]) / HELD_OUT, cases)
+    write_predictions(folder / HELD_OUT, cases)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,13 +8,13 @@ by kind of kernels: `matrix_tile` and `matrix_depth`, fitted to its bf16 product
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from simulator.calibration.command import run
 from simulator.calibration.fit import SCALE, Parameter, fit, robust, values_at
 from simulator.calibration.llm_ops import device_of
 from simulator.calibration.llm_parts import work_of
@@ -199,17 +199,23 @@ def section(call: LibraryCall) -> str:
     return f"{{{times}, depth: {call.depth_s * 1e6:.3g} us{block}{alone}}}"
 
 
-def main() -> None:
+def main(file: Path, held_out: bool, tiles: bool) -> None:
     """Print the section `families` of the profile for the table given, or what an option asks for."""
-    rows = read_ops(Path(sys.argv[1]))
-    if "--held-out" in sys.argv:
-        for family, call, device, error in held_out(rows):
-            print(f"{family:16} {call:44} {device:20} {error:.1%}")
-        return
-    if "--tiles" in sys.argv:
-        for family, tiles in fit_tiles(rows).items():
-            print(family, ", ".join(f"{key}: {value:.3g}" for key, value in tiles.items()))
-        return
+    rows = read_ops(file)
+    (_print_held_out if held_out else _print_tiles if tiles else _print_calls)(rows)
+
+
+def _print_held_out(rows: Sequence[MeasuredOp]) -> None:
+    for family, call, device, error in held_out(rows):
+        print(f"{family:16} {call:44} {device:20} {error:.1%}")
+
+
+def _print_tiles(rows: Sequence[MeasuredOp]) -> None:
+    for family, tiles in fit_tiles(rows).items():
+        print(family, ", ".join(f"{key}: {value:.3g}" for key, value in tiles.items()))
+
+
+def _print_calls(rows: Sequence[MeasuredOp]) -> None:
     present = ""
     for (family, call), by_device in sorted(measured_calls(rows).items()):
         if family != present:
@@ -219,4 +225,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,7 +7,6 @@ source and operation by itself: some wait for each call, others issue hundreds.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simulator.calibration.command import run
 from simulator.calibration.fit import SCALE, Parameter, Values, fit, robust, values_at
 from simulator.calibration.single_ops import SingleOp, TimedOps, read_single_ops, together
 from simulator.device.device import load_device, with_families
@@ -151,13 +151,17 @@ def printed(errors: Mapping[Call, FloatArray]) -> str:
     )
 
 
-def main() -> None:
+def main(file: Path, family: str, held_out: bool) -> None:
     """Print the coefficients of the family named, or the errors of sources held out."""
-    path, family = Path(sys.argv[1]), sys.argv[2]
-    rows = of_family(read_single_ops(path), family)
-    if "--held-out" in sys.argv:
-        print(printed(held_out(rows, family)))
-        return
+    rows = of_family(read_single_ops(file), family)
+    (_print_held_out if held_out else _print_fit)(rows, family)
+
+
+def _print_held_out(rows: Sequence[SingleOp], family: str) -> None:
+    print(printed(held_out(rows, family)))
+
+
+def _print_fit(rows: Sequence[SingleOp], family: str) -> None:
     values = fit_family(rows, family)
     for (_, key), value in values.items():
         print(f"{key}: {value:.3g}")
@@ -165,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

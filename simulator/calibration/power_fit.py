@@ -7,13 +7,13 @@ interval that holds eight in ten of all these errors.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from simulator.calibration.command import run
 from simulator.calibration.fit import SCALE, Parameter, fit, robust, values_at
 from simulator.calibration.powered import PoweredRow, Rates, rates_of, read_powered, watts
 from simulator.errors import SimulatorError
@@ -110,13 +110,18 @@ def held_out(measured: Sequence[MeasuredPower]) -> dict[str, FloatArray]:
     }
 
 
-def main() -> None:
+def main(file: Path, held_out: bool) -> None:
     """Print the constants for the table given, or the errors of devices held out."""
-    measured = measured_powers(read_powered(Path(sys.argv[1])))
-    if "--held-out" not in sys.argv:
-        running, way_j, prompts = fit_powers(measured)
-        print(f"RUNNING = {running:.3g}\nWAY_J = {way_j:.3g}\nPROMPTS = {prompts:.3g}")
-        return
+    measured = measured_powers(read_powered(file))
+    (_print_held_out if held_out else _print_constants)(measured)
+
+
+def _print_constants(measured: Sequence[MeasuredPower]) -> None:
+    running, way_j, prompts = fit_powers(measured)
+    print(f"RUNNING = {running:.3g}\nWAY_J = {way_j:.3g}\nPROMPTS = {prompts:.3g}")
+
+
+def _print_held_out(measured: Sequence[MeasuredPower]) -> None:
     found = held_out(measured)
     for name, error in found.items():
         ratio = np.exp(error) - 1
@@ -126,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 
 from simulator import catalog
+from simulator.calibration.command import run
 from simulator.calibration.fit import Parameter, Problem, Values, fit
 from simulator.calibration.kernels import read_kernels
 from simulator.calibration.measurements import read_measurements
@@ -188,11 +188,10 @@ def problem(folder: Path) -> Problem:
     return Problem(rows, read_kernels(folder / "kernels.csv"), parameters())
 
 
-def main() -> None:
-    """Fit to the tables in the folder given as the first argument, and write the coefficients."""
-    folder = Path(sys.argv[1])
+def main(folder: Path) -> None:
+    """Fit to the tables in a folder, and write the coefficients."""
     write(fit(problem(folder), processes=os.cpu_count() or 1))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

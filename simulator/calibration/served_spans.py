@@ -8,13 +8,13 @@ found without it.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from simulator.calibration.command import run
 from simulator.calibration.doubt import doubt_of
 from simulator.calibration.served import predict_served
 from simulator.calibration.served_rows import deployment_of, read_served
@@ -81,13 +81,18 @@ def held_out(rows: Sequence[Seen]) -> Iterator[tuple[str, str, int, float]]:
                 yield part, device, len(own), sum(inside) / len(own)
 
 
-def main() -> None:
+def main(file: Path, held_out: bool) -> None:
     """Print the sections of the profile, or what an option asks for."""
-    rows = list(seen(Path(sys.argv[1])))
-    if "--held-out" in sys.argv:
-        for part, device, number, share in held_out(rows):
-            print(f"{part:6} {device:24} {number:5} rows, {share:.0%} inside")
-        return
+    rows = list(seen(file))
+    (_print_held_out if held_out else _print_spans)(rows)
+
+
+def _print_held_out(rows: Sequence[Seen]) -> None:
+    for part, device, number, share in held_out(rows):
+        print(f"{part:6} {device:24} {number:5} rows, {share:.0%} inside")
+
+
+def _print_spans(rows: Sequence[Seen]) -> None:
     print("engines:")
     for engine in sorted({row.engine for row in rows}):
         print(f"  {engine}: {_section(spans(rows, engine))}")
@@ -100,4 +105,4 @@ def _section(found: LatencyEnds) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -86,14 +86,12 @@ def test_small_products_and_other_families_are_left_out() -> None:
     assert of_family(given, "cdna") == [kept, norm]
 
 
-def test_what_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     line = printed({("a/b", "gelu"): np.array([0.1, -0.2])})
     assert " ".join(line.split()) == "a/b gelu 2 rows: mean 15.0%, bias -5.0%"
-    monkeypatch.setattr("sys.argv", ["op_fit", str(TABLE), "cdna"])
-    main()
+    main(TABLE, "cdna", held_out=False)
     assert "kernel.half_width: 0.507" in capsys.readouterr().out
-    monkeypatch.setattr("sys.argv", ["op_fit", str(TABLE), "cdna", "--held-out"])
-    main()
+    main(TABLE, "cdna", held_out=True)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("PrincetonUniversity/LLMCompass")
     assert all("mean" in line for line in lines)
