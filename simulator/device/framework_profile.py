@@ -100,6 +100,10 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
     ] = 0.0
     tf32_groups: Annotated[bool, Meta(description="has tensor-core kernels for groups at tf32")] = True
     folds: Annotated[bool, Meta(description="folds batch normalisation into convolutions at inference")] = False
+    walks_windows: Annotated[
+        bool,
+        Meta(description="forward pooling is its own kernel, a thread for each output, whose time is the window's"),
+    ] = False
     windows: Annotated[
         float, Meta(gt=0, description="operations that its pooling takes for each value of a window, where they weigh")
     ] = 1.0
@@ -109,8 +113,12 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
         Meta(description="when normalisation, the addition and the activation after it are one kernel"),
     ] = ()
     biases: Annotated[
-        bool, Meta(description="adds the biases of convolutions and matrix products in kernels of their own")
-    ] = False
+        tuple[Literal["convolutions", "depthwise", "products"], ...],
+        Meta(
+            description="whose biases are added in kernels of their own: convolutions' (but those of one channel a "
+            "group), depthwise ones', matrix products'"
+        ),
+    ] = ()
     promotes: Annotated[
         bool, Meta(description="keeps softmax, layer norms and what they are added to in full width in mixed precision")
     ] = False

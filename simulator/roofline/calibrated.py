@@ -143,7 +143,8 @@ def _transposes(columns: Columns, batch: FloatArray | float) -> FloatArray:
 @lru_cache(maxsize=KEPT)
 def class_efficiency(columns: Columns, setting: Setting) -> FloatArray:
     """Fraction of the sustained bandwidth that each kernel's class reaches, as `Passes` says."""
-    return setting.cause(Passes).efficiency(columns, setting.width, compiled=setting.path.fuses)
+    path = setting.path
+    return setting.cause(Passes).efficiency(columns, setting.width, compiled=path.fuses, walks=path.walks_windows)
 
 
 def uncached_bytes(moved_bytes: FloatArray, setting: Setting) -> FloatArray:

@@ -10,14 +10,13 @@ import msgspec
 import numpy as np
 
 from simulator.op.base import Op, Site, elements, elementwise
-from simulator.op.convolution import Convolution
 from simulator.op.eager_attention import EagerAttention
 from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Engine, Kernel, OpClass, Phase, Role
 from simulator.op.kernels import Kernels, pack
-from simulator.op.linear import Linear
 from simulator.op.optimizer import Matrices, Optimizer, cast_gradients, cast_weights, matrices_of
 from simulator.workload.autocast import cast_backward, cast_forward, wide_outputs
+from simulator.workload.biases import with_biases
 from simulator.workload.fusion import COMPILED, JOINED, Fusion, Lowered, fuse_backward, fuse_forward, readers_of
 from simulator.workload.quantize import quantize_backward, quantize_forward
 from simulator.workload.workload import Layer, Workload
@@ -63,7 +62,7 @@ class Software:
     fold : fold scale-and-shift into the layer before, at inference.
     fuse : run element-wise kernels in a row as one, as compilers do.
     join : run batch normalisation, the addition and the activation after it as one, as cuDNN can.
-    biases : add biases of convolutions and matrix products in kernels of their own.
+    biases : whose biases are added in kernels of their own, as `biased_product` names them.
     autocast : keep in full width what `autocast.py` says, with casts between.
     eager_attention : take fused attention apart, for frameworks that have none.
     pieces : run what an operation computes element by element line by line, as eager frameworks do.
@@ -75,7 +74,7 @@ class Software:
     fold: bool = True
     fuse: bool = False
     join: bool = False
-    biases: bool = False
+    biases: tuple[str, ...] = ()
     autocast: bool = False
     eager_attention: bool = False
     pieces: bool = False
@@ -129,7 +128,7 @@ def lower(
     if fusion:
         forward = fuse_forward(layers, forward, fusion)
     if software.biases:
-        forward = with_biases(layers, forward)
+        forward = with_biases(layers, forward, software.biases)
     for position, kernels in enumerate(forward):
         if cast[position]:
             launches.emit(position, (_cast_weights(layers[position].parameters),))
@@ -232,20 +231,6 @@ def _forward_kernels(op: Op, site: Site) -> tuple[Kernel, ...]:
 @lru_cache(maxsize=4096)
 def _backward_kernels(op: Op, site: Site) -> tuple[Kernel, ...]:
     return tuple(op.backward(site))
-
-
-def with_biases(layers: Sequence[Layer], lowered: Lowered) -> Lowered:
-    """Each layer's forward kernels, and one more that adds the bias to what a product wrote."""
-    added = [isinstance(layer.op, Convolution | Linear) and layer.op.bias for layer in layers]
-    return [
-        (*kernels, _add_bias(elements(layer.output))) if kernels and add else kernels
-        for layer, kernels, add in zip(layers, lowered, added, strict=True)
-    ]
-
-
-@lru_cache
-def _add_bias(size: int) -> Kernel:
-    return elementwise(Phase.FORWARD, size, {Role.ACTIVATION: size}, {Role.ACTIVATION: size})
 
 
 _cast_weights = lru_cache(cast_weights)

@@ -25,7 +25,8 @@ from simulator.precision import get_precision
 
 PLAIN: dict[str, Any] = {
     **dict.fromkeys(("elementwise", "convolution", "products", "attention", "depthwise_gradients", "windows"), 1.0),
-    **dict.fromkeys(("folds", "fuses", "biases", "promotes", "casts", "many_filters", "heads_in_place"), False),
+    **dict.fromkeys(("folds", "fuses", "promotes", "casts", "many_filters", "heads_in_place", "walks_windows"), False),
+    "biases": (),
     **dict.fromkeys(("hopper_attention", "odd_batches", "odd_groups", "tf32_groups"), True),
     **dict.fromkeys(("poor_groups", "launched_groups", "half_last", "joins"), ()),
     **dict.fromkeys(("transposes", "narrow_gradients", "large_depthwise"), 0.0),

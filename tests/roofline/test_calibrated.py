@@ -635,6 +635,19 @@ def test_pooling_takes_as_long_for_narrow_values_as_for_full_ones() -> None:
     assert seconds(pool, device(), "fp16", ExecutionPath(fuses=True))[1] == pytest.approx(full / 2)
 
 
+def test_pooling_by_a_thread_an_output_walks_its_window() -> None:
+    # At half of the bandwidth for windows of 3 x 3 side by side, 9 values walked for 2 moved: 0.5. With a stride of 2
+    # there are 9 for 4 read and 1 written, 1.8 of 4.5: 1 + 0.4 times as long as moving them; of 2 x 2, 4 for 5.
+    on, walks = device(pooling=0.5), ExecutionPath(walks_windows=True)
+    for kernel, stride, padding, times in ((3, 1, 1, 2.0), (3, 2, 1, 1.4), (2, 2, 0, 1 + 0.8 / 4.5)):
+        pool = columns_of(AveragePool(kernel=kernel, stride=stride, padding=padding), (64, 56, 56))
+        moved_s = float(ideal_bytes(pool, Setting(on, FP32), 1.0)[0]) / 1e11
+        assert seconds(pool, on, path=walks)[1] == pytest.approx(times * moved_s)
+        assert seconds(pool, on)[1] == pytest.approx(2 * moved_s)
+    gradient = columns_of(AveragePool(kernel=2, stride=2), (64, 56, 56), Phase.INPUT_GRADIENT)
+    assert seconds(gradient, on, path=walks) == seconds(gradient, on)
+
+
 def test_the_softmax_of_fused_attention_stands_between_its_products() -> None:
     # 128 queries, 128 keys, two products of depth 64, in one tile of one unit; then 128 x 128 scores, each 5 operations
     # and a scale, an exponential of four instructions among them: 10 instructions where 2 FLOP each could have been.

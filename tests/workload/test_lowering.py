@@ -10,16 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.op.kernel import OpClass, Phase, Role
+from simulator.device.device import load_device
+from simulator.op.kernel import Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.op.kernels import Kernels, at_batch
 from simulator.op.optimizer import OPTIMIZERS
+from simulator.op.traced import Traced
 from simulator.pipeline import kernels_of
 from simulator.pipeline.options import Options
+from simulator.workload.biases import biased_product, with_biases
 from simulator.workload.importers import Request
 from simulator.workload.lowering import Software, folded_layers, lower
 from simulator.workload.reading import load_workload, read_workload
 from simulator.workload.table import layer_table, receptive_fields
-from simulator.workload.workload import Workload
+from simulator.workload.workload import Layer, Workload
 
 SGD = OPTIMIZERS["sgd"]
 
@@ -41,7 +44,8 @@ def op_class(kernels: Kernels) -> Any:
 def test_a_framework_adds_biases_in_kernels_of_their_own() -> None:
     # The convolution writes 2 x 4 x 4 values, which are read and written once more; the linear layer's are 3.
     layers = conv("a"), conv("b", bias=False), {"linear": {"name": "l", "out": 3}}
-    plain, added = (lower(net(*layers), Software(biases=biases), training=False) for biases in (False, True))
+    whose = ("convolutions", "products")
+    plain, added = (lower(net(*layers), Software(biases=biases), training=False) for biases in ((), whose))
     assert rows(net(*layers), added) == [(name, Phase.FORWARD) for name in ("a", "a", "b", "l", "l")]
     assert len(plain) == 3
     extra = [number for number, what in enumerate(op_class(added)) if what == OpClass.ELEMENTWISE]
@@ -52,6 +56,47 @@ def test_a_framework_adds_biases_in_kernels_of_their_own() -> None:
         assert at_batch(columns.write[Role.ACTIVATION], 2.0)[row] == 2 * size
         assert at_batch(columns.flops, 2.0)[row] == 2 * size
         assert not added.dispatch[number]
+
+
+def test_depthwise_biases_are_told_from_others() -> None:
+    # Two groups of the two input channels are depthwise, whatever they yield; of four channels they are not.
+    layers = (
+        conv("a"),
+        conv("depthwise", groups=2, out=4),
+        conv("groups", groups=2),
+        {"linear": {"name": "l", "out": 3}},
+    )
+    network = net(*layers)
+    assert [biased_product(layer) for layer in network.layers] == [
+        "convolutions", "depthwise", "convolutions", "products"
+    ]  # fmt: skip
+    depthwise = lower(network, Software(biases=("depthwise",)), training=False)
+    assert [name for name, _ in rows(network, depthwise)] == ["a", "depthwise", "depthwise", "groups", "l"]
+
+
+def test_a_traced_convolution_shows_its_bias() -> None:
+    def traced(*weights: int, groups: int = 1) -> Layer:
+        read = ((Role.ACTIVATION, each(16)), *((Role.WEIGHT, once(size)) for size in weights))
+        gemm = Gemm(each(4), once(4 / groups), once(4 / groups), groups)
+        kernel = Kernel(OpClass.CONVOLUTION, Phase.FORWARD, each(128), read, ((Role.ACTIVATION, each(16)),), gemm)
+        op = Traced(kind="convolution", shape=(4, 2, 2), forward_kernels=(kernel,), inference_kernels=(kernel,))
+        return Layer("c", op, (-1,), ((4, 2, 2),), (4, 2, 2), sum(weights))
+
+    layers = traced(16, 4), traced(16), traced(4, 4, groups=4)
+    assert [biased_product(layer) for layer in layers] == ["convolutions", None, "depthwise"]
+    (kernel,) = layers[0].op.forward(layers[0].site())
+    (with_bias,) = with_biases(layers[:1], [(kernel,)], ("convolutions",))
+    assert [one.op_class for one in with_bias] == [OpClass.CONVOLUTION, OpClass.ELEMENTWISE]
+    assert with_bias[1].read == with_bias[1].write == ((Role.ACTIVATION, each(16)),)
+
+
+def test_processors_and_apple_add_biases_within_their_convolutions() -> None:
+    network = net(conv("a"))
+    launches = {
+        name: len(kernels_of(network, Options(framework="pytorch", task="infer"), load_device(name)))
+        for name in ("v100-sxm2-16gb", "m1-max", "xeon-platinum-8280")
+    }
+    assert launches == {"v100-sxm2-16gb": 2, "m1-max": 1, "xeon-platinum-8280": 1}
 
 
 def rows(workload: Workload, kernels: Kernels) -> list[tuple[str, Phase]]:
