@@ -47,7 +47,8 @@ class Reserve(msgspec.Struct, frozen=True):
 
     `fragmentation` is what lies allocated but unused, as a fraction of the activations; `loss_in_place` whether the
     gradient of a loss overwrites what the loss keeps; `keeps` what of a step stays longer than it must: "gradients" of
-    all weights in one buffer, what tensor-parallel ranks "gathered", what pipeline stages "sent".
+    all weights in one buffer, what tensor-parallel ranks "gathered", what pipeline stages "sent"; `algorithm_bytes` up
+    to how much scratch space an algorithm of a convolution may take.
     """
 
     context_bytes: float = 0.0
@@ -55,6 +56,7 @@ class Reserve(msgspec.Struct, frozen=True):
     fragmentation: float = 0.0
     loss_in_place: bool = False
     keeps: tuple[str, ...] = ()
+    algorithm_bytes: float = inf
 
 
 @dataclass(frozen=True)
@@ -266,6 +268,7 @@ def _reserve(section: HeldMemory, where: str) -> Reserve:
         section.fragmentation,
         section.loss_in_place,
         section.keeps,
+        inf if section.algorithms == "any" else parse(section.algorithms, "byte", f"{where}.algorithms"),
     )
 
 

@@ -109,9 +109,23 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
     ] = 1.0
     fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False
     joins: Annotated[
-        tuple[Literal["training", "inference"], ...],
-        Meta(description="when normalisation, the addition and the activation after it are one kernel"),
+        tuple[Literal["training", "half training", "inference"], ...],
+        Meta(
+            description="when normalisation, the addition and the activation after it are one kernel; half training: "
+            "in training on half-width values"
+        ),
     ] = ()
+    persistent: Annotated[
+        bool,
+        Meta(
+            description="normalises batches in training by kernels that keep a channel on the chip from its sums to "
+            "what follows from them, and so read it once"
+        ),
+    ] = False
+    channel_operations: Annotated[
+        float,
+        Meta(ge=0, description="operations that finding the channel of a value takes its normalisation at inference"),
+    ] = 0.0
     biases: Annotated[
         tuple[Literal["convolutions", "depthwise", "products"], ...],
         Meta(
@@ -133,6 +147,9 @@ class HeldMemory(Strict, frozen=True, kw_only=True):
 
     context: Annotated[str, Meta(description="the driver's context and the loaded kernels, such as '500 MiB'")] = "0 B"
     workspace: Annotated[str, Meta(description="scratch space of its libraries")] = "0 B"
+    algorithms: Annotated[
+        str, Meta(description="scratch space up to which it takes a convolution's algorithm, or 'any'")
+    ] = "any"
     fragmentation: Annotated[float, Meta(ge=0, lt=1, description="allocated but unused, of the activations")] = 0.0
     loss_in_place: Annotated[
         bool, Meta(description="the gradient of the logits overwrites their probabilities, and is no tensor of its own")

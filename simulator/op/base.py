@@ -28,6 +28,7 @@ class Site(NamedTuple):
     whole : what an operation computes element by element between its products runs as one kernel, as compilers and
         kernels written by hand have it; eager frameworks run a kernel for each line of the network's source.
     in_place : products of attention read and write the heads where they lie, side by side; else they are copied apart.
+    persistent : batch normalisation keeps a channel on the chip from its sums to what follows from them.
     """
 
     inputs: Shapes
@@ -36,6 +37,7 @@ class Site(NamedTuple):
     input_gradient: bool = True
     whole: bool = True
     in_place: bool = True
+    persistent: bool = False
 
 
 class Counts(NamedTuple):

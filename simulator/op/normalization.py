@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from simulator.errors import InputError
@@ -39,6 +40,8 @@ class BatchNorm(Op, frozen=True):
         )
         if not site.training:
             return [scale]
+        if site.persistent:
+            return [replace(scale, flops=each(5 * size))]
         statistics = elementwise(Phase.FORWARD, 3 * size, {Role.ACTIVATION: size}, {}, OpClass.NORMALIZATION)
         return [statistics, scale]
 
@@ -49,10 +52,8 @@ class BatchNorm(Op, frozen=True):
         sums = elementwise(Phase.WEIGHT_GRADIENT, 5 * size, reads, {}, OpClass.NORMALIZATION)
         if not site.input_gradient:
             return [sums]
-        return [
-            sums,
-            elementwise(Phase.INPUT_GRADIENT, 4 * size, reads, {Role.GRADIENT: size}, OpClass.NORMALIZATION),
-        ]
+        gradient = elementwise(Phase.INPUT_GRADIENT, 4 * size, reads, {Role.GRADIENT: size}, OpClass.NORMALIZATION)
+        return [replace(gradient, flops=each(9 * size))] if site.persistent else [sums, gradient]
 
 
 @operation("channel_affine")

@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from simulator.causes.tiles import HALF_WIDTH
 from simulator.device.device import Device
 from simulator.device.framework import Reserve, load_framework
+from simulator.device.framework_profile import ExecutionPath
 from simulator.device.host import is_measured
 from simulator.execution.certainty import Interval, Question, batch_amount, factors_of, interval_of
 from simulator.execution.memory import Footprint, footprint
 from simulator.op.kernels import FloatArray, IntArray, Kernels
 from simulator.op.optimizer import Optimizer, get_optimizer
 from simulator.pipeline.options import LARGEST, Options
-from simulator.precision import Role, get_precision
+from simulator.precision import Precision, Role, get_precision
 from simulator.roofline.rates import Fidelity
 from simulator.roofline.setting import PROCESSOR, path_on
 from simulator.roofline.times import Bound, Times, kernel_times, napkin_times
@@ -38,15 +40,23 @@ def kernels_of(workload: Workload, options: Options, device: Device | None = Non
         master_weights=precision.master_weights and (training or (calibrated and path.casts)),
         fold=path.folds or not calibrated,
         fuse=path.fuses and calibrated,
-        join=("training" if training else "inference") in path.joins and calibrated,
+        join=calibrated and _joins(path, precision, training=training),
         biases=path.biases if calibrated else (),
         autocast=path.promotes and calibrated and precision.master_weights,
         eager_attention=framework.eager_attention and calibrated,
         pieces=not path.fuses and calibrated,
         copies_heads=not path.heads_in_place and calibrated,
         quantize=training and calibrated and precision.attention is not None,
+        persistent=path.persistent and calibrated,
     )
     return lower(workload, software, training=training, optimizer=_optimizer(options))
+
+
+def _joins(path: ExecutionPath, precision: Precision, *, training: bool) -> bool:
+    if not training:
+        return "inference" in path.joins
+    half = precision.widths[Role.ACTIVATION] <= HALF_WIDTH
+    return "training" in path.joins or (half and "half training" in path.joins)
 
 
 def _optimizer(options: Options) -> Optimizer | None:

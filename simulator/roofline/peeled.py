@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
+import numpy as np
 
 from simulator.causes.convolution import Convolutions
 from simulator.causes.groups import NARROW_GROUPS
@@ -67,10 +68,12 @@ def _no_software(setting: Setting) -> Setting:
             transposes=0.0,
             large_depthwise=0.0,
             windows=1.0,
+            channel_operations=0.0,
         )
 
     software = setting.framework
-    own = replace(software, plain=plain(software.plain), mixed=plain(software.mixed))
+    reserve = msgspec.structs.replace(software.reserve, algorithm_bytes=np.inf)
+    own = replace(software, plain=plain(software.plain), mixed=plain(software.mixed), reserve=reserve)
     return msgspec.structs.replace(setting, framework=own)
 
 

@@ -39,10 +39,11 @@ Kind = TypeVar("Kind", bound=Cause)
 def path_on(device: Device, path: ExecutionPath) -> ExecutionPath:
     """How a device runs what a framework asks for: as a compiled graph where it runs nothing else.
 
-    Libraries of processors (oneDNN) and of Apple (MPSGraph) add biases within their convolutions and products.
+    Libraries of processors (oneDNN) and of Apple (MPSGraph) add biases within their convolutions and products, and none
+    of cuDNN's kernels is theirs.
     """
     if device.kind == PROCESSOR or device.profile.family == "apple":
-        return msgspec.structs.replace(path, biases=())
+        return msgspec.structs.replace(path, biases=(), persistent=False)
     if device.kind not in GRAPHS_ALONE:
         return path
     return msgspec.structs.replace(path, fuses=True, biases=(), heads_in_place=True, layout="channels last")

@@ -19,9 +19,8 @@ FUSED_TILE = 2
 """F(2x2, 3x3) makes 16 products where 36 are direct. It fits one kernel, whose transforms stay on the chip."""
 
 TILE = 4
-"""F(4x4, 3x3) makes 36 products where 144 are direct, F(4x4, 5x5) 64 for 400. The transformed tiles and weights, one
-matrix a point, pass through memory. Source: Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR
-2016, sections 4 and 5."""
+"""F(4x4, 3x3) makes 36 products where 144 are direct. The transformed tiles and weights, one matrix a point, pass
+through memory. Source: Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, sections 4, 5."""
 
 FUSED_BLOCK = (8, 16)
 """Outputs that a block of the fused kernel makes of an image: 4 x 8 tiles, whose rest is idle at the borders: a map of
@@ -50,15 +49,15 @@ def winograd_seconds(columns: Columns, setting: Setting, batch: FloatArray | flo
 
 @lru_cache(maxsize=KEPT)
 def _suited(columns: Columns) -> tuple[IntArray, Columns]:
-    """Convolutions of 3 x 3 and 5 x 5 with stride 1, without dilation."""
+    """Convolutions of 3 x 3 with stride 1, without dilation; wider windows have Fourier transforms (`fourier.py`)."""
     kernel, stride, dilation = columns.window[0:2], columns.window[2:4], columns.window[4:6]
     plain = (stride == 1).all(axis=0) & (dilation == 1).all(axis=0) & ~is_depthwise(columns)
-    side = (kernel[0] == kernel[1]) & ((kernel[0] == 3) | (kernel[0] == 5))
+    side = (kernel[0] == kernel[1]) & (kernel[0] == 3)
     which = np.flatnonzero(plain & side & (columns.op_class == OpClass.CONVOLUTION))
     return which, select(columns, which)
 
 
-def _side(columns: Columns) -> FloatArray:
+def output_side(columns: Columns) -> FloatArray:
     """Side of the output, of an image taken as a square one."""
     weight_gradient = columns.phase == Phase.WEIGHT_GRADIENT
     side: FloatArray = np.sqrt(np.where(weight_gradient, columns.gemm[2, 1], columns.gemm[0, 1]))
@@ -69,19 +68,19 @@ def _tiles(columns: Columns, batch: FloatArray | float) -> FloatArray:
     """Square tiles of the outputs: 7 x 7 has four of 4 x 4."""
     weight_gradient = columns.phase == Phase.WEIGHT_GRADIENT
     images = np.where(weight_gradient, batch, np.maximum(batch, IMAGES))
-    tiles: FloatArray = images * np.ceil(_side(columns) / TILE) ** 2
+    tiles: FloatArray = images * np.ceil(output_side(columns) / TILE) ** 2
     return tiles
 
 
 def _fused_tiles(columns: Columns, batch: FloatArray | float) -> FloatArray:
     """Square tiles of the outputs in whole blocks: 14 x 14 has two of 8 x 16, with 32 tiles each."""
     height, width = FUSED_BLOCK
-    blocks = np.ceil(_side(columns) / height) * np.ceil(_side(columns) / width)
+    blocks = np.ceil(output_side(columns) / height) * np.ceil(output_side(columns) / width)
     tiles: FloatArray = batch * blocks * (height * width / FUSED_TILE**2)
     return tiles
 
 
-def _products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Sides m, n, k of the product at each point; the weights' gradient sums over tiles."""
     inner, outer = channels(columns)
     gradient = columns.phase == Phase.WEIGHT_GRADIENT
@@ -89,7 +88,8 @@ def _products(columns: Columns, tiles: FloatArray) -> tuple[FloatArray, FloatArr
 
 
 @lru_cache(maxsize=KEPT)
-def _rates(setting: Setting, tiling: Tiling) -> MatrixRates:
+def passes_rates(setting: Setting, tiling: Tiling) -> MatrixRates:
+    """What products at points and frequencies can use of the lanes."""
     device = setting.device
     tiles, winograd = setting.cause(SmallTiles), setting.cause(Winograd)
     efficiency = winograd.winograd if tiling is Tiling.WINOGRAD else winograd.fused_winograd
@@ -119,16 +119,16 @@ def _in_passes(columns: Columns, setting: Setting, batch: FloatArray | float) ->
     at 0.5 TFLOP/s 9.66 ms; 75.5 MB transformed and 0.8 MB plain at 25 GB/s 3.05 ms: 12.7 ms.
     """
     tiles = _tiles(columns, batch)
-    m, n, k = _products(columns, tiles)
+    m, n, k = products(columns, tiles)
     points = columns.groups * (TILE + columns.window[0] - 1) ** 2
     width, bandwidth = setting.width, setting.bandwidth_byte_per_s
     transformed = _kept_bytes(setting) * points * (m * n + n * k + m * k)
     plain = width * at_batch(activations(columns), batch)
-    rates = _rates(setting, Tiling.WINOGRAD)
+    rates = passes_rates(setting, Tiling.WINOGRAD)
     streamed_s = transformed / (bandwidth * setting.cause(Passes).operand)
     products_s = np.maximum(gemm_seconds(m, n, k, points, rates), streamed_s)
     result: FloatArray = products_s + (plain + transformed) / (bandwidth * setting.cause(Winograd).transform)
-    return result
+    return np.where(transformed / columns.groups <= setting.framework.reserve.algorithm_bytes, result, np.inf)
 
 
 def _kept_bytes(setting: Setting) -> float:
@@ -148,8 +148,8 @@ def _fused(columns: Columns, setting: Setting, batch: FloatArray | float) -> Flo
     Worked example: 512 to 512 channels of 14 x 14: two blocks, 64 tiles of 2 x 2, 16 products 64 x 512 x 512, at
     1 TFLOP/s 0.537 ms an image.
     """
-    m, n, k = _products(columns, _fused_tiles(columns, batch))
+    m, n, k = products(columns, _fused_tiles(columns, batch))
     points = columns.groups * (FUSED_TILE + 3 - 1) ** 2
-    rates = _rates(setting, Tiling.PRODUCT)
-    fits = (columns.window[0] == 3) & (columns.phase != Phase.WEIGHT_GRADIENT)
+    rates = passes_rates(setting, Tiling.PRODUCT)
+    fits = columns.phase != Phase.WEIGHT_GRADIENT
     return np.where(fits, gemm_seconds(m, n, k, points, rates), np.inf)

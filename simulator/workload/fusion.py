@@ -27,6 +27,8 @@ class Fusion(msgspec.Struct, frozen=True):
 
     forward: Pairs
     backward: Pairs
+    stays: tuple[OpClass, ...] = ()
+    """Classes that a kernel keeps, whatever it takes in; others are then of the class that came last."""
 
 
 COMPILED = Fusion((FUSED, LAST), (FUSED, LAST))
@@ -37,6 +39,9 @@ JOINED = Fusion(
     ((OpClass.ELEMENTWISE,), (OpClass.ELEMENTWISE, OpClass.NORMALIZATION)),
 )
 """What cuDNN's batch normalisation takes in: the addition and the activation after it, and their gradients."""
+
+NORMALIZED = msgspec.structs.replace(JOINED, stays=(OpClass.NORMALIZATION,))
+"""The same of a framework's own kernel of normalisation, at inference."""
 
 Lowered = Sequence[tuple[Kernel, ...]]
 """Kernels of each layer, in the order of the layers."""
@@ -59,7 +64,10 @@ def fuse_forward(layers: Sequence[Layer], lowered: Lowered, fusion: Fusion = COM
             ):
                 continue
             between = _between(fused[source][-1], Role.ACTIVATION, elements(layers[source].output))
-            first = _joined(fused[source][-1], fused[position][0], between, readers[source] != [position])
+            producer = fused[source][-1]
+            first = _joined(producer, fused[position][0], between, readers[source] != [position])
+            if producer.op_class in fusion.stays:
+                first = replace(first, op_class=producer.op_class)
             fused[source] = fused[source][:-1]
             fused[position] = (first, *fused[position][1:])
     return fused

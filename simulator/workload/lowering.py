@@ -17,7 +17,16 @@ from simulator.op.kernels import Kernels, pack
 from simulator.op.optimizer import Matrices, Optimizer, cast_gradients, cast_weights, matrices_of
 from simulator.workload.autocast import cast_backward, cast_forward, wide_outputs
 from simulator.workload.biases import with_biases
-from simulator.workload.fusion import COMPILED, JOINED, Fusion, Lowered, fuse_backward, fuse_forward, readers_of
+from simulator.workload.fusion import (
+    COMPILED,
+    JOINED,
+    NORMALIZED,
+    Fusion,
+    Lowered,
+    fuse_backward,
+    fuse_forward,
+    readers_of,
+)
 from simulator.workload.quantize import quantize_backward, quantize_forward
 from simulator.workload.workload import Layer, Workload
 
@@ -68,6 +77,7 @@ class Software:
     pieces : run what an operation computes element by element line by line, as eager frameworks do.
     copies_heads : copy the heads of eager attention apart for its products, and side by side after them.
     quantize : round what products read in kernels of their own (8 and 4 bits, in training).
+    persistent : normalise batches in training by kernels that keep a channel on the chip.
     """
 
     master_weights: bool = False
@@ -80,10 +90,11 @@ class Software:
     pieces: bool = False
     copies_heads: bool = False
     quantize: bool = False
+    persistent: bool = False
 
     def placed(self, site: Site) -> Site:
         """Where an operation stands in this software."""
-        return site._replace(whole=not self.pieces, in_place=not self.copies_heads)
+        return site._replace(whole=not self.pieces, in_place=not self.copies_heads, persistent=self.persistent)
 
 
 PLAIN = Software()
@@ -124,7 +135,7 @@ def lower(
         forward = cast_forward(layers, forward, wide, fuse=software.fuse)
     if software.quantize:
         forward = quantize_forward(layers, forward)
-    fusion = COMPILED if software.fuse else JOINED if software.join else None
+    fusion = _fusion(software, training=training)
     if fusion:
         forward = fuse_forward(layers, forward, fusion)
     if software.biases:
@@ -142,6 +153,13 @@ def lower(
                 matrices = weight_matrices(layer)
                 launches.emit(position, _updates(optimizer, layer.parameters, matrices, software.master_weights))
     return launches.pack()
+
+
+def _fusion(software: Software, *, training: bool) -> Fusion | None:
+    if software.fuse:
+        return COMPILED
+    joined = JOINED if training else NORMALIZED
+    return joined if software.join else None
 
 
 def _lower_backward(

@@ -26,10 +26,11 @@ from simulator.precision import get_precision
 PLAIN: dict[str, Any] = {
     **dict.fromkeys(("elementwise", "convolution", "products", "attention", "depthwise_gradients", "windows"), 1.0),
     **dict.fromkeys(("folds", "fuses", "promotes", "casts", "many_filters", "heads_in_place", "walks_windows"), False),
+    "persistent": False,
     "biases": (),
     **dict.fromkeys(("hopper_attention", "odd_batches", "odd_groups", "tf32_groups"), True),
     **dict.fromkeys(("poor_groups", "launched_groups", "half_last", "joins"), ()),
-    **dict.fromkeys(("transposes", "narrow_gradients", "large_depthwise"), 0.0),
+    **dict.fromkeys(("transposes", "narrow_gradients", "large_depthwise", "channel_operations"), 0.0),
     "layout": "channels first",
     "on_families": {},
 }
@@ -50,7 +51,7 @@ def test_what_is_left_out_adds_nothing(tmp_path: Path) -> None:
     calls = found.processor
     assert (calls.call_s, calls.convolution_s, calls.relayout, calls.channels_last) == (None, 0.0, 0.0, False)
     assert (calls.packing, calls.first_touch) == (0.0, 0.0)
-    assert msgspec.structs.astuple(found.reserve) == (0.0, 0.0, 0.0, False, ())
+    assert msgspec.structs.astuple(found.reserve) == (0.0, 0.0, 0.0, False, (), inf)
     assert (found.bucket_bytes, found.accumulation) == (25 * 2**20, "added")
     assert not found.eager_attention
     assert (found.aliases, found.description) == ((), "mine")
@@ -62,7 +63,7 @@ def test_what_is_said_is_read_in_its_units(tmp_path: Path) -> None:
         "dispatch: {forward: 10 us, backward: 20 us, update: 5 us, step: 1 ms, helpers: 2 us}",
         "processor: {call: 3 us, convolution: 4 us, relayout: 2, packing: 1.5, first_touch: 0.25}",
         "plain: {layout: channels last}",
-        "memory: {context: 500 MiB, workspace: 32 MiB, fragmentation: 0.04, loss_in_place: true}",
+        "memory: {context: 500 MiB, workspace: 32 MiB, algorithms: 1 GiB, fragmentation: 0.04, loss_in_place: true}",
         "gradients: {bucket: all, tower: 30 ms, accumulation: fused}",
         "experts: {issue: 100 us}",
         "eager_attention: true",
@@ -71,7 +72,7 @@ def test_what_is_said_is_read_in_its_units(tmp_path: Path) -> None:
     assert (found.step_s, found.helpers_s) == pytest.approx((1e-3, 2e-6))
     assert (found.expert_s, found.tower_s) == pytest.approx((100e-6, 30e-3))
     assert found.processor == ProcessorCalls(pytest.approx(3e-6), pytest.approx(4e-6), 2.0, True, 1.5, 0.25)
-    assert found.reserve == Reserve(500 * 2**20, 32 * 2**20, 0.04, loss_in_place=True)
+    assert found.reserve == Reserve(500 * 2**20, 32 * 2**20, 0.04, loss_in_place=True, algorithm_bytes=2**30)
     assert (found.bucket_bytes, found.accumulation, found.eager_attention) == (inf, "fused", True)
     assert found.aliases == ("mine",)
 
@@ -133,7 +134,7 @@ def test_no_framework_is_never_late() -> None:
     assert NEVER_LATE.dispatch_s == (0.0, 0.0, 0.0, 0.0)
     assert (NEVER_LATE.step_s, NEVER_LATE.helpers_s) == (0.0, 0.0)
     assert (NEVER_LATE.expert_s, NEVER_LATE.tower_s) == (0.0, 0.0)
-    assert msgspec.structs.astuple(NEVER_LATE.reserve) == (0.0, 0.0, 0.0, False, ())
+    assert msgspec.structs.astuple(NEVER_LATE.reserve) == (0.0, 0.0, 0.0, False, (), inf)
     assert astuple(NEVER_LATE.processor) == (None, 0.0, 0.0, False, 0.0, 0.0)
     assert (NEVER_LATE.accumulation, NEVER_LATE.eager_attention, NEVER_LATE.blocking) == ("added", False, False)
     assert NEVER_LATE.plain == NEVER_LATE.mixed == ExecutionPath()

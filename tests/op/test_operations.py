@@ -240,6 +240,17 @@ def test_batch_norm_in_training() -> None:
     )
 
 
+def test_batch_norm_that_keeps_a_channel_on_the_chip() -> None:
+    # The same work, of which the input is read once each way: 54 + 36, 90 + 72.
+    op = BatchNorm()
+    place = site(op, (2, 3, 3))._replace(persistent=True)
+    check(op.forward(place), (FORWARD, 90, {A: 18}, {A: 18}))
+    check(op.backward(place), (INPUT_GRADIENT, 162, {A: 18, G: 18}, {G: 18}))
+    # Nothing follows from the sums of the first layer's gradient; at inference there are none.
+    check(op.backward(place._replace(input_gradient=False)), (WEIGHT_GRADIENT, 90, {A: 18, G: 18}, {}))
+    check(op.forward(place._replace(training=False)), (FORWARD, 36, {A: 18}, {A: 18}))
+
+
 def test_batch_norm_first_and_at_inference() -> None:
     op = BatchNorm()
     check(op.backward(site(op, (2, 3, 3), input_gradient=False)), (WEIGHT_GRADIENT, 90, {A: 18, G: 18}, {}))

@@ -21,6 +21,7 @@ from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.op.kernels import Columns, FloatArray, Kernels, pack
 from simulator.op.linear import Linear
+from simulator.op.normalization import BatchNorm, LocalResponseNorm
 from simulator.op.pooling import AveragePool, MaxPool
 from simulator.op.views import is_depthwise
 from simulator.pipeline import Options, simulate, step_seconds
@@ -349,18 +350,8 @@ def test_the_gradient_of_the_weights_has_no_fused_winograd() -> None:
     assert seconds(wide(Phase.WEIGHT_GRADIENT), in_passes)[0] < seconds(wide(Phase.WEIGHT_GRADIENT), plain)[0]
 
 
-def test_winograd_serves_5x5_windows_in_passes() -> None:
-    # 64 points for 4 x 4 outputs, where 400 products are direct: 6.25 times fewer, at a tenth of the rate none.
-    # One image would be taken as 16 but for the gradient of the weights.
-    weights = wide(Phase.WEIGHT_GRADIENT, kernel=5)
-    direct, _ = seconds(weights, device(units=1))
-    assert seconds(weights, device(units=1, winograd=1.0))[0] < 0.5 * direct
-    assert seconds(weights, device(units=1, winograd=0.1)) == seconds(weights, device(units=1))
-    assert seconds(wide(kernel=5), device(units=1, winograd=1.0)) == seconds(wide(kernel=5), device(units=1))
-
-
 @pytest.mark.parametrize(
-    "changes", [{"kernel": 7}, {"kernel": 1}, {"stride": 2}, {"dilation": 2}, {"groups": 512}], ids=str
+    "changes", [{"kernel": 9}, {"kernel": 1}, {"stride": 2}, {"dilation": 2}, {"groups": 512}], ids=str
 )
 def test_winograd_is_for_plain_square_convolutions_of_stride_1(changes: dict[str, int]) -> None:
     assert seconds(deep(**changes), device(winograd=0.9)) == seconds(deep(**changes), device())
@@ -912,6 +903,31 @@ def test_a_compilers_pooling_finds_each_value_of_its_windows() -> None:
     # Kernels of other classes take what they count.
     other = columns_of(convolution(), IMAGE)
     assert seconds(other, device(), path=ExecutionPath(windows=100)) == seconds(other, device())
+
+
+def test_finding_a_values_channel_takes_normalisation_as_long_in_any_format() -> None:
+    # 16 x 32 x 32 values at 200 operations each, on 1 TFLOP/s.
+    scale = BatchNorm().forward(Site((IMAGE,), IMAGE, training=False))
+    found = ExecutionPath(channel_operations=200)
+    plain_s, moved_s = seconds(pack(scale), device())
+    assert plain_s < 200 * 16 * 32 * 32 / 1e12
+    for precision in ("fp32", "fp16"):
+        assert seconds(pack(scale), device(), precision, found)[0] == pytest.approx(200 * 16 * 32 * 32 / 1e12), (
+            precision
+        )
+    assert seconds(pack(scale), device(), path=found)[1] == moved_s
+    # In training cuDNN normalises; other kernels find no channels.
+    site = Site((IMAGE,), IMAGE)
+    training = pack([*BatchNorm().forward(site), *BatchNorm().backward(site)])
+    assert first_seconds(training, found) == first_seconds(training, PLAIN)
+    for op in (MaxPool(kernel=3, stride=2), LocalResponseNorm(size=5)):
+        other = pack(op.forward(Site((IMAGE,), op.output_shape((IMAGE,)), training=False)))
+        assert seconds(other, device(), path=found) == seconds(other, device())
+
+
+def first_seconds(columns: Columns, path: ExecutionPath) -> list[float]:
+    setting = Setting(device(), FP32, under(path))
+    return calibrated_seconds(columns, setting, 1.0, ideal_bytes(columns, setting, 1.0))[0].tolist()
 
 
 def test_weights_gradients_of_many_filters_are_slow_where_half_width_is_widened() -> None:

@@ -134,24 +134,60 @@ def test_a_library_joins_normalisation_with_what_follows_it_and_no_more() -> Non
 
 def test_at_inference_normalisation_and_activation_are_one_pass() -> None:
     joined = lower(net(*BLOCK), Software(fold=False, join=True), training=False)
-    assert moved(joined, Role.ACTIVATION, Phase.FORWARD) == [("elementwise", SIZE, SIZE)]
+    assert moved(joined, Role.ACTIVATION, Phase.FORWARD) == [("normalization", SIZE, SIZE)]
     apart = lower(net(*BLOCK), Software(fold=False), training=False)
     assert moved(apart, Role.ACTIVATION, Phase.FORWARD) == [("normalization", SIZE, SIZE), ("elementwise", SIZE, SIZE)]
 
 
 @pytest.mark.parametrize(
-    ("name", "joins"), [("tensorflow", True), ("tensorflow-cuda-11", False), ("tensorflow-2", False), ("mxnet", False)]
+    ("name", "joins"),
+    [
+        ("tensorflow", True),
+        ("tensorflow-cuda-11", True),
+        ("tensorflow-2", True),
+        ("tensorflow-2017", False),
+        ("mxnet", False),
+    ],
 )
-def test_graphs_join_at_inference_in_builds_for_cuda_10(name: str, joins: bool) -> None:
+def test_graphs_join_at_inference_since_1_14(name: str, joins: bool) -> None:
     network = load_workload("resnet50")
     counts = {
         task: len(kernels_of(network, Options(framework=name, task=task)))
         - len(kernels_of(network, Options(framework="torch7", task=task)))
         for task in ("train", "infer")
     }
-    biases = 1 if name.startswith("tensorflow") else 0  # that of the last layer alone
-    # The 49 activations run in what stands before them, and the 16 + 4 normalisations before additions in these.
-    assert counts == {"train": biases, "infer": biases - (49 + 16 + 4 if joins else 0)}
+    # The last layer's bias has a kernel; each of 53 normalisations in training has one for two, forward and backward.
+    passes = 0 if name == "tensorflow-2017" else 2 * 53
+    # The 49 activations run in what stands before them, and 16 additions in a normalisation; in 4 of these the other
+    # operand is normalised too, by a kernel of its own.
+    assert counts == {"train": 1 - passes, "infer": 1 - (49 + 16 if joins else 0)}
+
+
+def test_tensorflow_2_joins_in_training_on_half_width_values_alone() -> None:
+    network = load_workload("resnet50")
+    joined, apart = (
+        [
+            len(kernels_of(network, Options(framework=name, precision=precision)))
+            for precision in ("fp16", "tf32", "amp")
+        ]
+        for name in ("tensorflow-2", "tensorflow")
+    )
+    fewer = [before - after for before, after in zip(apart, joined, strict=True)]
+    # 49 activations and 16 + 4 normalisations before additions, and the gradients of the 33 activations of one source.
+    assert fewer[0] == fewer[2] > 69 > fewer[1] == 0
+
+
+def test_a_processors_library_adds_biases_and_has_none_of_cudnns_kernels() -> None:
+    network = load_workload("vgg16")
+    counts = [
+        len(kernels_of(network, Options(framework="mxnet"), load_device(name))) for name in ("v100", "xeon-gold-6142")
+    ]
+    assert counts[0] - counts[1] == 16  # a bias each
+    counts = [
+        len(kernels_of(load_workload("resnet18"), Options(framework="mxnet"), load_device(name)))
+        for name in ("xeon-gold-6142", "v100")
+    ]
+    assert counts[0] - counts[1] == 2 * 20 - 1  # two more passes of each normalisation, one bias less
 
 
 def test_nvidias_mxnet_joins_in_mixed_precision_alone() -> None:
