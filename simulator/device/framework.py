@@ -82,6 +82,8 @@ class Framework:
         to narrow its weights; None where it is as any other. [s]
     blocking : whether the host waits for each call before it issues the next.
     eager_attention : whether attention runs as products, mask and softmax, for want of a fused kernel.
+    written_gelu : whether GELU's formula runs line by line, for want of a kernel.
+    adds_gradients : whether gradients are set to zero before each step and added to, not replaced.
     release_of : the framework whose releases of some years it describes; its own name for those in use.
     origin : the framework whose file gives a value, by key ("mixed.convolution"); none for defaults.
     provenance : source and grade of each value that a file gives, by key.
@@ -103,6 +105,8 @@ class Framework:
     accumulation: str = "added"
     expert_s: float = 0.0
     eager_attention: bool = False
+    written_gelu: bool = False
+    adds_gradients: bool = False
     product_s: float | None = None
     blocking: bool = False
     release_of: str = ""
@@ -151,6 +155,8 @@ def load_framework(name: str) -> Framework:
         accumulation=profile.gradients.accumulation,
         expert_s=parse(profile.experts.issue, "s", f"{where}: experts.issue", positive=False),
         eager_attention=profile.eager_attention,
+        written_gelu=profile.written_gelu,
+        adds_gradients=profile.adds_gradients,
         release_of=profile.release.of if profile.release else name,
         description=profile.description,
         aliases=profile.aliases,

@@ -243,6 +243,10 @@ class FrameworkProfile(Strict, frozen=True, kw_only=True):
     like: Annotated[str | None, Meta(description="the framework whose values hold where this one gives none")] = None
     release: Release | None = None
     eager_attention: Annotated[bool, Meta(description="has no fused attention: its parts run one by one")] = False
+    written_gelu: Annotated[bool, Meta(description="has no kernel for GELU: its formula runs line by line")] = False
+    adds_gradients: Annotated[
+        bool, Meta(description="sets gradients to zero before each step and adds to them, and does not replace them")
+    ] = False
     dispatch: Dispatch | None = None
     plain: ExecutionPath = ExecutionPath()
     mixed: ExecutionPath = ExecutionPath()

@@ -149,19 +149,6 @@ class Silu(Activation, frozen=True):
     saves_input: ClassVar[bool] = True
 
 
-@operation("gelu")
-class Gelu(Activation, frozen=True):
-    """x * P(x) with P = (1 + erf(x / sqrt 2)) / 2, the normal distribution: 5 FLOP.
-
-    Gradient g * (P + x * p) with the density p = exp(-x * x / 2) / sqrt(2 pi): 4 for P, 4 for p, 3 to join them.
-    Source: Hendrycks, Gimpel, "Gaussian Error Linear Units", 2016, arXiv 1606.08415, section 2.
-    """
-
-    forward_flops: ClassVar[int] = 5
-    backward_flops: ClassVar[int] = 11
-    saves_input: ClassVar[bool] = True
-
-
 @operation("gelu_tanh")
 class GeluTanh(Activation, frozen=True):
     """GELU by a hyperbolic tangent, x / 2 * (1 + t) with t = tanh(a * (x + b * x * x * x)): 5 + 5 for t, and 3.
@@ -172,15 +159,6 @@ class GeluTanh(Activation, frozen=True):
 
     forward_flops: ClassVar[int] = 13
     backward_flops: ClassVar[int] = 21
-    saves_input: ClassVar[bool] = True
-
-
-@operation("quick_gelu")
-class QuickGelu(Activation, frozen=True):
-    """x * sigmoid(1.702 * x): SiLU and a product more each way. Source: Hendrycks, Gimpel, 2016, section 2."""
-
-    forward_flops: ClassVar[int] = 6
-    backward_flops: ClassVar[int] = 10
     saves_input: ClassVar[bool] = True
 
 

@@ -29,6 +29,7 @@ class Site(NamedTuple):
         kernels written by hand have it; eager frameworks run a kernel for each line of the network's source.
     in_place : products of attention read and write the heads where they lie, side by side; else they are copied apart.
     persistent : batch normalisation keeps a channel on the chip from its sums to what follows from them.
+    written_out : GELU has no kernel, and its formula runs line by line.
     """
 
     inputs: Shapes
@@ -38,6 +39,7 @@ class Site(NamedTuple):
     whole: bool = True
     in_place: bool = True
     persistent: bool = False
+    written_out: bool = False
 
 
 class Counts(NamedTuple):

@@ -37,7 +37,7 @@ class EagerAttention(Attention, frozen=True):
             kept = {Role.ACTIVATION: scores, Role.MASK: scores}
             result.append(elementwise(Phase.FORWARD, DROPOUT_FLOPS * scores, through, kept))
         result.append(product(Phase.FORWARD, geometry.groups, sides, last, written))
-        return result if site.in_place else [*result, _copied(Phase.FORWARD, geometry.output_elements)]
+        return result if site.whole and site.in_place else [*result, _copied(Phase.FORWARD, geometry.output_elements)]
 
     def _apart(self, site: Site, geometry: Geometry) -> list[Kernel]:
         """Queries, keys and values, copied so that each head lies by itself; queries are scaled before."""
@@ -86,6 +86,7 @@ class EagerAttention(Attention, frozen=True):
             result += self._input_product(geometry)
         if not site.in_place:
             result = [_copied(Phase.INPUT_GRADIENT, geometry.output_elements), *result]
+        if not (site.whole and site.in_place):
             result += [_copied(Phase.INPUT_GRADIENT, size) for size in _sizes(geometry)]
         return result + self.parameter_gradients(site)
 
@@ -111,6 +112,8 @@ class EagerAttention(Attention, frozen=True):
         if self.dropout:
             reads = {Role.GRADIENT: scores, Role.MASK: scores}
             result.append(elementwise(phase, DROPOUT_FLOPS * scores, reads, through))
+        if not site.whole:
+            result.append(elementwise(phase, scores, saved, through))
         result.append(elementwise(phase, SOFTMAX_GRADIENT_FLOPS * scores, saved, through, OpClass.SOFTMAX))
         if self.softcap:
             result.append(elementwise(phase, SOFTCAP_GRADIENT_FLOPS * scores, saved, through))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from simulator.errors import InputError
-from simulator.op.activation import Activation, Gelu, GeluTanh, QuickGelu, Relu, Silu
+from simulator.op.activation import Activation, GeluTanh, Relu, Silu
 from simulator.op.base import Counts, Op, Shape, Shapes, Site, elements, elementwise, operation
 from simulator.op.elementwise import ReluSquared
-from simulator.op.gelu_new import GeluNew
+from simulator.op.gelu import Gelu, GeluNew, QuickGelu
 from simulator.op.kernel import Affine, Gemm, Kernel, OpClass, Phase, Role, each, once
 from simulator.units import FLOPS_PER_MAC
 

@@ -90,10 +90,11 @@ SEARCH = 8
 
 
 class UnfusedAdam(Optimizer, frozen=True):
-    """Adam run line by line, twelve kernels a tensor that move 29 values a parameter, where a fused kernel moves 7.
+    """Adam run line by line, sixteen kernels a tensor that move 35 values a parameter, where a fused kernel moves 7.
 
-    m *= a, m += b g; v *= c, v += d g g; root of v, + e, m / it; decay w, + it; times the rate, its sign, w += it.
-    Source: NVIDIA's examples, PyTorch/LanguageModeling/BERT/optimization.py, BertAdam.
+    The norm of all gradients is held, and of each tensor's; m *= a, m += b g; v *= c, v += d g g; root of v, + e,
+    m / it; decay w, + it; times the rate, its sign, w += it.
+    Source: NVIDIA's examples, PyTorch/LanguageModeling/BERT: BertAdam of optimization.py, GradientClipper of run_squad.
     """
 
     def updates(self, parameters: float, matrices: Matrices, *, master_weights: bool) -> tuple[Kernel, ...]:  # noqa: ARG002
@@ -110,6 +111,8 @@ class UnfusedAdam(Optimizer, frozen=True):
 
 
 ADAM_LINES = (
+    *((2, (0, 0, 1), (0, 0)), (1, (0, 0, 1), (0, 1))),  # norm of all gradients, product with what it allows
+    *((2, (0, 0, 1), (0, 0)), (1, (0, 0, 1), (0, 1))),  # the same of each tensor
     *((1, (0, 1, 0), (0, 1)), (2, (0, 1, 1), (0, 1))),  # first moment
     *((1, (0, 1, 0), (0, 1)), (3, (0, 1, 1), (0, 1))),  # second moment
     *((1, (0, 1, 0), (0, 1)), (1, (0, 1, 0), (0, 1)), (1, (0, 2, 0), (0, 1))),  # root, + e, quotient
@@ -255,4 +258,14 @@ def cast_gradients(parameters: int) -> Kernel:
         once(0),
         ((Role.WEIGHT_GRADIENT, once(parameters)),),
         ((Role.STATE, once(parameters)),),
+    )
+
+
+def added_gradients(parameters: int) -> tuple[Kernel, Kernel]:
+    """Gradients that are kept over steps: set to zero, then added to."""
+    gradients = ((Role.WEIGHT_GRADIENT, once(parameters)),)
+    both = ((Role.WEIGHT_GRADIENT, once(2 * parameters)),)
+    return (
+        Kernel(OpClass.UPDATE, Phase.WEIGHT_GRADIENT, once(0), (), gradients),
+        Kernel(OpClass.UPDATE, Phase.WEIGHT_GRADIENT, once(parameters), both, gradients),
     )

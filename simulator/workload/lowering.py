@@ -14,7 +14,7 @@ from simulator.op.eager_attention import EagerAttention
 from simulator.op.fused_attention import FusedAttention
 from simulator.op.kernel import Engine, Kernel, OpClass, Phase, Role
 from simulator.op.kernels import Kernels, pack
-from simulator.op.optimizer import Matrices, Optimizer, cast_gradients, cast_weights, matrices_of
+from simulator.op.optimizer import Matrices, Optimizer, added_gradients, cast_gradients, cast_weights, matrices_of
 from simulator.workload.autocast import cast_backward, cast_forward, wide_outputs
 from simulator.workload.biases import with_biases
 from simulator.workload.fusion import (
@@ -75,6 +75,8 @@ class Software:
     autocast : keep in full width what `autocast.py` says, with casts between.
     eager_attention : take fused attention apart, for frameworks that have none.
     pieces : run what an operation computes element by element line by line, as eager frameworks do.
+    written_gelu : run the formula of GELU line by line, for want of a kernel.
+    adds_gradients : set gradients to zero before each step, and add the step's to them.
     copies_heads : copy the heads of eager attention apart for its products, and side by side after them.
     quantize : round what products read in kernels of their own (8 and 4 bits, in training).
     persistent : normalise batches in training by kernels that keep a channel on the chip.
@@ -88,13 +90,16 @@ class Software:
     autocast: bool = False
     eager_attention: bool = False
     pieces: bool = False
+    written_gelu: bool = False
+    adds_gradients: bool = False
     copies_heads: bool = False
     quantize: bool = False
     persistent: bool = False
 
     def placed(self, site: Site) -> Site:
         """Where an operation stands in this software."""
-        return site._replace(whole=not self.pieces, in_place=not self.copies_heads, persistent=self.persistent)
+        site = site._replace(persistent=self.persistent, written_out=self.written_gelu)
+        return site._replace(whole=not self.pieces, in_place=not self.copies_heads)
 
 
 PLAIN = Software()
@@ -206,6 +211,8 @@ def _lower_backward(
         for _ in range(len(readers[position]) - max(len(parts), 1)):
             launches.emit(position, (_sum_kernel(size, role),), call=False)
         launches.emit(position, backward[position])
+        if software.adds_gradients and layers[position].parameters and not layers[position].op.untrained:
+            launches.emit(position, _added_gradients(layers[position].parameters), call=False)
         if cast[position]:
             launches.emit(position, (_cast_gradients(layers[position].parameters),))
 
@@ -253,6 +260,7 @@ def _backward_kernels(op: Op, site: Site) -> tuple[Kernel, ...]:
 
 _cast_weights = lru_cache(cast_weights)
 _cast_gradients = lru_cache(cast_gradients)
+_added_gradients = lru_cache(added_gradients)
 
 
 @lru_cache

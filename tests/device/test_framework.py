@@ -72,8 +72,17 @@ def test_a_framework_is_like_another_but_for_what_its_file_says() -> None:
     assert earlier.origin["plain.tf32_groups"] == "pytorch-2022"
     apex = load_framework("apex")
     assert apex.eager_attention
-    assert (apex.plain, apex.dispatch_s) == (earlier.plain, earlier.dispatch_s)
-    assert apex.mixed == msgspec.structs.replace(earlier.mixed, promotes=False)
+    assert apex.dispatch_s == earlier.dispatch_s
+    assert apex.plain == msgspec.structs.replace(earlier.plain, heads_in_place=True)
+    assert apex.mixed == msgspec.structs.replace(earlier.mixed, promotes=False, heads_in_place=True)
+    assert apex.adds_gradients
+    assert not apex.written_gelu
+    script = load_framework("pytorch-apex-2020")
+    assert script.plain == msgspec.structs.replace(
+        apex.plain, heads_in_place=False, biases=("convolutions", "products")
+    )
+    assert (script.written_gelu, script.adds_gradients) == (True, True)
+    assert (release("apex", 2019), release("apex", 2022)) == ("pytorch-apex-2020", "pytorch-apex")
     graphs, containers = load_framework("mxnet-2022"), load_framework("mxnet-2020")
     assert graphs.plain == containers.plain != load_framework("mxnet").plain
     assert graphs.dispatch_s != containers.dispatch_s == load_framework("mxnet").dispatch_s

@@ -13,7 +13,7 @@ import pytest
 from simulator.errors import InputError
 from simulator.op import Op, Shape, Site, operations
 from simulator.op.activation import CrossEntropyLoss
-from simulator.op.gelu_new import GeluNew
+from simulator.op.gelu import Gelu, GeluNew, QuickGelu
 from simulator.op.kernel import Affine, Gemm, Kernel, OpClass, Phase, Role, Window, each, once
 from simulator.op.normalization import ChannelAffine
 from simulator.op.pooling import AdaptiveAveragePool
@@ -97,6 +97,29 @@ def test_gelu_line_by_line() -> None:
     moved = [sum(count.per_sample for _, count in (*kernel.read, *kernel.write)) / 6 for kernel in kernels]
     assert moved == [3, 3, 2, 3, 2, 2, 2, 2, 3, 3, 3]
     assert op.backward(place._replace(input_gradient=False)) == []
+
+
+def test_gelu_written_out() -> None:
+    # y = (x * 0.5) * (1 + erf(x / 1.41421)) on 6 values: half, quotient, error function, sum, product of two tensors.
+    op = Gelu()
+    place = site(op, (2, 3))._replace(written_out=True)
+    one, two = {A: 6}, {A: 12}
+    check(op.forward(place), *((F, 6, one, one),) * 4, (F, 6, two, one))
+    # Two factors; square, sign, exponential, constant, times the gradient; quotient, half, sum: 24 values for each.
+    moved = [sum(count.per_sample for _, count in (*k.read, *k.write)) / 6 for k in op.backward(place)]
+    assert moved == [3, 3, 2, 2, 2, 2, 3, 2, 2, 3]
+    for joined in (site(op, (2, 3)), site(op, (2, 3))._replace(whole=False)):
+        assert len(op.forward(joined)) == len(op.backward(joined)) == 1
+    assert op.backward(place._replace(input_gradient=False)) == []
+
+
+def test_quick_gelu_line_by_line() -> None:
+    # y = x * sigmoid(1.702 x): product, sigmoid (4 FLOP), product of two tensors: 7 values; 3 + 3 + 3 + 2 + 3 back.
+    op = QuickGelu()
+    place = site(op, (2, 3))._replace(whole=False)
+    check(op.forward(place), (F, 6, {A: 6}, {A: 6}), (F, 24, {A: 6}, {A: 6}), (F, 6, {A: 12}, {A: 6}))
+    moved = [sum(count.per_sample for _, count in (*k.read, *k.write)) / 6 for k in op.backward(place)]
+    assert moved == [3, 3, 3, 2, 3]
 
 
 def test_prelu() -> None:

@@ -174,31 +174,34 @@ class TestEagerAttention:
 
     def test_line_by_line(self) -> None:
         # Scores scaled and masked in passes of their own, backward too: 2 x 32 moved by each, the mask of 16 beside.
+        # The softmax's gradient multiplies 32 probabilities and gradients before it sums them.
         op = EagerAttention(heads=2, causal=True)
         place = site(op, *QKV)._replace(whole=False)
         kernels = op.forward(place)
-        assert flops(kernels) == [192, 32, 32, 160, 192]
+        assert flops(kernels) == [192, 32, 32, 160, 192, 0]
+        copies = [0, 0, 0]  # of queries', keys' and values' gradients
         assert [moved(k.read, Role.ACTIVATION)[1] for k in kernels[1:4]] == [32, 32, 32]
         assert [moved(k.read, Role.MASK)[0] for k in kernels[1:4]] == [0, 16, 0]
-        assert flops(k for k in op.backward(place) if not k.gemm) == [4 * 32, 32, 32]
+        assert flops(k for k in op.backward(place) if not k.gemm) == [32, 4 * 32, 32, 32, *copies]
 
     @pytest.mark.parametrize(
         ("fields", "forward", "backward"),
         [
-            ({}, [192, 32, 160, 192], [128, 32]),
-            ({"padded": True}, [192, 32, 32, 160, 192], [128, 32]),
-            ({"scale": "queries"}, [24, 192, 160, 192], [128, 24]),
-            ({"scale": "none"}, [192, 160, 192], [128]),
-            ({"scale": "none", "relative_positions": 0}, [192, 32, 160, 192], [128]),
-            ({"scale": "none", "sinks": True}, [192, 0, 160, 192], [128]),
+            ({}, [192, 32, 160, 192], [32, 128, 32]),
+            ({"padded": True}, [192, 32, 32, 160, 192], [32, 128, 32]),
+            ({"scale": "queries"}, [24, 192, 160, 192], [32, 128, 24]),
+            ({"scale": "none"}, [192, 160, 192], [32, 128]),
+            ({"scale": "none", "relative_positions": 0}, [192, 32, 160, 192], [32, 128]),
+            ({"scale": "none", "sinks": True}, [192, 0, 160, 192], [32, 128]),
         ],
     )
     def test_what_is_scaled(self, fields: dict[str, Any], forward: list[int], backward: list[int]) -> None:
         # 24 queries' values, or 32 scores; a bias, a mask of padding or sinks take a pass over the scores.
         op = EagerAttention(heads=2, **fields)
         place = site(op, *QKV)._replace(whole=False)
-        assert flops(op.forward(place)) == forward
-        own = [k for k in op.backward(place) if not k.gemm and k.op_class is not OpClass.REDUCTION]
+        assert flops(k for k in op.forward(place) if k.op_class is not OpClass.COPY) == forward
+        others = (OpClass.REDUCTION, OpClass.COPY)
+        own = [k for k in op.backward(place) if not k.gemm and k.op_class not in others]
         assert flops(own) == backward
 
     def test_heads_are_copied_apart(self) -> None:
@@ -211,6 +214,15 @@ class TestEagerAttention:
         assert [moved(k.read, Role.ACTIVATION)[1] for k in forward] == [32, 8, 8, 32]
         assert [moved(k.write, Role.GRADIENT)[1] for k in backward] == [32, 32, 8, 8]
         assert len(op.forward(place)) == len(op.forward(site(op, *inputs))) + 4
+
+    def test_some_heads_are_copied_where_they_lie_in_place(self) -> None:
+        # The result goes from (heads, positions) to (positions, heads), three gradients back; compilers write them so.
+        op = EagerAttention(heads=2)
+        place = site(op, *QKV)._replace(whole=False)
+        assert [k.op_class for k in op.forward(place)].count(OpClass.COPY) == 1
+        assert [k.op_class for k in op.backward(place)].count(OpClass.COPY) == 3
+        for compiled in (place._replace(whole=True), site(op, *QKV)):
+            assert not [k for k in (*op.forward(compiled), *op.backward(compiled)) if k.op_class is OpClass.COPY]
 
     def test_one_joined_input(self) -> None:
         # (4 + 2 * 1) heads of 2 side by side.

@@ -12,9 +12,10 @@ from msgspec import structs
 from simulator.device.device import Device, load_device
 from simulator.device.framework import ProcessorCalls, load_framework
 from simulator.errors import InputError
-from simulator.op.activation import Gelu, Relu
+from simulator.op.activation import Relu
 from simulator.op.base import Op, Shape, Site
 from simulator.op.convolution import Convolution
+from simulator.op.gelu import Gelu
 from simulator.op.kernels import Kernels, pack
 from simulator.op.linear import Linear
 from simulator.op.normalization import BatchNorm

@@ -337,11 +337,24 @@ def test_without_fused_attention_its_parts_run_one_by_one() -> None:
 
 
 def test_eager_software_runs_line_by_line_what_compilers_join() -> None:
-    # A layer of GPT-2: eight kernels of its GELU and two of its scores' shift where there is one each; four copies.
+    # A layer of GPT-2: eight kernels of its GELU and two of its scores' shift where there is one each; its result is
+    # copied, and so are, where heads do not lie in place, queries, keys and values.
     network = load_workload("gpt2", request=Request(attention="eager"))
     whole = lower(network, training=False)
-    assert len(lower(network, Software(pieces=True), training=False)) - len(whole) == 12 * (7 + 1)
+    assert len(lower(network, Software(pieces=True), training=False)) - len(whole) == 12 * (7 + 1 + 1)
     assert len(lower(network, Software(copies_heads=True), training=False)) - len(whole) == 12 * 4
+
+
+def test_gradients_that_are_added_to() -> None:
+    # 32 x 3 weights and 3 biases: 99 zeros written, and 99 sums of two.
+    network = net({"linear": {"name": "l", "out": 3}})
+    kernels = lower(network, Software(adds_gradients=True))
+    more = np.flatnonzero(op_class(kernels) == OpClass.UPDATE)
+    read, written = kernels.read[Role.WEIGHT_GRADIENT, 0, more], kernels.write[Role.WEIGHT_GRADIENT, 0, more]
+    assert (read.tolist(), written.tolist()) == ([0, 198], [99, 99])
+    assert len(kernels) == len(lower(network)) + 2
+    assert kernels.dispatch.sum() == lower(network).dispatch.sum()
+    assert len(lower(network, Software(adds_gradients=True), training=False)) == len(lower(network, training=False))
 
 
 @pytest.mark.parametrize(

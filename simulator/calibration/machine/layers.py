@@ -8,10 +8,11 @@ from itertools import cycle
 from typing import Any
 
 from simulator.calibration.machine.timing import Stopwatch
-from simulator.op.activation import Gelu, Relu, Softmax
+from simulator.op.activation import Relu, Softmax
 from simulator.op.base import Op, Shape, Site
 from simulator.op.combine import Add
 from simulator.op.convolution import Convolution
+from simulator.op.gelu import Gelu
 from simulator.op.kernel import Affine, Gemm, Kernel, Phase, once
 from simulator.op.layer_norm import LayerNorm
 from simulator.op.linear import Linear

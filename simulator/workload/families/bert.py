@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from simulator.op.activation import CrossEntropyLoss, Gelu, Tanh
+from simulator.op.activation import CrossEntropyLoss, Tanh
 from simulator.op.combine import Add
+from simulator.op.gelu import Gelu
 from simulator.op.layer_norm import LayerNorm
 from simulator.op.linear import Linear
 from simulator.op.sequence import Embedding, First, PositionEmbedding, TiedLinear

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from simulator.errors import InputError
-from simulator.op.activation import Gelu
 from simulator.op.combine import Add, Flatten
 from simulator.op.convolution import Convolution
+from simulator.op.gelu import Gelu
 from simulator.op.layer_norm import LayerNorm
 from simulator.op.linear import Linear
 from simulator.op.normalization import ChannelAffine

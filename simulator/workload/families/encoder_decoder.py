@@ -9,9 +9,10 @@ import msgspec
 from msgspec import Meta
 
 from simulator.errors import InputError
-from simulator.op.activation import CrossEntropyLoss, Gelu
+from simulator.op.activation import CrossEntropyLoss
 from simulator.op.convolution import Convolution
 from simulator.op.experts import ActivationName
+from simulator.op.gelu import Gelu
 from simulator.op.layer_norm import LayerNorm
 from simulator.op.linear import Linear
 from simulator.op.reshape import Reshape

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from math import isqrt
 
 from simulator.errors import InputError
-from simulator.op.activation import Dropout, Gelu
+from simulator.op.activation import Dropout
 from simulator.op.base import Op, Shape
 from simulator.op.combine import Concat
 from simulator.op.convolution import Convolution
+from simulator.op.gelu import Gelu
 from simulator.op.layer_norm import LayerNorm, RmsNorm
 from simulator.op.linear import Linear
 from simulator.op.rearrange import ChannelSlice

@@ -10,14 +10,12 @@ from simulator.errors import InputError
 from simulator.op.activation import (
     Dropout,
     Elu,
-    Gelu,
     GeluTanh,
     HardSigmoid,
     HardSwish,
     HardTanh,
     LeakyRelu,
     Mish,
-    QuickGelu,
     Relu,
     Relu6,
     Selu,
@@ -29,6 +27,7 @@ from simulator.op.activation import (
 )
 from simulator.op.base import Op, Shape
 from simulator.op.combine import Add, Scale
+from simulator.op.gelu import Gelu, QuickGelu
 from simulator.op.normalization import ChannelAffine
 from simulator.op.pointwise import Pointwise
 from simulator.op.prelu import Prelu
