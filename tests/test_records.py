@@ -22,6 +22,7 @@ DRAFTS = {
     "simulator.report.placement.Canvas",
     "simulator.serving.scheduler._State",
     "simulator.workload.families.vision_tower.SeeingNetwork",
+    "simulator.workload.inlining._Loop",
     "simulator.workload.workload.Network",
 }
 """What is filled while something is read, fitted, placed or played."""

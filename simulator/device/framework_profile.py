@@ -108,6 +108,10 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
         float, Meta(gt=0, description="operations that its pooling takes for each value of a window, where they weigh")
     ] = 1.0
     fuses: Annotated[bool, Meta(description="compiles element-wise operations in a row to one kernel")] = False
+    inlines: Annotated[
+        bool,
+        Meta(description="works out what reads few tensors anew in each kernel that reads it, at inference on a GPU"),
+    ] = False
     joins: Annotated[
         tuple[Literal["training", "half training", "inference"], ...],
         Meta(

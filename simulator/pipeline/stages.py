@@ -40,6 +40,7 @@ def kernels_of(workload: Workload, options: Options, device: Device | None = Non
         master_weights=precision.master_weights and (training or (calibrated and path.casts)),
         fold=path.folds or not calibrated,
         fuse=path.fuses and calibrated,
+        inline=path.inlines and not training and calibrated,
         join=calibrated and _joins(path, precision, training=training),
         biases=path.biases if calibrated else (),
         autocast=path.promotes and calibrated and precision.master_weights,

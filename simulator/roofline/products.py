@@ -164,7 +164,7 @@ def _tiling(columns: Columns, setting: Setting, *, tensor: bool) -> IntArray:
     """Kind of kernels of each product: graphics processors' libraries have a few tiles for convolutions.
 
     Those for narrow groups are for half-width values: ResNeXts at tf32 take 1.2 to 1.6 times as long on an A100 as with
-    them.
+    them. Those for few channels are for forward passes in channels last.
     """
     tiling: IntArray = np.full(len(columns), Tiling.PRODUCT)
     graphics = setting.device.kind == GRAPHICS
@@ -173,6 +173,8 @@ def _tiling(columns: Columns, setting: Setting, *, tensor: bool) -> IntArray:
     elif graphics:
         tiling = np.where(columns.phase == Phase.WEIGHT_GRADIENT, Tiling.LANES_WEIGHTS, Tiling.LANES)
     if tensor and setting.width <= HALF_WIDTH:
+        if graphics and setting.path.layout == "channels last":
+            tiling = np.where(columns.phase == Phase.FORWARD, Tiling.TENSOR_LAST, tiling)
         tiling = np.where(columns.groups > 1, Tiling.NARROW, tiling)
     result: IntArray = np.where(columns.op_class == OpClass.CONVOLUTION, tiling, Tiling.PRODUCT)
     return result

@@ -40,10 +40,10 @@ def path_on(device: Device, path: ExecutionPath) -> ExecutionPath:
     """How a device runs what a framework asks for: as a compiled graph where it runs nothing else.
 
     Libraries of processors (oneDNN) and of Apple (MPSGraph) add biases within their convolutions and products, and none
-    of cuDNN's kernels is theirs.
+    of cuDNN's kernels is theirs; TorchInductor writes other loops for them.
     """
     if device.kind == PROCESSOR or device.profile.family == "apple":
-        return msgspec.structs.replace(path, biases=(), persistent=False)
+        return msgspec.structs.replace(path, biases=(), persistent=False, inlines=False)
     if device.kind not in GRAPHS_ALONE:
         return path
     return msgspec.structs.replace(path, fuses=True, biases=(), heads_in_place=True, layout="channels last")

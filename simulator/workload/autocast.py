@@ -42,12 +42,12 @@ def cast_forward(layers: Sequence[Layer], forward: Lowered, wide: Sequence[bool]
         if not kernels:
             result.append(kernels)
         elif wide[position]:
-            share = _share(layer, given)
+            share, full = _share(layer, given), _full(layer, given)
             casts: tuple[Kernel, ...] = ()
             if layer.op.computes_wide and not fuse and not given:
-                share = 1.0
+                share, full = 1.0, ()
                 casts = (_cast(Phase.FORWARD, each(elements(layer.inputs[0])), Role.ACTIVATION, Role.WIDE),)
-            result.append((*casts, *(_widened(kernel, share) for kernel in kernels)))
+            result.append((*casts, *(_widened(kernel, share, full) for kernel in kernels)))
         else:
             first = [source for source in given if not (fuse and source in narrowed)]
             casts = _casts(layers, first, Phase.FORWARD, Role.WIDE, Role.ACTIVATION)
@@ -79,6 +79,11 @@ def _share(layer: Layer, given: Sequence[int]) -> float:
     """Share of a layer's inputs that are in full width."""
     sizes = [(source in given, elements(shape)) for source, shape in zip(layer.sources, layer.inputs, strict=True)]
     return sum(size for is_wide, size in sizes if is_wide) / max(sum(size for _, size in sizes), 1)
+
+
+def _full(layer: Layer, given: Sequence[int]) -> tuple[bool, ...]:
+    """Whether each of a layer's inputs is in full width."""
+    return tuple(source in given for source in layer.sources)
 
 
 @lru_cache(maxsize=4096)
@@ -122,9 +127,20 @@ def _cast(phase: Phase, size: Affine, source: Role, target: Role) -> Kernel:
 
 
 @lru_cache(maxsize=4096)
-def _widened(kernel: Kernel, share: float = 1.0) -> Kernel:
-    """A kernel that writes its narrow tensors in full width, and reads a share of them so."""
-    return replace(kernel, read=_shared(kernel.read, share), write=_shared(kernel.write, 1.0))
+def _widened(kernel: Kernel, share: float = 1.0, full: tuple[bool, ...] = ()) -> Kernel:
+    """A kernel that writes its narrow tensors in full width, and reads some of them so.
+
+    share : of what it reads, by elements; for kernels that do not read a layer's inputs one by one.
+    full : whether each of the inputs is in full width, in their order.
+    """
+    one_by_one = len(full) > 1 and sum(role in NARROW for role, _ in kernel.read) == len(full)
+    read = _one_by_one(kernel.read, full) if one_by_one else _shared(kernel.read, share)
+    return replace(kernel, read=read, write=_shared(kernel.write, 1.0))
+
+
+def _one_by_one(moved: Moved, full: tuple[bool, ...]) -> Moved:
+    inputs = iter(full)
+    return tuple((Role.WIDE if role in NARROW and next(inputs) else role, count) for role, count in moved)
 
 
 def _shared(moved: Moved, share: float) -> Moved:

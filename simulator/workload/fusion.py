@@ -63,9 +63,9 @@ def fuse_forward(layers: Sequence[Layer], lowered: Lowered, fusion: Fusion = COM
                 or not _both(fused[source][-1:], fused[position][:1], fusion.forward)
             ):
                 continue
-            between = _between(fused[source][-1], Role.ACTIVATION, elements(layers[source].output))
+            between = passed_on(fused[source][-1], size=elements(layers[source].output))
             producer = fused[source][-1]
-            first = _joined(producer, fused[position][0], between, readers[source] != [position])
+            first = joined(producer, fused[position][0], between, readers[source] != [position])
             if producer.op_class in fusion.stays:
                 first = replace(first, op_class=producer.op_class)
             fused[source] = fused[source][:-1]
@@ -87,9 +87,9 @@ def fuse_backward(layers: Sequence[Layer], lowered: Lowered, fusion: Fusion = CO
         alone = len(layer.sources) == 1 and source >= 0 and readers[source] == [position]
         if not alone or not _both(fused[position][-1:], fused[source][:1], fusion.backward):
             continue
-        between = _between(fused[position][-1], Role.GRADIENT, elements(layers[source].output))
+        between = passed_on(fused[position][-1], Role.GRADIENT, elements(layers[source].output))
         kept = any(role is between[0] for kernel in fused[source][1:] for role, _ in kernel.read)
-        first = _joined(fused[position][-1], fused[source][0], between, kept)
+        first = joined(fused[position][-1], fused[source][0], between, kept)
         fused[position] = fused[position][:-1]
         fused[source] = (first, *fused[source][1:])
     return fused
@@ -109,13 +109,13 @@ def _both(last: tuple[Kernel, ...], first: tuple[Kernel, ...], pairs: Pairs) -> 
     return bool(last and first) and last[0].op_class in pairs[0] and first[0].op_class in pairs[1]
 
 
-def _between(producer: Kernel, narrow: Role, size: int) -> tuple[Role, int]:
+def passed_on(producer: Kernel, narrow: Role = Role.ACTIVATION, size: float = 0) -> tuple[Role, float]:
     """What a kernel hands on: mixed precision may keep it in full width."""
     return Role.WIDE if any(role is Role.WIDE for role, _ in producer.write) else narrow, size
 
 
 @lru_cache(maxsize=4096)
-def _joined(producer: Kernel, consumer: Kernel, between: tuple[Role, int], kept: bool) -> Kernel:
+def joined(producer: Kernel, consumer: Kernel, between: tuple[Role, float], kept: bool) -> Kernel:
     """One kernel for two; the tensor between them, a role and its elements, is not read, and written only if kept."""
     written = producer.write if kept else _without(producer.write, between)
     return replace(
@@ -126,16 +126,17 @@ def _joined(producer: Kernel, consumer: Kernel, between: tuple[Role, int], kept:
     )
 
 
-def _without(moved: Moved, between: tuple[Role, int]) -> Moved:
-    """Tensors moved, less one: the last of its role, since what was joined before stands in front."""
+def _without(moved: Moved, between: tuple[Role, float]) -> Moved:
+    """Tensors moved, less one: the last of its role and size, else of its role; what was joined before is in front."""
     role, size = between
-    left = list(moved)
-    for position in reversed(range(len(left))):
-        if left[position][0] is role:
-            count = left[position][1]
-            left[position] = (role, Affine(count.fixed, max(count.per_sample - size, 0.0)))
-            break
-    return tuple(left)
+    of_role = [at for at, (kind, _) in enumerate(moved) if kind is role]
+    if not of_role:
+        return moved
+    alike = [at for at in of_role if moved[at][1].per_sample == size]
+    found = (alike or of_role)[-1]
+    count = moved[found][1]
+    less = (role, Affine(count.fixed, max(count.per_sample - size, 0.0)))
+    return (*moved[:found], less, *moved[found + 1 :])
 
 
 def _sum(first: Affine, second: Affine) -> Affine:

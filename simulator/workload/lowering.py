@@ -27,6 +27,7 @@ from simulator.workload.fusion import (
     fuse_forward,
     readers_of,
 )
+from simulator.workload.inlining import inline_forward
 from simulator.workload.quantize import quantize_backward, quantize_forward
 from simulator.workload.workload import Layer, Workload
 
@@ -70,6 +71,7 @@ class Software:
     master_weights : whether the optimizer's weights are wider than the kernels' (mixed precision), which adds casts.
     fold : fold scale-and-shift into the layer before, at inference.
     fuse : run element-wise kernels in a row as one, as compilers do.
+    inline : work out what reads little in each kernel that reads it, as TorchInductor does, at inference.
     join : run batch normalisation, the addition and the activation after it as one, as cuDNN can.
     biases : whose biases are added in kernels of their own, as `biased_product` names them.
     autocast : keep in full width what `autocast.py` says, with casts between.
@@ -85,6 +87,7 @@ class Software:
     master_weights: bool = False
     fold: bool = True
     fuse: bool = False
+    inline: bool = False
     join: bool = False
     biases: tuple[str, ...] = ()
     autocast: bool = False
@@ -141,7 +144,9 @@ def lower(
     if software.quantize:
         forward = quantize_forward(layers, forward)
     fusion = _fusion(software, training=training)
-    if fusion:
+    if software.inline:
+        forward = inline_forward(layers, forward)
+    elif fusion:
         forward = fuse_forward(layers, forward, fusion)
     if software.biases:
         forward = with_biases(layers, forward, software.biases)

@@ -25,8 +25,10 @@ from simulator.precision import get_precision
 
 PLAIN: dict[str, Any] = {
     **dict.fromkeys(("elementwise", "convolution", "products", "attention", "depthwise_gradients", "windows"), 1.0),
-    **dict.fromkeys(("folds", "fuses", "promotes", "casts", "many_filters", "heads_in_place", "walks_windows"), False),
     "persistent": False,
+    **dict.fromkeys(
+        ("folds", "fuses", "promotes", "casts", "many_filters", "heads_in_place", "walks_windows", "inlines"), False
+    ),
     "biases": (),
     **dict.fromkeys(("hopper_attention", "odd_batches", "odd_groups", "tf32_groups"), True),
     **dict.fromkeys(("poor_groups", "launched_groups", "half_last", "joins"), ()),

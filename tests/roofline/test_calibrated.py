@@ -492,6 +492,18 @@ def test_channels_last_groups_of_a_power_of_two_wait_for_memory_alone() -> None:
     assert seconds(narrow, device(), "fp32", CHANNELS_LAST) == seconds(narrow, device(), "fp32")
 
 
+def test_channels_last_convolutions_of_few_filters_have_narrow_tiles_at_half_width() -> None:
+    # 1,024 positions x 16 filters, 9 x 16 deep, on a unit of 8 TFLOP/s: 16 columns, where other kernels take 64.
+    few, on = (
+        columns_of(convolution(), (16, 32, 32)),
+        replace(device(units=1), peak={"fp32": 1e9, "fp16_tensor": 8e12}),
+    )
+    assert seconds(few, on, "amp")[0] == pytest.approx(2 * 1024 * 64 * 9 * 16 / 8e12)
+    assert seconds(few, on, "amp", CHANNELS_LAST)[0] == pytest.approx(2 * 1024 * 16 * 9 * 16 / 8e12)
+    gradient = columns_of(convolution(), (16, 32, 32), Phase.WEIGHT_GRADIENT)
+    assert seconds(gradient, on, "amp") == seconds(gradient, on, "amp", CHANNELS_LAST)
+
+
 def test_channels_last_groups_that_a_library_issues_one_by_one_run_as_groups_do() -> None:
     on = device()
     one_by_one = msgspec.structs.replace(CHANNELS_LAST, launched_groups=(on.profile.family or "",))
@@ -746,6 +758,9 @@ def test_the_loops_that_a_compiler_writes_read_memory_alike_but_for_sums_of_func
         ]
     gradients = replace(summed, phase=np.full_like(summed.phase, Phase.WEIGHT_GRADIENT))
     assert class_efficiency(gradients, compiled).tolist() == [0.2]
+    # The same function, whose values nobody else reads.
+    unwritten = replace(summed, flops=6 * summed.read.sum(axis=0), write=summed.write / 1000)
+    assert class_efficiency(unwritten, compiled).tolist() == [0.8]
     pooled = copy_of(1e6, OpClass.POOLING)
     assert seconds(pooled, on, path=ExecutionPath(fuses=True))[1] == pytest.approx(seconds(pooled, on)[1] * 0.3 / 0.8)
 

@@ -112,3 +112,26 @@ def test_a_constant_is_cast_once_for_all_samples(torch: Any) -> None:
     wide_reads = kernels.distinct.read[Role.WIDE][:, kernels.row]
     assert wide_reads[1].sum() == 0  # none a sample
     assert 5 * 3 * 9 in wide_reads[0]  # the filters, once
+
+
+def test_a_channel_wise_factor_in_full_width_does_not_widen_what_it_multiplies(torch: Any) -> None:
+    # Gate: x * softmax(mean(x)): x is read narrow, 4 x 8 x 8 values, the 4 factors wide; the product is wide.
+    class Gate(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def forward(self, x: Any) -> Any:
+            return torch.softmax(x.mean((2, 3), keepdim=True), 1) * x
+
+    traced = from_torch(Gate().eval(), torch.zeros(1, 4, 8, 8), Tracing("n", training=False))
+    kernels = lower(traced, Software(autocast=True), training=False)
+    last = len(kernels) - 1
+    read = kernels.read[:, 1, last]
+    assert (read[Role.WIDE], read[Role.ACTIVATION], kernels.write[Role.WIDE, 1, last]) == (4, 256, 256)
+
+
+def test_sums_of_few_values_are_loops_over_what_they_give(torch: Any) -> None:
+    class Sums(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def forward(self, x: Any) -> Any:
+            return x.sum(1), x.sum(2)
+
+    traced = from_torch(Sums().eval(), torch.zeros(1, 8, 9), Tracing("n", training=False))
+    kernels = lower(traced, training=False)
+    assert [OpClass(kernels.distinct.op_class[row]) for row in kernels.row] == [OpClass.ELEMENTWISE, OpClass.REDUCTION]

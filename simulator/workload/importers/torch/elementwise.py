@@ -77,8 +77,14 @@ def _copy(call: Call) -> list[Draft]:
       "median", "nanmedian", "_is_all_true", "_is_any_true", "mode", "kthvalue", "dist", "trace",
       "l1_loss")  # fmt: skip
 def _reduction(call: Call) -> list[Draft]:
-    """One operation an input."""
-    return [one_pass(call, OpClass.REDUCTION, total(call.tensors()))]
+    """One operation an input; sums of few values each are loops over what they give."""
+    few = total(call.outputs) * FEW >= total(call.tensors())
+    return [one_pass(call, OpClass.ELEMENTWISE if few else OpClass.REDUCTION, total(call.tensors()))]
+
+
+FEW = 8
+"""Values up to which a sum is no reduction of rows: the branches of ResNeSt and SKNet are added so.
+Source: PyTorch 2.14, `torch/_inductor/config.py`, `unroll_reductions_threshold`."""
 
 
 @rule("var", "std", "var_mean", "std_mean", "mse_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss",
