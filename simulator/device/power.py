@@ -11,6 +11,9 @@ Worked: a T4 of 40 units, 70 W and 8.1 TFLOP/s at 1590 MHz. Static 15 + 40 x 0.3
 a byte 4.8 W; left 36.2 W. At the rated clock its lanes take 8.1e12 x 11.4 pJ x 1590/1545 = 95 W, so that the clock is
 held to the root of 36.2/95, 0.62: 980 MHz. In DeepBench's fp32 GEMMs it keeps 0.57 of its peak, its family 0.92.
 
+A GeForce card runs above the clock that it is sold with, a Titan or Quadro of the same chip at its own: their lanes
+reach about the same clock, which their stated peaks do not tell (`_highest`).
+
 Products are timed in bursts of some milliseconds, which end before the limiter has seen them; in a step one follows the
 other, and the clock comes down to what the limit allows. The energy of an operation is then that of all that keeps the
 units busy: operands, registers, instructions. An A100 of 400 W makes 251 to 257 TFLOP/s of products of 8,192 and more
@@ -87,6 +90,7 @@ def limits(
     if used is None or profile.power is None or profile.units is None:
         return
     limit_w, left_w = parse(profile.power, "W"), power_of_lanes(profile, bandwidth)
+    highest = _highest(profile, used)
     for name, peak, energy in (
         ("vector", peaks.get("fp32"), used.vector),
         ("matrix", peaks.get("fp16_tensor"), used.matrix),
@@ -95,9 +99,23 @@ def limits(
         if peak is None or energy is None:
             continue
         needed_w = peak * parse(energy, "J") * rated_clock(profile, used)
-        if needed_w > left_w:
-            share = max(sqrt(max(left_w, 0.0) / needed_w), SLOWEST)
+        share = max(sqrt(max(left_w, 0.0) / needed_w), SLOWEST) if needed_w > left_w else 1.0
+        if name == "vector" and highest < share:
+            yield name, Limit(highest, f"lanes of its family reach {used.top}, whatever a board is rated at")
+        elif share < 1:
             yield name, Limit(share, f"{limit_w:.0f} W hold its clock to {share:.2f} of the rated one")
+
+
+def _highest(profile: DeviceProfile, energy: Energy) -> float:
+    """What a board's lanes have of its family's rates by the clocks alone: those are of one rated at another clock.
+
+    Worked example: an RTX 2080 Ti rated at 1545 MHz runs its lanes at 1760, a Titan RTX rated at 1770 at 1770: of the
+    peaks that they are sold with the second reaches 1545/1760 = 0.88 of what the first does.
+    """
+    if energy.top is None:
+        return 1.0
+    raised, rated = parse(energy.top, "Hz") / parse(energy.clock, "Hz"), rated_clock(profile, energy)
+    return min(1.0, max(raised, rated) / rated / raised)
 
 
 def power_of_lanes(profile: DeviceProfile, bandwidth: float) -> float:

@@ -195,6 +195,16 @@ class Energy(Strict, frozen=True, kw_only=True):
         Annotated[str, Meta(description="the same with what instructions and caches take, product after product")]
         | None
     ) = None
+    top: (
+        Annotated[
+            str,
+            Meta(
+                description="clock that lanes reach where the limit allows it, whatever a board is rated at; the "
+                "family's rates are of a board rated at `clock`"
+            ),
+        ]
+        | None
+    ) = None
 
 
 class DeviceProfile(Coefficients, frozen=True, kw_only=True):

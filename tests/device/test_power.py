@@ -119,6 +119,17 @@ def test_error_correction_takes_bandwidth_and_says_so() -> None:
     assert "72 W hold its clock to 0.62" in corrected.provenance["sustained.vector"].source
 
 
+def test_boards_of_one_chip_reach_one_clock_whatever_they_are_rated_at() -> None:
+    # Rated at 1770 MHz, a Titan RTX's lanes run at that, an RTX 2080 Ti's, rated at 1545, at 1760: 1545 / 1760.
+    titan, geforce = load_device("titan-rtx"), load_device("rtx-2080-ti")
+    assert titan.sustained["vector"] == pytest.approx(geforce.sustained["vector"] * 1545 / 1760)
+    assert "1760 MHz" in titan.provenance["sustained.vector"].source
+    assert "vector" not in shares("rtx-2080-ti")
+    assert shares("quadro-rtx-8000")["vector"] == shares("titan-rtx")["vector"]
+    low = load_device("quadro-rtx-8000", overrides=["power=150W"]).provenance["sustained.vector"].source
+    assert "150 W hold its clock" in low, "the lower of both counts"
+
+
 def test_a_family_without_energies_limits_nothing() -> None:
     device = load_device("t4")
     family = FamilyProfile(name="plain", kind="family", description="none")
