@@ -266,11 +266,12 @@ def test_key_heads_shared_by_query_heads(torch: Any) -> None:
     assert workload.macs == 6 * 16 * (16 + 8) + 2 * 4 * 6 * 6 * 4
 
 
-def test_lstm_is_unrolled(torch: Any) -> None:
+def test_an_lstm_is_one_call_of_the_library(torch: Any) -> None:
     net = torch.nn.LSTM(4, 5, batch_first=True)
     workload = from_torch(net, torch.zeros(1, 3, 4), Tracing(loss=lambda output: output[0].sum()))
     assert workload.macs == 3 * 4 * 5 * (4 + 5)
     assert workload.parameters == 4 * 5 * (4 + 5 + 2)
+    assert [layer.op.kind for layer in workload.layers].count("cudnn_rnn") == 1
 
 
 def test_counts_are_affine_in_the_batch(torch: Any, nets: Any) -> None:

@@ -67,7 +67,7 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 @lru_cache
 def rules() -> dict[str, Rule]:
     """All rules by function, from the modules that hold them."""
-    for name in ("algebra", "elementwise", "norms", "products"):
+    for name in ("algebra", "elementwise", "norms", "products", "recurrence"):
         import_module(f"simulator.workload.importers.torch.{name}")
     return dict(_rules)
 

@@ -14,6 +14,7 @@ from simulator.errors import InputError
 from simulator.workload.importers.torch.calls import LOSS
 from simulator.workload.importers.torch.detectors import bounded
 from simulator.workload.importers.torch.record import Recorder, Recording
+from simulator.workload.importers.torch.recurrent import recurrent_calls
 from simulator.workload.importers.torch.tracing import Tracing
 from simulator.workload.importers.torch.values import ATTRIBUTE, LIMIT, Values, attach
 
@@ -185,6 +186,7 @@ class Accelerated(TorchFunctionMode):  # type: ignore[misc]
         self.replaced |= {make: _keeping(make) for make in (torch.tensor, torch.as_tensor)}
         self.replaced |= {call: _at(call) for call in (torch.Tensor.__getitem__, torch.Tensor.__setitem__)}
         self.replaced[torch.Tensor.__format__] = _formatted
+        self.replaced |= recurrent_calls()
         if attention:
             self.replaced[functional.scaled_dot_product_attention] = _fused
 

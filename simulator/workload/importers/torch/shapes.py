@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from simulator.workload.importers.torch.recurrent import gradients, outputs
+
 aten: Any = torch.ops.aten
 
 _Meta = tuple[tuple[int, ...], tuple[int, ...], Any]
@@ -181,6 +183,8 @@ _RULES: dict[Any, Callable[..., Any]] = {
     aten.div.Scalar: _like_first,
     aten.max_pool2d_with_indices_backward.default: lambda _, source, *__: _like(source),
     aten._scaled_dot_product_efficient_attention_backward.default: _attention_backward,
+    aten._cudnn_rnn.default: outputs,
+    aten._cudnn_rnn_backward.default: gradients,
 }
 if hasattr(aten, "_grouped_mm"):  # from PyTorch 2.8 on
     _RULES[aten._grouped_mm.default] = _grouped_product
