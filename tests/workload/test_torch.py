@@ -460,3 +460,13 @@ def test_errors_of_the_user_are_one_line(file: Path, location: str, shape: Any, 
 def test_a_module_that_cannot_be_imported(torch: Any) -> None:  # noqa: ARG001
     with pytest.raises(InputError, match="ModuleNotFoundError"):
         importer.load("no_such_package.module:net", Request(input_shape=(3, 8, 8)))
+
+
+def test_weights_that_the_network_works_out_are_weights(torch: Any) -> None:
+    class Standardised(torch.nn.Conv2d):  # type: ignore[misc,name-defined]
+        def forward(self, x: Any) -> Any:
+            return torch.nn.functional.conv2d(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True), None)
+
+    workload = from_torch(Standardised(2, 4, 3, bias=False), torch.zeros(1, 2, 8, 8), Tracing("n", training=False))
+    (kernel,) = workload.layers[-1].op.inference_kernels
+    assert [(role, sum(count)) for role, count in kernel.read] == [(Role.ACTIVATION, 128), (Role.WEIGHT, 72)]

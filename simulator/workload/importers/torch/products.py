@@ -9,7 +9,7 @@ from simulator.op.attention import SOFTMAX_FLOPS
 from simulator.op.fused_attention import GRADIENT_FLOPS
 from simulator.op.kernel import OpClass, Window
 from simulator.units import FLOPS_PER_MAC
-from simulator.workload.importers.torch.calls import Call, Tensor
+from simulator.workload.importers.torch.calls import Call, Kind, Tensor
 from simulator.workload.importers.torch.rules import Draft, Moved, moved, rule
 
 
@@ -70,8 +70,10 @@ class _Geometry:
 
 @rule("convolution", "_convolution", "convolution_overrideable")
 def _convolution(call: Call) -> list[Draft]:
+    """Weights that the network works out, such as standardised ones, are weights too, which libraries lay out anew."""
     geometry, source, output = _Geometry(call, 3), call.args[0], call.outputs[0]
-    reads, writes = moved(source, call.args[1], call.args[2]), moved(output)
+    weight = call.args[1]._replace(kind=Kind.WEIGHT)
+    reads, writes = moved(source, weight, call.args[2]), moved(output)
     if geometry.transposed:
         return [geometry.up(source, reads, writes)]
     return [geometry.down(source, output, reads, writes)]
