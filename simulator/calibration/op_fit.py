@@ -27,9 +27,15 @@ STARTS = {
     "kernel.matrix_depth": (99.0, 1.0),
     "kernel.normalization": (0.8, 0.5),
     "kernel.softmax": (0.6, 0.5),
+    "kernel.masked": (0.8, 0.5),
+    "kernel.masked_gradient": (0.8, 0.5),
     "kernel.half_width": (0.7, 0.5),
 }
 """Starting value and spread of each coefficient, where NVIDIA's boards are."""
+
+OLDER, OLDER_RATE = ("sitar-lab/NeuSight",), ("older release", "sustained.matrix_fp32")
+"""Sources of PyTorch 2.1, of 2023, and what full width on matrix units sustains there: ROCm 7.2 is a tenth faster. A
+profile, which does not tell releases apart, has that of 2023, as the networks were measured with."""
 
 BY_DEFINITION = {"kernel.elementwise": 1.0}
 """Large element-wise kernels of full width reach the bandwidth, so that those of half width tell `half_width`."""
@@ -70,12 +76,17 @@ class OpFit:
         """What may move."""
         scope = scope_of(self.family)
         chosen = [Parameter(scope, key, *start) for key, start in STARTS.items() if (scope, key) not in self.known]
-        return [*chosen, *(Parameter("start", " ".join(call), *START) for call in self._calls)]
+        older = [Parameter(*OLDER_RATE, *STARTS[OLDER_RATE[1]])] if self._older else []
+        return [*chosen, *older, *(Parameter("start", " ".join(call), *START) for call in self._calls)]
 
     @property
     def size(self) -> int:
         """Number of residuals."""
         return len(self._weights) + len(self.parameters)
+
+    @property
+    def _older(self) -> bool:
+        return OLDER_RATE not in self.known and any(source in OLDER for source, _ in self._calls)
 
     @cached_property
     def _calls(self) -> list[Call]:
@@ -105,7 +116,11 @@ def scope_of(family: str) -> str:
 
 def predicted(group: TimedOps, values: Values) -> FloatArray:
     """Times of timed calls, (rows,): kernels, and what a call costs beside them. [s]"""
-    device = with_families(load_device(group.rows[0].device), values)
+    first = group.rows[0]
+    device = load_device(first.device)
+    if first.source in OLDER and OLDER_RATE in values:
+        values = dict(values) | {(scope_of(str(device.profile.family)), OLDER_RATE[1]): values[OLDER_RATE]}
+    device = with_families(device, values)
     starts = [values.get(("start", f"{row.source} {row.op}"), START[0]) for row in group.rows]
     result: FloatArray = group.kernel_seconds(device) + np.array(starts)
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from simulator.causes.cause import NETWORKS, RATIO, Cause, coefficient, starts
+from simulator.causes.cause import NETWORKS, RATIO, TIMES, Cause, coefficient, starts
 from simulator.op.kernel import Engine, OpClass, Phase
 
 if TYPE_CHECKING:
@@ -16,6 +16,16 @@ HALF_WIDTH, FULL_WIDTH = 2, 4
 
 COMPILED = (OpClass.NORMALIZATION, OpClass.POOLING, OpClass.SOFTMAX, OpClass.COPY, OpClass.REDUCTION)
 """Classes whose loops a compiler writes like those over elements."""
+
+LONGEST_ROW = 1024
+"""Values of a row that a library's softmax keeps in registers, read once; of longer ones it reads each for the maximum,
+for the sum and for the result. Source: PyTorch, aten/src/ATen/native/cuda/SoftMax.cu, `dim_size <= 1024`."""
+
+FURTHER_READS = 2
+"""Times that a softmax reads long rows again; its gradient takes as long for a value of any row (NeuSight, MI210)."""
+
+ROWS = "read off NeuSight's operations on an MI210 (families/cdna.yaml), not fitted"
+ONE_BY_ONE = "fitted to operations timed one by one (families/cdna.yaml)"
 
 PLAIN_SUM = 3
 """FLOP an element up to which a compiler's sum reads like its other loops: the sum alone, or after a ReLU. Source:
@@ -76,6 +86,15 @@ class Passes(Cause):
         OF_BANDWIDTH, 1, RATIO, starts(BY_DEFINITION, gpu=(0.98, 0.05), cpu=(0.7, 0.3), machine=(0.8, 0.5))
     )
     softmax: float = coefficient(OF_BANDWIDTH, 1, RATIO, starts(SOFTMAX_ALONE, gpu=(0.57, 0.1), machine=(0.8, 0.5)))
+    masked: float = coefficient(
+        "element-wise kernels with a mask beside the values, further", 1, RATIO, starts(ONE_BY_ONE), absent=1.0
+    )
+    masked_gradient: float = coefficient(
+        "gradients with a mask beside the values, further", 1, RATIO, starts(ONE_BY_ONE), absent=1.0
+    )
+    long_rows: float = coefficient(
+        "share of a softmax's further reads of long rows that no cache holds", 0, TIMES, starts(ROWS), absent=0.0
+    )
     reduction: float = coefficient(OF_BANDWIDTH, 1, RATIO, starts(IMAGES, gpu=(0.5, 0.3), machine=(0.8, 0.5)))
     copy: float = coefficient(f"copies and look-ups, {OF_BANDWIDTH}", 1, RATIO, starts(NETWORKS, gpu=(0.8, 0.3)))
     update: float = coefficient(
@@ -93,6 +112,7 @@ class Passes(Cause):
 
             efficiency = coefficient of its class x (half_width, in lanes, on values of 2 bytes)
             pooling    = pooling x width / 4, on values of less than 4 bytes that are not kept in full width
+            softmax    = softmax x moved / (moved + long_rows x further reads), on rows of more than 1,024 values
 
         Pooling's kernels walk their windows value by value, so that narrow ones take as long as full ones.
 
@@ -138,7 +158,7 @@ class Passes(Cause):
             efficiency = np.where(slow, self.reduction, efficiency)
         else:
             plain = np.maximum(self.reduction, np.minimum(LIBRARY_SUMS * self.reduction, self.elementwise))
-            efficiency = np.where(sums & ~slow, plain, efficiency)
+            efficiency = np.where(sums & ~slow, plain, efficiency) * self._of_kernels(columns)
         if width <= HALF_WIDTH:
             efficiency = np.where(columns.engine == Engine.VECTOR, efficiency * self.half_width, efficiency)
         if width < FULL_WIDTH and not compiled:
@@ -148,6 +168,15 @@ class Passes(Cause):
             free, walked = 1 / self.elementwise, _walked(columns)
             efficiency = np.where(pooling, 1 / (free + walked * (1 / efficiency - free)), efficiency)
         return efficiency
+
+    def _of_kernels(self, columns: Columns) -> FloatArray:
+        """What a library's single kernels reach of their class's rate, (kernels,); 1 where nothing is known of them."""
+        import numpy as np
+
+        masked = np.where(columns.phase == Phase.FORWARD, self.masked, self.masked_gradient)
+        rows = 1 / (1 + self.long_rows * _further_reads(columns))
+        result: FloatArray = np.where(_masked(columns), masked, rows)
+        return result
 
     def of_class(self, op_class: OpClass, *, compiled: bool) -> float:
         """The coefficient of a class of kernels."""
@@ -171,6 +200,28 @@ def _walked(columns: Columns) -> FloatArray:
     values, moved = columns.flops.sum(axis=0), columns.read.sum(axis=(0, 1)) + columns.write.sum(axis=(0, 1))
     known = (columns.phase == Phase.FORWARD) & (values > 0)
     return np.where(known, np.minimum(values / np.maximum(WALKED * moved, 1), 1.0), 1.0)
+
+
+def _masked(columns: Columns) -> BoolArray:
+    """Element-wise kernels that read or write a mask beside the values, (kernels,): dropout, causal masks."""
+    from simulator.precision import Role
+
+    beside = (columns.read[Role.MASK] + columns.write[Role.MASK]).any(axis=0)
+    result: BoolArray = (columns.op_class == OpClass.ELEMENTWISE) & beside
+    return result
+
+
+def _further_reads(columns: Columns) -> FloatArray:
+    """Elements that a softmax of long rows reads again, of those that it moves, (kernels,).
+
+    Worked example: each value is read three times and written once, where one that stays is read once: two for two, 1.
+    """
+    import numpy as np
+
+    long = (columns.op_class == OpClass.SOFTMAX) & (columns.window[1] > LONGEST_ROW) & (columns.phase == Phase.FORWARD)
+    read, write = columns.read.sum(axis=(0, 1)), columns.write.sum(axis=(0, 1))
+    result: FloatArray = np.where(long, FURTHER_READS * read / np.maximum(read + write, 1), 0.0)
+    return result
 
 
 def _slow_sums(columns: Columns) -> BoolArray:

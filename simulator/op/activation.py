@@ -197,15 +197,16 @@ class Softmax(Op, frozen=True):
     def forward(self, site: Site) -> list[Kernel]:
         """One pass."""
         size = elements(site.output)
-        return [elementwise(Phase.FORWARD, 5 * size, {Role.ACTIVATION: size}, {Role.ACTIVATION: size}, OpClass.SOFTMAX)]
+        through = {Role.ACTIVATION: size}
+        return [elementwise(Phase.FORWARD, 5 * size, through, through, OpClass.SOFTMAX, site.output[-1])]
 
     def backward(self, site: Site) -> list[Kernel]:
         """One pass over output and output gradient."""
         size = elements(site.output)
         if not site.input_gradient:
             return []
-        reads = {Role.ACTIVATION: size, Role.GRADIENT: size}
-        return [elementwise(Phase.INPUT_GRADIENT, 4 * size, reads, {Role.GRADIENT: size}, OpClass.SOFTMAX)]
+        reads, row = {Role.ACTIVATION: size, Role.GRADIENT: size}, site.output[-1]
+        return [elementwise(Phase.INPUT_GRADIENT, 4 * size, reads, {Role.GRADIENT: size}, OpClass.SOFTMAX, row)]
 
 
 @operation("dropout")
@@ -253,20 +254,20 @@ class CrossEntropyLoss(Op, frozen=True):
     def forward(self, site: Site) -> list[Kernel]:
         """One pass over the logits and the labels."""
         size = elements(site.inputs[0])
-        labels = size // _classes(site.inputs[0])
+        row = _classes(site.inputs[0])
+        labels = size // row
         if not site.training:
             return []
         reads = {Role.ACTIVATION: size, Role.INDEX: labels}
-        return [elementwise(Phase.FORWARD, 5 * size, reads, {Role.ACTIVATION: labels}, OpClass.SOFTMAX)]
+        return [elementwise(Phase.FORWARD, 5 * size, reads, {Role.ACTIVATION: labels}, OpClass.SOFTMAX, row)]
 
     def backward(self, site: Site) -> list[Kernel]:
         """One pass over the logits, writing their gradient."""
         size = elements(site.inputs[0])
         if not site.input_gradient:
             return []
-        return [
-            elementwise(Phase.INPUT_GRADIENT, 2 * size, {Role.ACTIVATION: size}, {Role.GRADIENT: size}, OpClass.SOFTMAX)
-        ]
+        reads, writes, row = {Role.ACTIVATION: size}, {Role.GRADIENT: size}, _classes(site.inputs[0])
+        return [elementwise(Phase.INPUT_GRADIENT, 2 * size, reads, writes, OpClass.SOFTMAX, row)]
 
 
 def _classes(shape: Shape) -> int:

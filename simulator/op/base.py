@@ -177,12 +177,14 @@ def elementwise(
     read: Mapping[Role, float],
     write: Mapping[Role, float],
     op_class: OpClass = OpClass.ELEMENTWISE,
+    row: int = 1,
 ) -> Kernel:
-    """A vector kernel whose counts all grow with the batch."""
+    """A vector kernel whose counts all grow with the batch; `row` is how many values a softmax sums over."""
     return Kernel(
         op_class,
         phase,
         each(flops),
         tuple((role, each(count)) for role, count in read.items()),
         tuple((role, each(count)) for role, count in write.items()),
+        window=Window((1, row)),
     )

@@ -32,7 +32,8 @@ class EagerAttention(Attention, frozen=True):
         through = {Role.ACTIVATION: scores}
         result = self.bias_lookup(geometry) + self._apart(site, geometry) + self._scores_of(geometry)
         result += [self._shift(geometry, self.shift_flops())] if site.whole else self._shifts(geometry)
-        result.append(elementwise(Phase.FORWARD, SOFTMAX_FLOPS * scores, through, through, OpClass.SOFTMAX))
+        flops = SOFTMAX_FLOPS * scores
+        result.append(elementwise(Phase.FORWARD, flops, through, through, OpClass.SOFTMAX, geometry.keys))
         if self.dropout and site.training:
             kept = {Role.ACTIVATION: scores, Role.MASK: scores}
             result.append(elementwise(Phase.FORWARD, DROPOUT_FLOPS * scores, through, kept))
@@ -114,7 +115,8 @@ class EagerAttention(Attention, frozen=True):
             result.append(elementwise(phase, DROPOUT_FLOPS * scores, reads, through))
         if not site.whole:
             result.append(elementwise(phase, scores, saved, through))
-        result.append(elementwise(phase, SOFTMAX_GRADIENT_FLOPS * scores, saved, through, OpClass.SOFTMAX))
+        flops = SOFTMAX_GRADIENT_FLOPS * scores
+        result.append(elementwise(phase, flops, saved, through, OpClass.SOFTMAX, geometry.keys))
         if self.softcap:
             result.append(elementwise(phase, SOFTCAP_GRADIENT_FLOPS * scores, saved, through))
         if self._hidden and not site.whole:

@@ -84,7 +84,7 @@ class Kernel:
     flops : floating-point operations. [FLOP]
     read, write : elements moved by role when each tensor is moved once. [elements]
     gemm : the matrix view, for kernels of the matrix engine.
-    window : geometry of a convolution or pooling.
+    window : geometry of a convolution or pooling; of a softmax the row that it sums over, (1, values).
     streamed, reuse : the operand that a machine without caches would fetch `reuse` times. [elements]
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulator.op.base import Counts, Op, Shape, Shapes, Site
-from simulator.op.kernel import Affine, Kernel, Role, Window
+from simulator.op.kernel import Affine, Kernel, OpClass, Role, Window
 
 
 class Traced(Op, frozen=True):
@@ -63,5 +63,6 @@ class Traced(Op, frozen=True):
         return self.kept
 
     def window(self, inputs: Shapes) -> Window:  # noqa: ARG002
-        """The first kernel's window."""
-        return self.forward_kernels[0].window if self.forward_kernels else Window()
+        """The first kernel's window; a softmax has a row alone."""
+        first = self.forward_kernels[0] if self.forward_kernels else None
+        return first.window if first and first.op_class is not OpClass.SOFTMAX else Window()

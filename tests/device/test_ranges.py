@@ -29,7 +29,7 @@ FROM_ZERO = {"minimum": 0}
 MAY_BE_NOTHING = {
     *("KernelCoefficients.cache", "KernelCoefficients.scattered_write", "KernelCoefficients.winograd"),
     *("KernelCoefficients.relayout", "KernelCoefficients.packing", "ExecutionPath.transposes"),
-    *("ExecutionPath.large_depthwise", "ExecutionPath.channel_operations"),
+    *("ExecutionPath.large_depthwise", "ExecutionPath.channel_operations", "KernelCoefficients.long_rows"),
     "ExecutionPath.narrow_gradients",
     *("KernelCoefficients.matrix_tile", "KernelCoefficients.vector_tile"),
     *(f"KernelCoefficients.{which}_depth" for which in ("matrix", "vector", "weight", "tensor_weight")),

@@ -470,3 +470,14 @@ def test_weights_that_the_network_works_out_are_weights(torch: Any) -> None:
     workload = from_torch(Standardised(2, 4, 3, bias=False), torch.zeros(1, 2, 8, 8), Tracing("n", training=False))
     (kernel,) = workload.layers[-1].op.inference_kernels
     assert [(role, sum(count)) for role, count in kernel.read] == [(Role.ACTIVATION, 128), (Role.WEIGHT, 72)]
+
+
+def test_a_softmax_says_how_long_its_rows_are() -> None:
+    scores = tensor(2, 8, 512, 2048)
+    for name, args in (("_softmax", [scores, -1, False]), ("_softmax_backward_data", [scores, scores, -1, None])):
+        (one,) = drafts(name, args, scores)
+        assert one.window.kernel == (1, 2048), name
+    (across,) = drafts("_softmax", [scores, 2, False], scores)
+    assert across.window.kernel == (1, 512)
+    (masked,) = drafts("_masked_softmax", [scores, scores], scores)
+    assert masked.window.kernel == (1, 2048)

@@ -115,12 +115,18 @@ def _group_norm_backward(call: Call) -> list[Draft]:
 @rule("_softmax", "_log_softmax", "_safe_softmax", "_masked_softmax")
 def _softmax(call: Call) -> list[Draft]:
     """Maximum, difference, exponential, sum, quotient."""
-    return [one_pass(call, OpClass.SOFTMAX, 5 * size(call))]
+    return [_over_rows(call, 5, call.args[0], call.args[1])]
 
 
 @rule("_softmax_backward_data", "_log_softmax_backward_data")
 def _softmax_backward(call: Call) -> list[Draft]:
-    return [one_pass(call, OpClass.SOFTMAX, 4 * size(call))]
+    return [_over_rows(call, 4, call.args[1], call.args[2])]
+
+
+def _over_rows(call: Call, flops: int, source: Tensor, side: object) -> Draft:
+    """One pass over rows along a side, the last one where no number names it, so many FLOPs a value."""
+    row = source.shape[side if isinstance(side, int) else -1] if source.shape else 1
+    return replace(one_pass(call, OpClass.SOFTMAX, flops * size(call)), window=Window((1, row)))
 
 
 @rule("nll_loss_forward", "nll_loss2d_forward")
