@@ -95,7 +95,11 @@ class Device:
         """Host time of a call, of a server's: desktop processors clock higher; a named host has its own."""
         if self.call_scale is not None:
             return self.call_scale
-        return HostOfDevice.of(self).desktop_host if self.profile.host == "desktop" else 1.0
+        if self.profile.host == "server":
+            return 1.0
+        from simulator.device.host import load_host  # which hosts devices
+
+        return HostOfDevice.of(self).desktop_host / load_host(self.profile.host).speed
 
     def grade(self, paths: Sequence[str]) -> Grade:
         """The weakest grade among the numbers at these key paths."""

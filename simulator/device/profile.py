@@ -217,7 +217,9 @@ class DeviceProfile(Coefficients, frozen=True, kw_only=True):
     memory: MemorySection
     aliases: list[str] = []
     vendor: str | None = None
-    host: Annotated[Literal["server", "desktop"], Meta(description="the computer it usually sits in")] = "server"
+    host: Annotated[
+        Literal["server", "desktop", "desktop-2023"], Meta(description="the computer it usually sits in")
+    ] = "server"
     family: Annotated[str, Meta(description="a file of hardware_profiles/families, such as 'volta'")] | None = None
     year: Annotated[int, Meta(ge=1970, le=2100)] | None = None
     units: Units | None = None
