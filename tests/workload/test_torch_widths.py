@@ -37,6 +37,14 @@ def test_norms_and_softmax_are_in_full_width_sums_of_two_activations_are_not() -
     assert not wide("add", tensor(4, 8), tensor(4, 8))
 
 
+def test_sums_in_full_width_read_what_they_sum_as_it_lies() -> None:
+    calls = [
+        Call(name, "", [], {}, (), "", 0, free=False) for name in ("linalg_vector_norm", "norm", "sum", "logsumexp")
+    ]
+    assert [casts_first(call) for call in calls] == [False, False, False, True]
+    assert all(wide(name, tensor(4, 8)) for name in ("linalg_vector_norm", "norm", "sum", "logsumexp"))
+
+
 def test_what_meets_a_parameter_becomes_as_wide() -> None:
     assert wide("mul", tensor(4, 8), gamma(8))
     assert wide("cat", [gamma(1, 8), tensor(4, 8)])
