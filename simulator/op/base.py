@@ -80,6 +80,8 @@ class Op(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Whether automatic mixed precision gives the output in full width, whatever the inputs are."""
     computes_wide: ClassVar[bool] = False
     """Whether automatic mixed precision casts the input to full width first."""
+    narrows: ClassVar[bool] = False
+    """Whether automatic mixed precision runs it in half width, as a part of a product."""
     for_all_samples: ClassVar[bool] = False
     """Whether the output is the same for all samples, made of parameters and constants alone."""
 

@@ -37,6 +37,7 @@ class Traced(Op, frozen=True):
     full_width: bool = False  # type: ignore[misc]
     computes_wide: bool = False  # type: ignore[misc]
     for_all_samples: bool = False  # type: ignore[misc]
+    narrows: bool = False  # type: ignore[misc]
 
     def output_shape(self, inputs: Shapes) -> Shape:  # noqa: ARG002
         """The shape that was seen."""

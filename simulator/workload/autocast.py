@@ -23,7 +23,7 @@ def wide_outputs(layers: Sequence[Layer], products: Sequence[bool]) -> list[bool
     """Whether each layer's output is in full width; `products` says which layers compute products of matrices."""
     wide: list[bool] = []
     for layer, product in zip(layers, products, strict=True):
-        wide.append(not product and (layer.op.full_width or bool(_wide_sources(layer, wide))))
+        wide.append(not (product or layer.op.narrows) and (layer.op.full_width or bool(_wide_sources(layer, wide))))
     return wide
 
 
@@ -48,6 +48,9 @@ def cast_forward(layers: Sequence[Layer], forward: Lowered, wide: Sequence[bool]
                 share, full = 1.0, ()
                 casts = (_cast(Phase.FORWARD, each(elements(layer.inputs[0])), Role.ACTIVATION, Role.WIDE),)
             result.append((*casts, *(_widened(kernel, share, full) for kernel in kernels)))
+        elif fuse and given and kernels[0].gemm is None and layer.op.narrows:
+            share = _share(layer, given)
+            result.append(tuple(replace(kernel, read=_shared(kernel.read, share)) for kernel in kernels))
         else:
             first = [source for source in given if not (fuse and source in narrowed)]
             casts = _casts(layers, first, Phase.FORWARD, Role.WIDE, Role.ACTIVATION)

@@ -143,3 +143,27 @@ def test_sums_of_few_values_are_loops_over_what_they_give(torch: Any) -> None:
     traced = from_torch(Sums().eval(), torch.zeros(1, 8, 9), Tracing("n", training=False))
     kernels = lower(traced, training=False)
     assert [OpClass(kernels.distinct.op_class[row]) for row in kernels.row] == [OpClass.ELEMENTWISE, OpClass.REDUCTION]
+
+
+def test_what_a_product_is_taken_apart_into_is_narrow(torch: Any) -> None:
+    # A linear layer over positions of a transposed tensor copies it, multiplies and adds the bias, all in half width.
+    class Mixer(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.tokens = torch.nn.LayerNorm(8), torch.nn.Linear(4, 4)
+
+        def forward(self, x: Any) -> Any:
+            return self.tokens(self.norm(x).transpose(1, 2))
+
+    traced = from_torch(Mixer().eval(), torch.zeros(1, 4, 8), Tracing("n", training=False))
+    assert [(layer.op.kind, layer.op.narrows) for layer in traced.layers] == [
+        ("native_layer_norm", False),
+        ("clone", True),
+        ("mm", True),
+        ("add", True),
+    ]
+    kernels = lower(traced, Software(autocast=True), training=False)
+    wide = kernels.read[Role.WIDE, 1] + kernels.write[Role.WIDE, 1]
+    assert wide.tolist() == [32, 64, 32, 0, 0, 0]  # the cast before the norm, the norm, the cast before the copy
+    compiled = lower(traced, Software(autocast=True, fuse=True, inline=True), training=False)
+    assert not (compiled.read[Role.WIDE, 1] + compiled.write[Role.WIDE, 1]).any()  # all of it in one loop, narrow

@@ -49,6 +49,7 @@ class Call:
     sequence : number of the autograd node that it belongs to, forward, or that it runs for, backward.
     visit : number of the run of a module without children that it is part of; zero elsewhere.
     accumulates : autograd's own sum of the gradients of a tensor with several readers.
+    inside : part of a function that mixed precision runs in half width, such as a linear layer's copy and its bias.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Call:
     free: bool
     visit: int = 0
     accumulates: bool = False
+    inside: bool = False
 
     def tensors(self) -> Iterator[Tensor]:
         """Tensors among the arguments, those in lists too."""

@@ -287,6 +287,7 @@ class Assembly:
             view=node.view,
             full_width=node.wide,
             computes_wide=casts_first(node.call),
+            narrows=node.call.inside,
             for_all_samples=node.for_all_samples,
         )
         return Layer(node.name, traced, node.sources, node.inputs, node.output, sum(node.sizes))

@@ -85,6 +85,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.recording = Recording()
         self.values = values
         self.module: list[tuple[str, int]] = [("", 0)]
+        self.products = 0
         self._visits = 0
         self._backward = False
         self._gradients: set[int] = set()
@@ -186,6 +187,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             self.recording.backward.append(call)
         else:
             call.sequence = torch.autograd._get_sequence_nr() - 1
+            call.inside = self.products > 0
             self.recording.forward.append(call)
 
     def keep(self, tensor: Any) -> Any:

@@ -34,7 +34,7 @@ def record(model: Any, examples: Sequence[Any], batch: int, options: Tracing) ->
     names = {module: name for name, module in model.named_modules()}
 
     def step(module: Any, arguments: Sequence[Any]) -> None:
-        output = _called(module, arguments, options)
+        output = _called(module, arguments, options, recorder)
         if options.training:
             recorder.module.append((LOSS, 0))
             _differentiate(recorder, output, options, weights)
@@ -46,11 +46,11 @@ def record(model: Any, examples: Sequence[Any], batch: int, options: Tracing) ->
     return recorder.recording
 
 
-def _called(module: Any, arguments: Sequence[Any], options: Tracing) -> Any:
+def _called(module: Any, arguments: Sequence[Any], options: Tracing, recorder: Recorder) -> Any:
     """The module's output; the last inputs go by name where `options.names` are given."""
     places = len(arguments) - len(options.names)
     named = dict(zip(options.names, arguments[places:], strict=True))
-    with Accelerated(attention=options.attention != "eager"):
+    with Accelerated(recorder, attention=options.attention != "eager"):
         return module(*arguments[:places], **named)
 
 
@@ -177,11 +177,19 @@ def _tensors(value: Any) -> Iterator[Any]:
             yield from _tensors(item)
 
 
+PRODUCTS = frozenset(
+    {functional.linear, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.__rmatmul__}
+)
+"""Functions that mixed precision runs in half width, and that PyTorch takes apart where operands lie otherwise.
+Source: PyTorch 2.13, `aten/src/ATen/autocast_mode.h`, `AT_FORALL_LOWER_PRECISION_FP`."""
+
+
 class Accelerated(TorchFunctionMode):  # type: ignore[misc]
     """Functions that accelerators run as one kernel and PyTorch takes apart on meta tensors."""
 
-    def __init__(self, *, attention: bool) -> None:
+    def __init__(self, recorder: Recorder, *, attention: bool) -> None:
         super().__init__()
+        self.recorder = recorder
         self.replaced: dict[Any, Callable[..., Any]] = {functional.dropout: _dropout, torch.dropout: _dropout}
         self.replaced |= {make: _keeping(make) for make in (torch.tensor, torch.as_tensor)}
         self.replaced |= {call: _at(call) for call in (torch.Tensor.__getitem__, torch.Tensor.__setitem__)}
@@ -191,8 +199,13 @@ class Accelerated(TorchFunctionMode):  # type: ignore[misc]
             self.replaced[functional.scaled_dot_product_attention] = _fused
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Put the fused call in the place of the general one."""
-        return self.replaced.get(func, func)(*args, **(kwargs or {}))
+        """Put the fused call in the place of the general one; what a product is taken apart into belongs to it."""
+        product = func in PRODUCTS
+        self.recorder.products += product
+        try:
+            return self.replaced.get(func, func)(*args, **(kwargs or {}))
+        finally:
+            self.recorder.products -= product
 
 
 def _keeping(make: Callable[..., Any]) -> Callable[..., Any]:

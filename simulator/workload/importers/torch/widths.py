@@ -43,6 +43,8 @@ def gives_full_width(call: Call, computed: Container[int]) -> bool:
     computed : storage of what follows from the input; parameters, buffers and constants are in full width.
     """
     name = call.name.removesuffix("_")
+    if call.inside:
+        return False
     if name in CAST_FIRST or name in READ_NARROW:
         return True
     if name != call.name and call.outputs and call.outputs[0].storage in computed:
