@@ -74,6 +74,7 @@ class Attention(Op, frozen=True):
     softcap : scores pass c * tanh(x / c).
     dropout : rate of dropout on the probabilities.
     padded : the keys of each sample that are padding are masked.
+    clipped : software that runs the source line by line keeps scores above the least number by a maximum (OPT).
     scale : what eager kernels divide by sqrt(d): the scores, the queries before the product, or nothing (T5).
 
     Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 1; Ainslie et al., "GQA", EMNLP 2023;
@@ -90,6 +91,7 @@ class Attention(Op, frozen=True):
     softcap: bool = False
     dropout: float = 0.0
     padded: bool = False
+    clipped: bool = False
     scale: Literal["scores", "queries", "none"] = "scores"
 
     arity: ClassVar[tuple[int, int | None]] = (1, 3)

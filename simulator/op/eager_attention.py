@@ -8,6 +8,10 @@ from simulator.op.kernel import Affine, Kernel, OpClass, Phase, Role, each, once
 
 SOFTMAX_GRADIENT_FLOPS = 4
 """y * (g - sum(g * y)), for each score."""
+CLIP_GRADIENT_LINES = ((1, 0, 0), (0, 1, 1), (1, 0, 0), (0, 2, 1), (0, 1, 1))
+"""Kept scores and gradients read, and gradients written, for each score, by the kernels of a maximum's gradient: less
+than, half of the gradient where both are alike, equal, choice, fill; flags of a byte are not counted. Source: the calls
+that PyTorch 2.14 makes for torch.max of two tensors."""
 SOFTCAP_GRADIENT_FLOPS = 3
 """g * (1 - y * y), for each score."""
 
@@ -75,7 +79,8 @@ class EagerAttention(Attention, frozen=True):
         through = {Role.ACTIVATION: geometry.scores}
         scaled = [elementwise(Phase.FORWARD, geometry.scores, through, through)] if self.scale == "scores" else []
         others = self.shift_flops() - 1
-        return [*scaled, self._shift(geometry, others)] if others or self.sinks else scaled
+        clipped = [elementwise(Phase.FORWARD, geometry.scores, through, through)] if self.clipped else []
+        return [*scaled, *([self._shift(geometry, others)] if others or self.sinks else []), *clipped]
 
     def backward(self, site: Site) -> list[Kernel]:
         """Values and probabilities, dropout, softmax, scale, queries and keys."""
@@ -120,11 +125,23 @@ class EagerAttention(Attention, frozen=True):
         if self.softcap:
             result.append(elementwise(phase, SOFTCAP_GRADIENT_FLOPS * scores, saved, through))
         if self._hidden and not site.whole:
-            result.append(elementwise(phase, scores, through, through))
+            result += self._clip_gradients(scores) if self.clipped else [elementwise(phase, scores, through, through)]
         if self.scale == "none" and not site.whole:
             return result
         scaled = {Role.GRADIENT: scores if site.whole or self.scale == "scores" else geometry.query_elements}
         return [*result, elementwise(phase, scaled[Role.GRADIENT], scaled, scaled)]
+
+    def _clip_gradients(self, scores: int) -> list[Kernel]:
+        """Gradient through the maximum; that of the mask, a sum, is the same tensor."""
+        return [
+            elementwise(
+                Phase.INPUT_GRADIENT,
+                scores,
+                {Role.ACTIVATION: kept * scores, Role.GRADIENT: read * scores},
+                {Role.GRADIENT: written * scores},
+            )
+            for kept, read, written in CLIP_GRADIENT_LINES
+        ]
 
     def _input_product(self, geometry: Geometry) -> list[Kernel]:
         """Gradients of the queries (dS K) and of the keys (dS' Q)."""
@@ -140,9 +157,9 @@ class EagerAttention(Attention, frozen=True):
         ]
 
     def saved(self, site: Site) -> tuple[tuple[Role, Affine], ...]:
-        """Probabilities; after dropout the kept ones and the mask; capped scores."""
+        """Probabilities; after dropout the kept ones and the mask; capped scores; line by line what was clipped."""
         scores = self.geometry(site.inputs).scores
-        copies = 1 + (self.dropout > 0) + self.softcap
+        copies = 1 + (self.dropout > 0) + self.softcap + (self.clipped and not site.whole)
         kept = ((Role.ACTIVATION, each(copies * scores)),)
         return (*kept, (Role.MASK, each(scores))) if self.dropout else kept
 

@@ -121,6 +121,7 @@ class TestRowNorms:
 
 # Queries, keys, values of 4 positions, 2 heads of 3: scores 2 x 4 x 4 = 32; each product 32 x 3 = 96 MACs, 192 FLOP.
 QKV = ((4, 6), (4, 6), (4, 6))
+CLIPPED = {"scale": "queries", "causal": True, "clipped": True}
 
 
 class TestEagerAttention:
@@ -190,6 +191,11 @@ class TestEagerAttention:
             ({}, [192, 32, 160, 192], [32, 128, 32]),
             ({"padded": True}, [192, 32, 32, 160, 192], [32, 128, 32]),
             ({"scale": "queries"}, [24, 192, 160, 192], [32, 128, 24]),
+            (
+                {"scale": "queries", "causal": True, "clipped": True},
+                [24, 192, 32, 32, 160, 192],
+                [32, 128, *[32] * 5, 24],
+            ),
             ({"scale": "none"}, [192, 160, 192], [32, 128]),
             ({"scale": "none", "relative_positions": 0}, [192, 32, 160, 192], [32, 128]),
             ({"scale": "none", "sinks": True}, [192, 0, 160, 192], [32, 128]),
@@ -203,6 +209,15 @@ class TestEagerAttention:
         others = (OpClass.REDUCTION, OpClass.COPY)
         own = [k for k in op.backward(place) if not k.gemm and k.op_class not in others]
         assert flops(own) == backward
+
+    def test_the_gradient_of_a_maximum_moves_nine_values(self) -> None:
+        # Less than 1, half 2, equal 1, choice 3, fill 2 of each of the 32 scores; what the maximum took is kept too.
+        op = EagerAttention(heads=2, causal=True, clipped=True)
+        place = site(op, *QKV)._replace(whole=False)
+        own = [k for k in op.backward(place) if k.op_class is OpClass.ELEMENTWISE][1:6]
+        assert sum(count.per_sample for k in own for _, count in (*k.read, *k.write)) == 9 * 32
+        assert op.saved(place) == ((Role.ACTIVATION, each(64)),)
+        assert op.saved(site(op, *QKV)) == ((Role.ACTIVATION, each(32)),)
 
     def test_heads_are_copied_apart(self) -> None:
         # Grouped: 4 heads of 2, 1 of keys and values: 32, 8 and 8 values before the products, 32 after; backward back.

@@ -45,7 +45,7 @@ class Heads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     sinks, softcap : as in the `attention` operation.
     span : sliding window of the keys; every `full_every`-th layer sees all.
     dropout : rate on the probabilities, the network's if unsaid.
-    padded, scale : as in the `attention` operation.
+    padded, clipped, scale : as in the `attention` operation.
     """
 
     count: Size
@@ -67,6 +67,7 @@ class Heads(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     full_every: Annotated[int, Meta(ge=0)] = 0
     dropout: Rate | None = None
     padded: bool = False
+    clipped: bool = False
     scale: Literal["scores", "queries", "none"] = "scores"
 
     def width(self, hidden: int) -> int:
@@ -150,6 +151,7 @@ def self_attention(net: Network, heads: Heads, style: Style, source: int, place:
         softcap=heads.softcap,
         dropout=style.dropout if heads.dropout is None else heads.dropout,
         padded=heads.padded,
+        clipped=heads.clipped,
         scale=heads.scale,
     )
     mixed = net.add(op, *inputs, name=f"{prefix}.scores")

@@ -162,6 +162,8 @@ def opt(config: Config) -> Family:
             **all_heads(config, bias=True),
             "rotary": 0.0,
             "dropout": dropout_rate(config, "attention_dropout", 0.0),
+            "clipped": True,
+            "scale": "queries",
         },
         "mlp": {"width": width, "activation": activation, "gated": False, "bias": True},
         "norm": "layer",
