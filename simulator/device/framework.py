@@ -80,6 +80,7 @@ class Framework:
         call takes all experts. [s]
     product_s : host time of a matrix product's forward call, which then has no helper kernels and no call of its own
         to narrow its weights; None where it is as any other. [s]
+    casts_beside : whether a thread of its own issues casts of weights, which then take none of the calls' time.
     blocking : whether the host waits for each call before it issues the next.
     eager_attention : whether attention runs as products, mask and softmax, for want of a fused kernel.
     written_gelu : whether GELU's formula runs line by line, for want of a kernel.
@@ -108,6 +109,7 @@ class Framework:
     written_gelu: bool = False
     adds_gradients: bool = False
     product_s: float | None = None
+    casts_beside: bool = False
     blocking: bool = False
     release_of: str = ""
     description: str = ""
@@ -143,6 +145,7 @@ def load_framework(name: str) -> Framework:
         step_s=step,
         helpers_s=helpers,
         product_s=_product_s(given, where),
+        casts_beside=given.casts_beside,
         blocking=given.blocking,
         plain=profile.plain,
         mixed=profile.mixed,

@@ -20,6 +20,9 @@ class Dispatch(Strict, frozen=True, kw_only=True):
     step: str = "0 s"
     helpers: str = "0 s"
     products: Annotated[str, Meta(description="of a matrix product's forward call, where it is another")] | None = None
+    casts_beside: Annotated[
+        bool, Meta(description="casts of weights, which wait for nothing, are issued by a thread of their own")
+    ] = False
     blocking: bool = False
 
 

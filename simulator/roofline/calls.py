@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.device.framework import Framework
-from simulator.op.kernel import OpClass, Phase
+from simulator.op.kernel import OpClass, Phase, Role
 from simulator.op.kernels import BoolArray, FloatArray, Kernels
 from simulator.op.views import shares_channels
 from simulator.roofline.processor import by_phase
@@ -17,22 +17,30 @@ def issued_seconds(kernels: Kernels, framework: Framework) -> tuple[FloatArray, 
     A matrix library takes arrays as they lie, where a convolution library wants layouts, fills and descriptors: under
     XLA a product costs the host less than a convolution, launches nothing else, and its weights are narrowed within
     the product's own call: on an A100 BERT base takes 3.4 ms in mixed precision and at tf32 for batches of 1 and 2.
+
+    A graph's executor hands calls that wait for nothing to another thread: ResNet-50 in mixed precision, with a cast
+    for each of 54 weights, takes 4.2 ms for an image on a V100 under TensorFlow 1.15, and at fp32, without any, 5.8.
     """
     issued_s = np.where(kernels.dispatch, by_phase(framework.dispatch_s, kernels.phase), 0.0)
     helpers_s = np.where(kernels.dispatch, framework.helpers_s, 0.0)
+    casts = _casts(kernels)
+    if framework.casts_beside:
+        issued_s, helpers_s = np.where(casts, 0.0, issued_s), np.where(casts, 0.0, helpers_s)
     if framework.product_s is None:
         return issued_s, helpers_s
-    product, cast = _products(kernels)
+    product = kernels.distinct.op_class[kernels.row] == OpClass.GEMM
+    within = casts & np.isin(kernels.layer, kernels.layer[product])
     first = kernels.dispatch & product & (kernels.phase == Phase.FORWARD)
-    issued_s = np.where(first, framework.product_s, np.where(cast, 0.0, issued_s))
-    return issued_s, np.where(product | cast, 0.0, helpers_s)
+    issued_s = np.where(first, framework.product_s, np.where(within, 0.0, issued_s))
+    return issued_s, np.where(product | within, 0.0, helpers_s)
 
 
-def _products(kernels: Kernels) -> tuple[BoolArray, BoolArray]:
-    """Launches of matrix products, and of casts in their layers."""
-    op_class = kernels.distinct.op_class[kernels.row]
-    product = op_class == OpClass.GEMM
-    return product, (op_class == OpClass.CAST) & np.isin(kernels.layer, kernels.layer[product])
+def _casts(kernels: Kernels) -> BoolArray:
+    """Launches that narrow weights, or widen their gradients."""
+    columns = kernels.distinct
+    wide = (columns.read[Role.STATE] + columns.write[Role.STATE]).any(axis=0)
+    result: BoolArray = ((columns.op_class == OpClass.CAST) & wide)[kernels.row]
+    return result
 
 
 def group_launches(kernels: Kernels) -> FloatArray:

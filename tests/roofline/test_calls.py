@@ -43,6 +43,23 @@ def test_half_width_costs_the_host_of_a_transformer_no_more_calls() -> None:
     assert forward_s("amp") == pytest.approx(forward_s("fp32"), rel=0.02)
 
 
+@pytest.mark.parametrize(("framework", "beside"), [("tensorflow", True), ("tensorflow-xla", False), ("pytorch", False)])
+def test_a_graphs_executor_casts_weights_beside_other_calls(framework: str, beside: bool) -> None:
+    software = load_framework(framework)
+    kernels = kernels_of(load_workload("resnet18"), Options(framework=framework, precision="amp"))
+    issued_s, helpers_s = issued_seconds(kernels, software)
+    columns = kernels.distinct
+    convolutions = np.unique(kernels.layer[(columns.op_class == OpClass.CONVOLUTION)[kernels.row]])
+    casts = (columns.op_class == OpClass.CAST)[kernels.row] & np.isin(kernels.layer, convolutions)
+    assert casts.sum() == 2 * 20  # of each weight, and of its gradient
+    forward = casts & (kernels.phase == Phase.FORWARD)
+    assert issued_s[forward] == pytest.approx(0.0 if beside else software.dispatch_s[0])
+    assert helpers_s[casts] == pytest.approx(0.0 if beside else software.helpers_s)
+    # What it narrows apart from weights waits for its input.
+    others = kernels.dispatch & ~casts & (columns.op_class == OpClass.NORMALIZATION)[kernels.row]
+    assert (issued_s[others] > 0).all()
+
+
 def test_convolutions_keep_their_helpers_and_a_framework_without_the_number_all() -> None:
     kernels = launches("resnet18", "amp")
     op_class = kernels.distinct.op_class[kernels.row]
