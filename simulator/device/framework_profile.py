@@ -86,6 +86,14 @@ class ExecutionPath(Strict, frozen=True, kw_only=True):
             description="half width, channels first: rate of gradients of depthwise convolutions, of the device's",
         ),
     ] = 1.0
+    own_depthwise: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="channels first: rate, of the lanes', of its own kernel for depthwise windows that are no "
+            "squares of 1, 3 or 5; 0: it has none",
+        ),
+    ] = 0.0
     narrow_gradients: Annotated[
         float,
         Meta(

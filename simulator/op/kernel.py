@@ -86,6 +86,7 @@ class Kernel:
     gemm : the matrix view, for kernels of the matrix engine.
     window : geometry of a convolution or pooling; of a softmax the row that it sums over, (1, values).
     streamed, reuse : the operand that a machine without caches would fetch `reuse` times. [elements]
+    last : whether a convolution's image has its channels innermost, whatever layout the framework starts with.
     """
 
     op_class: OpClass
@@ -97,6 +98,7 @@ class Kernel:
     window: Window = Window()
     streamed: Affine = Affine(0, 0)
     reuse: float = 1
+    last: bool = False
 
     @property
     def engine(self) -> Engine:

@@ -33,6 +33,7 @@ class Columns:
     gemm : sides m, n, k of a product, (3, 2, kernels); zero where there is none. groups : (kernels,).
     window : kernel height, width, stride height, width, dilation height, width; (6, kernels).
     streamed : (2, kernels), the operand fetched `reuse` (kernels,) times without caches. [elements]
+    last : whether a convolution's channels are innermost, whatever the framework's layout, (kernels,).
     """
 
     phase: IntArray
@@ -46,6 +47,7 @@ class Columns:
     window: FloatArray
     streamed: FloatArray
     reuse: FloatArray
+    last: BoolArray
 
     def __len__(self) -> int:
         return len(self.phase)
@@ -150,6 +152,7 @@ def at_points(columns: Columns, batch: FloatArray, context: FloatArray | float =
         window=np.tile(columns.window, (1, number)),
         streamed=worked(columns.streamed),
         reuse=np.tile(columns.reuse, number),
+        last=np.tile(columns.last, number),
     )
 
 
@@ -169,6 +172,7 @@ def pack(kernels: Sequence[Kernel]) -> Columns:
         window=np.array(windows, dtype=float).reshape(-1, 6).T,
         streamed=_column([k.streamed for k in kernels]),
         reuse=np.array([k.reuse for k in kernels], dtype=float),
+        last=np.array([k.last for k in kernels], dtype=bool),
     )
 
 

@@ -34,6 +34,7 @@ def select(columns: Columns, which: IntArray) -> Columns:
         columns.window[:, which],
         columns.streamed[:, which],
         columns.reuse[which],
+        columns.last[which],
     )
 
 

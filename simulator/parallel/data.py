@@ -22,8 +22,7 @@ from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import FloatArray, IntArray, Kernels
 from simulator.parallel.summing import Summing
 from simulator.roofline.collectives import VOLUME, Collective, Group, collective_seconds
-from simulator.roofline.products import GRAPHICS
-from simulator.roofline.setting import Setting
+from simulator.roofline.setting import GRAPHICS, Setting
 from simulator.roofline.times import Bound, Times
 
 SPREAD = 0.015

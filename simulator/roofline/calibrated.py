@@ -13,17 +13,16 @@ from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, at_batch
 from simulator.op.views import KEPT, activations, matrix_part
 from simulator.precision import Engine, Role
+from simulator.roofline.depthwise import large_depthwise_seconds
 from simulator.roofline.fourier import fourier_seconds
 from simulator.roofline.gradients import gradients_slower
 from simulator.roofline.products import (
-    GRAPHICS,
-    large_depthwise_seconds,
     many_filters_seconds,
     off_tensor_cores_seconds,
     poor_groups_seconds,
     product_seconds,
 )
-from simulator.roofline.setting import Setting
+from simulator.roofline.setting import GRAPHICS, Setting
 from simulator.roofline.winograd import winograd_seconds
 
 
@@ -158,7 +157,7 @@ def _transposes(columns: Columns, batch: FloatArray | float) -> FloatArray:
     """
     moved = 2 * 4 * at_batch(activations(columns), batch)
     windows = columns.window[:4].max(axis=0) > 1
-    return np.where((columns.op_class == OpClass.CONVOLUTION) & windows, moved, 0.0)
+    return np.where((columns.op_class == OpClass.CONVOLUTION) & windows & ~columns.last, moved, 0.0)
 
 
 @lru_cache(maxsize=KEPT)

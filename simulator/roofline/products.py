@@ -7,14 +7,15 @@ from functools import lru_cache
 import numpy as np
 
 from simulator.causes.convolution import Convolutions
-from simulator.causes.groups import Depthwise, NarrowGroups, ThinImages
+from simulator.causes.groups import NarrowGroups, ThinImages
 from simulator.causes.tiles import HALF_WIDTH, SmallTiles
 from simulator.op.kernel import OpClass, Phase
 from simulator.op.kernels import Columns, FloatArray, IntArray, at_batch
 from simulator.op.views import KEPT, channels, in_groups_of, is_depthwise, is_grouped, shares_channels
 from simulator.precision import Role
+from simulator.roofline.depthwise import depthwise_seconds
 from simulator.roofline.gemm import SPLITS, MatrixRates, Tiling, gemm_seconds
-from simulator.roofline.setting import FULL_WIDTH, Setting
+from simulator.roofline.setting import FULL_WIDTH, GRAPHICS, Setting
 from simulator.units import FLOPS_PER_MAC
 
 OWN_GROUPS = (4, 8, 16, 32)
@@ -52,9 +53,6 @@ GROUP_COLUMNS = 128
 """Least columns of a tile for groups of other widths where channels are last. Inferred: timm's compiled RegNets reach
 14, 23 and 33 TFLOP/s with 24, 40 and 56 channels on an RTX 4090, in proportion, and 76 to 80 from 112 on."""
 
-COUNTED = 2.0**31
-"""Values from which on a tensor's places do not fit into the 32 bits that cuDNN's depthwise kernels count with."""
-
 ALIGNED = 8
 """Half-width values of 16 bytes, which tensor cores' kernels load at once. Where a library has no others, products of
 heads of 108 features run in lanes, and sum in full width there: BLOOM's steps of 128 such heads take 1.4 times as long
@@ -65,8 +63,6 @@ INSTRUCTIONS = 2 * 10 / 6
 and an instruction could have been a multiply-add of two operations."""
 
 TENSOR_PROCESSOR = "tpu"
-GRAPHICS = "gpu"
-"""The kind of device whose libraries `TILINGS` describes."""
 
 
 def product_seconds(
@@ -98,8 +94,7 @@ def product_seconds(
         seconds = seconds + setting.precision.widths[Role.GRADIENT] * scattered / setting.bandwidth_byte_per_s
     depthwise = is_depthwise(columns)
     if depthwise.any():
-        alone_s = setting.cause(Depthwise).seconds(columns, at_batch(columns.flops, batch), setting.lanes_flop_per_s)
-        seconds = np.where(depthwise, alone_s, seconds)
+        seconds = np.where(depthwise, depthwise_seconds(columns, setting, batch), seconds)
     return seconds
 
 
@@ -271,23 +266,6 @@ def many_filters_seconds(columns: Columns, setting: Setting, batch: FloatArray |
     many = plain & (columns.phase == Phase.WEIGHT_GRADIENT) & (filters >= MANY_FILTERS)
     seconds: FloatArray = np.where(many, flops / (OF_MANY * setting.lanes_flop_per_s), np.nan)
     return seconds
-
-
-def large_depthwise_seconds(columns: Columns, setting: Setting, batch: FloatArray | float) -> FloatArray | float:
-    """Seconds by which depthwise convolutions of very many values in channels last take longer. [s]
-
-        time = large_depthwise x bytes of the input / sustained bandwidth, from 2^31 values on
-
-    Worked example: 144 channels of 150 x 150 for 1,024 images are 3.3e9 values, 6.6 GB; ten passes at 0.84 TB/s take
-    79 ms. For 512 images they are 1.7e9, and take none.
-    """
-    path = setting.path
-    if not path.large_depthwise or path.layout != "channels last":
-        return 0.0
-    values = at_batch(columns.read[Role.ACTIVATION], batch)
-    large = is_depthwise(columns) & (columns.phase == Phase.FORWARD) & (values >= COUNTED)
-    passes_s = path.large_depthwise * setting.width * values / setting.bandwidth_byte_per_s
-    return np.where(large, passes_s, 0.0)
 
 
 @lru_cache(maxsize=KEPT)

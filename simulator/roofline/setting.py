@@ -20,6 +20,9 @@ from simulator.roofline.traffic import TrafficModel
 PROCESSOR = "cpu"
 """The kind of device that is its own host, and whose libraries are others than those that execution paths describe."""
 
+GRAPHICS = "gpu"
+"""The kind of device whose libraries `TILINGS` and execution paths describe."""
+
 GRAPHS_ALONE = ("tpu", "npu")
 """Kinds of devices that run compiled graphs alone, whatever the framework: torch_xla on a TPU, Gaudi's lazy mode."""
 

@@ -145,6 +145,7 @@ def kernel_columns(
         window=np.ones((6, number)),
         streamed=zero,
         reuse=np.ones(number),
+        last=np.zeros(number, dtype=bool),
     )
 
 

@@ -19,11 +19,16 @@ def with_biases(layers: Sequence[Layer], lowered: Lowered, whose: Collection[str
 
     whose : names of `biased_product`.
     """
-    added = [biased_product(layer) in whose for layer in layers]
     return [
-        (*kernels, _add_bias(elements(layer.output))) if kernels and add else kernels
-        for layer, kernels, add in zip(layers, lowered, added, strict=True)
+        (*kernels, _add_bias(elements(layer.output))) if kernels and _bias_of(layer, kernels) in whose else kernels
+        for layer, kernels in zip(layers, lowered, strict=True)
     ]
+
+
+def _bias_of(layer: Layer, kernels: Sequence[Kernel]) -> str | None:
+    """What `biased_product` says; where channels are innermost, depthwise convolutions are libraries' as others are."""
+    found = biased_product(layer)
+    return "convolutions" if found == "depthwise" and any(kernel.last for kernel in kernels) else found
 
 
 def biased_product(layer: Layer) -> str | None:
@@ -37,9 +42,10 @@ def biased_product(layer: Layer) -> str | None:
     if isinstance(op, Convolution):
         return _of_groups(op.groups, layer) if op.bias else None
     kernels = op.inference_kernels if isinstance(op, Traced) else ()
-    biased = kernels and kernels[0].op_class is OpClass.CONVOLUTION and len(kernels[0].read) > len(("input", "weights"))
-    gemm = kernels[0].gemm if biased else None
-    return _of_groups(gemm.groups, layer) if gemm else None
+    for kernel in kernels:
+        if kernel.op_class is OpClass.CONVOLUTION and kernel.gemm and len(kernel.read) > len(("input", "weights")):
+            return _of_groups(kernel.gemm.groups, layer)
+    return None
 
 
 def _of_groups(groups: int, layer: Layer) -> str:

@@ -141,3 +141,12 @@ def _without(moved: Moved, between: tuple[Role, float]) -> Moved:
 
 def _sum(first: Affine, second: Affine) -> Affine:
     return Affine(first.fixed + second.fixed, first.per_sample + second.per_sample)
+
+
+def needs_gradient(layers: tuple[Layer, ...]) -> list[bool]:
+    """Whether each layer's output depends on a parameter, its own or shared, so that a gradient flows back into it."""
+    needed: list[bool] = []
+    for layer in layers:
+        trains = bool(layer.parameters or layer.op.parameter_sizes(layer.inputs)) and not layer.op.untrained
+        needed.append(trains or any(source >= 0 and needed[source] for source in layer.sources))
+    return needed

@@ -25,9 +25,11 @@ from simulator.workload.fusion import (
     Lowered,
     fuse_backward,
     fuse_forward,
+    needs_gradient,
     readers_of,
 )
 from simulator.workload.inlining import inline_forward
+from simulator.workload.layouts import with_layouts
 from simulator.workload.quantize import quantize_backward, quantize_forward
 from simulator.workload.workload import Layer, Workload
 
@@ -128,10 +130,9 @@ def lower(
         layers = tuple(_without_fused_attention(layer) for layer in layers)
     folded = set() if training or not software.fold else set(folded_layers(layers))
     left_out = {position for position, layer in enumerate(layers) if layer.op.loss and not training} | folded
-    forward: Lowered = [
-        () if position in left_out else _forward_kernels(layer.op, software.placed(layer.site(training=training)))
-        for position, layer in enumerate(layers)
-    ]
+    sites = [software.placed(layer.site(training=training)) for layer in layers]
+    kept = [() if at in left_out else _forward_kernels(layer.op, sites[at]) for at, layer in enumerate(layers)]
+    forward = with_layouts(layers, kept)
     products = [any(kernel.engine is Engine.MATRIX for kernel in kernels) for kernels in forward]
     # Mixed precision takes a product's parameters narrow; others stay as they are.
     cast = [
@@ -186,7 +187,7 @@ def _lower_backward(
 
     The engine that walks the gradients adds them by itself, beside its calls.
     """
-    trained = _needs_gradient(layers)
+    trained = needs_gradient(layers)
     readers = readers_of(layers)
     backward: Lowered = [
         _backward_kernels(
@@ -196,6 +197,7 @@ def _lower_backward(
         else ()
         for position, layer in enumerate(layers)
     ]
+    backward = with_layouts(layers, backward)
     if wide:
         backward = cast_backward(layers, backward, wide, fuse=fusion is COMPILED)
     if software.quantize:
@@ -235,15 +237,6 @@ def folded_layers(layers: tuple[Layer, ...]) -> Iterator[int]:
         source = layer.sources[0]
         if layer.op.folds and source >= 0 and layers[source].op.takes_fold and len(readers[source]) == 1:
             yield position
-
-
-def _needs_gradient(layers: tuple[Layer, ...]) -> list[bool]:
-    """Whether each layer's output depends on a parameter, its own or shared, so that a gradient flows back into it."""
-    needed: list[bool] = []
-    for layer in layers:
-        trains = bool(layer.parameters or layer.op.parameter_sizes(layer.inputs)) and not layer.op.untrained
-        needed.append(trains or any(source >= 0 and needed[source] for source in layer.sources))
-    return needed
 
 
 def _calls(kernels: tuple[Kernel, ...], *, fuse: bool) -> tuple[tuple[Kernel, ...], ...]:

@@ -66,7 +66,8 @@ def test_a_framework_is_like_another_but_for_what_its_file_says() -> None:
     newest, earlier = load_framework("pytorch"), load_framework("pytorch-2022")
     assert earlier.eager_attention
     assert not newest.eager_attention
-    assert (earlier.mixed, earlier.dispatch_s) == (newest.mixed, newest.dispatch_s)
+    assert earlier.mixed == msgspec.structs.replace(newest.mixed, large_depthwise=0.0)
+    assert earlier.dispatch_s == newest.dispatch_s
     assert earlier.plain == msgspec.structs.replace(newest.plain, tf32_groups=False)
     assert set(earlier.origin.values()) == {"pytorch", "pytorch-2022"}
     assert earlier.origin["plain.tf32_groups"] == "pytorch-2022"

@@ -32,7 +32,7 @@ PLAIN: dict[str, Any] = {
     "biases": (),
     **dict.fromkeys(("hopper_attention", "odd_batches", "odd_groups", "tf32_groups"), True),
     **dict.fromkeys(("poor_groups", "launched_groups", "half_last", "joins"), ()),
-    **dict.fromkeys(("transposes", "narrow_gradients", "large_depthwise", "channel_operations"), 0.0),
+    **dict.fromkeys(("transposes", "narrow_gradients", "large_depthwise", "own_depthwise", "channel_operations"), 0.0),
     "layout": "channels first",
     "on_families": {},
 }

@@ -30,6 +30,7 @@ MAY_BE_NOTHING = {
     *("KernelCoefficients.cache", "KernelCoefficients.scattered_write", "KernelCoefficients.winograd"),
     *("KernelCoefficients.relayout", "KernelCoefficients.packing", "ExecutionPath.transposes"),
     *("ExecutionPath.large_depthwise", "ExecutionPath.channel_operations", "KernelCoefficients.long_rows"),
+    "ExecutionPath.own_depthwise",
     "ExecutionPath.narrow_gradients",
     *("KernelCoefficients.matrix_tile", "KernelCoefficients.vector_tile"),
     *(f"KernelCoefficients.{which}_depth" for which in ("matrix", "vector", "weight", "tensor_weight")),

@@ -560,6 +560,40 @@ def test_depthwise_convolutions_of_more_values_than_32_bits_count_are_copied() -
     assert moving(narrow, 1024) == moving(narrow, 1024, CHANNELS_LAST)
     first = msgspec.structs.replace(path, layout="channels first")
     assert moving(wide, 1024, first) == moving(wide, 1024, msgspec.structs.replace(first, large_depthwise=0.0))
+    # An image whose channels are innermost anyway is copied too.
+    last = replace(wide, last=np.ones(len(wide), dtype=bool))
+    assert moving(last, 1024, first) == moving(wide, 1024)
+
+
+@pytest.mark.parametrize("phase", [Phase.FORWARD, Phase.INPUT_GRADIENT, Phase.WEIGHT_GRADIENT])
+def test_wide_depthwise_windows_run_in_pytorchs_own_kernel_where_channels_are_first(phase: Phase) -> None:
+    # 16 channels of 32 x 32 by 7 x 7: 1.6 MFLOP at 0.05 of 1 TFLOP/s; 5 x 5, channels last and others as libraries have
+    # them, at a quarter of it and, gradients, an eighth.
+    on, own = device(depthwise=0.25, depthwise_gradient=0.5), ExecutionPath(own_depthwise=0.05)
+    library = 0.25 if phase is Phase.FORWARD else 0.125
+
+    def rate(kernel: int, path: ExecutionPath, *, last: bool = False) -> float:
+        columns = columns_of(convolution(16, kernel), IMAGE, phase)
+        columns = replace(columns, last=np.full(len(columns), last))
+        return 2 * kernel**2 * 16 * 32 * 32 / seconds(columns, on, path=path)[0] / 1e12
+
+    assert [rate(kernel, own) for kernel in (3, 5, 7, 9)] == pytest.approx([library, library, 0.05, 0.05])
+    for path, last in ((own, True), (PLAIN, False), (ExecutionPath(own_depthwise=0.05, layout="channels last"), False)):
+        assert rate(7, path, last=last) == pytest.approx(library)
+
+
+def test_strips_are_no_squares_that_are_unrolled() -> None:
+    on, own = device(depthwise=0.25), ExecutionPath(own_depthwise=0.05)
+    strip = Convolution(out=16, kernel=(1, 5), padding=(0, 2), groups=16, bias=False)
+    assert seconds(columns_of(strip, IMAGE), on, path=own)[0] == pytest.approx(2 * 5 * 16 * 32 * 32 / 0.05e12)
+
+
+def test_images_whose_channels_are_innermost_are_not_copied_for_tensor_cores() -> None:
+    first = ExecutionPath(transposes=1.0)
+    columns = columns_of(convolution(), IMAGE)
+    last = replace(columns, last=np.ones(len(columns), dtype=bool))
+    assert seconds(last, device(), "amp", first)[1] == seconds(columns, device(), "amp", PLAIN)[1]
+    assert seconds(last, device(), "amp", first)[1] < seconds(columns, device(), "amp", first)[1]
 
 
 def batched(heads: int, size: int, positions: int = 1024) -> Columns:

@@ -109,6 +109,7 @@ def kernel_through(small: Draft, large: Draft, phase: Phase | None, what: str) -
         small.window,
         affine(small.streamed, large.streamed, what),
         small.reuse,
+        small.last,
     )
 
 

@@ -30,6 +30,8 @@ class Tensor(NamedTuple):
     distinct : elements without those that broadcasting repeats.
     storage : identity of its memory, which views and in-place calls share.
     offset : where in that memory it starts. [elements]
+    dense : whether its elements lie side by side, channels first or last, as no slice of channels does.
+    last : whether an image's channels are its innermost side.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +39,8 @@ class Tensor(NamedTuple):
     kind: Kind
     storage: int
     offset: int
+    dense: bool = True
+    last: bool = False
 
 
 @dataclass(slots=True)

@@ -27,7 +27,8 @@ class _Geometry:
     """
 
     def __init__(self, call: Call, first: int) -> None:
-        """`first` is the position of the stride among the arguments."""
+        """`first` is the position of the stride among the arguments; the image stands three before it."""
+        self.last = call.args[first - 3].last
         self.weight: Tensor = call.args[first - 2]
         self.stride, dilation = call.args[first], call.args[first + 2]
         self.transposed, self.groups = bool(call.args[first + 3]), int(call.args[first + 5])
@@ -48,9 +49,8 @@ class _Geometry:
         macs = prod(sides) * self.groups
         gemm = (*sides, self.groups)
         reuse = self.area * (self.large_group if streamed is small else self.small_group)
-        return Draft(
-            OpClass.CONVOLUTION, FLOPS_PER_MAC * macs, reads, writes, gemm, self.window, streamed.distinct, reuse
-        )
+        work, last = FLOPS_PER_MAC * macs, self.last
+        return Draft(OpClass.CONVOLUTION, work, reads, writes, gemm, self.window, streamed.distinct, reuse, last=last)
 
     def down(self, large: Tensor, small: Tensor, reads: Moved, writes: Moved) -> Draft:
         """From large to small: forward, or the input gradient of a transposed convolution."""
@@ -74,9 +74,13 @@ def _convolution(call: Call) -> list[Draft]:
     geometry, source, output = _Geometry(call, 3), call.args[0], call.outputs[0]
     weight = call.args[1]._replace(kind=Kind.WEIGHT)
     reads, writes = moved(source, weight, call.args[2]), moved(output)
-    if geometry.transposed:
-        return [geometry.up(source, reads, writes)]
-    return [geometry.down(source, output, reads, writes)]
+    made = geometry.up(source, reads, writes) if geometry.transposed else geometry.down(source, output, reads, writes)
+    return [*_side_by_side(source), made]
+
+
+def _side_by_side(source: Tensor) -> list[Draft]:
+    """A copy of an image that is a slice of another's channels: convolutions' kernels take none."""
+    return [] if source.dense else [Draft(OpClass.COPY, 0, moved(source), moved(source))]
 
 
 @rule("convolution_backward", "convolution_backward_overrideable")

@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from simulator.workload.importers.torch.calls import Call, Kind, Tensor
-from simulator.workload.importers.torch.shapes import output_like
+from simulator.workload.importers.torch.shapes import IMAGES, is_last, output_like
 from simulator.workload.importers.torch.values import Values, attach
 
 FREE = {"_unsafe_view", "empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided", "unsafe_split",
@@ -119,7 +119,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         shape, distinct = tuple(tensor.shape), 2 if tensor.dtype.is_complex else 1
         for side, stride in zip(shape, tensor.stride(), strict=True):
             distinct *= side if stride else min(side, 1)
-        return Tensor(shape, distinct, self._kind(tensor, storage), storage, tensor.storage_offset())
+        kind = self._kind(tensor, storage)
+        return Tensor(shape, distinct, kind, storage, tensor.storage_offset(), *_layout(tensor))
 
     def _kind(self, tensor: Any, storage: int) -> Kind:
         if tensor.dtype == torch.bool:
@@ -234,6 +235,14 @@ def _answer(function: Any, known: Overload, args: Any, kwargs: Any) -> Any:
         if all(isinstance(item, torch.Tensor) and item.shape in (args[0].shape, ()) for item in others):
             return args[0]
     return function(*args, **kwargs)
+
+
+def _layout(tensor: Any) -> tuple[bool, bool]:
+    """Whether images lie side by side in memory, and whether their channels are innermost; true, false of others."""
+    if tensor.dim() != IMAGES:
+        return True, False
+    last = is_last(tensor)
+    return tensor.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format), last
 
 
 def _is_tensor(value: Any) -> bool:

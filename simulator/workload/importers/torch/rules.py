@@ -32,6 +32,7 @@ class Draft:
     gemm : sides m, n, k and groups.
     macs : where the kernel computes fewer than published counts have. [MAC]
     phase : of a backward kernel whose outputs do not tell it.
+    last : of a convolution, as of `Kernel`.
     """
 
     op_class: OpClass
@@ -45,6 +46,7 @@ class Draft:
     macs: int | None = None
     when: When = When.ALWAYS
     phase: Phase | None = None
+    last: bool = False
 
 
 Rule = Callable[[Call], list[Draft]]

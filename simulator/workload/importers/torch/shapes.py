@@ -13,6 +13,9 @@ aten: Any = torch.ops.aten
 
 _Meta = tuple[tuple[int, ...], tuple[int, ...], Any]
 _known: dict[Any, tuple[Any, tuple[_Meta, ...]] | None] = {}
+IMAGES = 4
+"""Sides of a batch of images."""
+
 MEMORY = 20_000
 """Calls remembered at most."""
 
@@ -60,9 +63,21 @@ def _metas(result: Any) -> tuple[Any, tuple[_Meta, ...]] | None:
 
 def _like(tensor: Any) -> Any:
     """A tensor of the same shape, in channels-last order if it is; PyTorch's own way loads its compiler first."""
-    if tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+    return _image(tensor, tuple(tensor.shape))
+
+
+def _image(tensor: Any, shape: tuple[int, ...]) -> Any:
+    """A tensor of another shape in the order of one."""
+    order = torch.channels_last if is_last(tensor) else torch.contiguous_format
+    return torch.empty(shape, dtype=tensor.dtype, device="meta", memory_format=order)
+
+
+def is_last(tensor: Any) -> bool:
+    """Whether a batch of images has its channels innermost, be they a slice of more."""
+    if tensor.dim() != IMAGES:
+        return False
+    channels, height, width = tensor.shape[1:]
+    return bool(channels > 1 and height * width > 1 and tensor.stride(1) == 1)
 
 
 def _new(tensor: Any, *shape: int) -> Any:
@@ -93,9 +108,7 @@ def _convolution(source: Any, weight: Any, *args: Any) -> Any:
     reach = [size + 2 * p - d * (k - 1) - 1 for size, p, d, k in zip(sizes, padding, dilation, kernel, strict=True)]
     if min(reach) < 0 or source.shape[1] % weight.shape[1]:
         return None
-    return source.new_empty(
-        (source.shape[0], weight.shape[0], *(r // s + 1 for r, s in zip(reach, stride, strict=True)))
-    )
+    return _image(source, (source.shape[0], weight.shape[0], *(r // s + 1 for r, s in zip(reach, stride, strict=True))))
 
 
 def _mean(source: Any, sides: Any = None, keep: bool = False, *, dtype: Any = None) -> Any:
@@ -133,7 +146,7 @@ def _max_pool(
     if min(reach) < 0:
         return None
     shape = (*source.shape[:2], *(r // s + 1 for r, s in zip(reach, steps, strict=True)))
-    return _new(source, *shape), torch.empty(shape, dtype=torch.long, device="meta")
+    return _image(source, shape), torch.empty(shape, dtype=torch.long, device="meta")
 
 
 def _add(left: Any, right: Any, **_: Any) -> Any:
