@@ -1,18 +1,18 @@
 """What to expect where nobody measured: tables of held-out errors and of how often the stated interval held.
 
 `python -m simulator.calibration.expectation tests/validation docs/accuracy` writes `held_out.md` and `coverage.md`,
-from the stored predictions of fits that held groups out.
+from the predictions of fits that held groups out, and `later.md`, of step times that no fit reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from simulator.calibration.attainable import BAND, attainable
 from simulator.calibration.certainty import LEAST, Coverage, coverage, errors_in_widths
 from simulator.calibration.command import run
-from simulator.calibration.measurements import device_of, read_measurements
+from simulator.calibration.measurements import Measurement, device_of, read_measurements
 from simulator.calibration.samples import held_out_cases, samples
 from simulator.calibration.validation import Case, Errors, by_batch, errors, predict
 from simulator.calibration.widths import GOAL
@@ -96,8 +96,43 @@ def coverage_page(found: Mapping[tuple[str, str], Coverage], most: float) -> str
     return "\n".join(lines) + "\n"
 
 
+TABLES = {
+    "later.csv": "Step times that came after the fits",
+    "other_families.csv": "Devices of families that no table of the fits holds",
+}
+"""Tables that no fit reads, and what they hold."""
+
+ASKED: Mapping[str, Callable[[Measurement], str]] = {
+    "software, task": lambda row: f"{row.framework}, {row.task}",
+    "device": lambda row: row.device,
+    "measurer": lambda row: row.source,
+}
+
+
+def later_page(cases: Mapping[str, Sequence[Case]]) -> str:
+    """Markdown: errors of tables that no fit reads, by software, device and measurer, each row weighing the same.
+
+    cases : name of a table of `TABLES` -> its rows.
+    """
+    lines = ["# Step times that no fit reads", ""]
+    for name, title in TABLES.items():
+        lines += [f"## {title}", "", f"`tests/validation/{name}`, each row with its source.", ""]
+        for heading, of in ASKED.items():
+            lines += [f"| {heading} | rows | mean | median | bias | 90th pct | within 20 % | in interval |"]
+            lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", *_grouped(cases[name], of), ""]
+    return "\n".join(lines)
+
+
+def _grouped(cases: Sequence[Case], of: Callable[[Measurement], str]) -> list[str]:
+    keys = sorted({of(case.measured) for case in cases})
+    found = {"all": errors(cases)} | {key: errors(case for case in cases if of(case.measured) == key) for key in keys}
+    return [f"| {key} | {_cells(group)} |" for key, group in found.items() if group is not None]
+
+
 def main(folder: Path, pages: Path) -> None:
-    """Write both pages."""
+    """Write the pages."""
+    later = {name: [predict(row) for row in read_measurements(folder / name)] for name in TABLES}
+    (pages / "later.md").write_text(later_page(later), encoding="utf-8")
     cases = [predict(row) for row in read_measurements(folder / "networks.csv")]
     (pages / "held_out.md").write_text(held_out_page(held_out_cases(folder, cases, WORDS)), encoding="utf-8")
     found = samples(folder, cases)

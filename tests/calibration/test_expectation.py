@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from simulator.calibration.certainty import Coverage
-from simulator.calibration.expectation import KINDS, coverage_page, held_out_page, kind_of
+from simulator.calibration.expectation import KINDS, TABLES, coverage_page, held_out_page, kind_of, later_page
 from simulator.calibration.measurements import Measurement
 from simulator.calibration.validation import Case
 
@@ -55,3 +55,21 @@ def test_the_page_of_coverage() -> None:
     assert page[6] == "1 of the 2 hold 75% to 90%, 50%."
     assert page[8] == "do so as these do, 60% of them would."
     assert page[-2:] == ["| device | t4 | 102 | 76% | 82% |", "| device and measurer | t4 | 102 | 70% | 80% |"]
+
+
+def test_the_page_of_rows_that_no_fit_reads() -> None:
+    later = [Case(measured("vgg11"), 1.1, 0.9, 1.2), Case(measured("vgg11", device="t4", task="infer"), 0.7, 0.6, 0.9)]
+    lines = later_page(dict(zip(TABLES, (later, []), strict=True))).splitlines()
+    assert lines[8:11] == [
+        "| all | 2 | 20.0% | 20.0% | -10.0% | 30.0% | 50% | 50% |",
+        "| pytorch, infer | 1 | 30.0% | 30.0% | -30.0% | 30.0% | 0% | 0% |",
+        "| pytorch, train | 1 | 10.0% | 10.0% | 10.0% | 10.0% | 100% | 100% |",
+    ]
+    assert "| t4 | 1 | 30.0% | 30.0% | -30.0% | 30.0% | 0% | 0% |" in lines
+    assert lines[2] == "## Step times that came after the fits"
+
+
+def test_no_page_names_a_group_without_predictions() -> None:
+    page = later_page({name: [Case(measured("vgg11"), reason="unknown")] for name in TABLES})
+    assert "vgg11" not in page
+    assert "| all |" not in page
