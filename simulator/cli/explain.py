@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
-from simulator.cli.options import chosen_workload, optimizer_option, workload_options
+from simulator.cli.completion import DEVICE, PRECISION, WORKLOAD
+from simulator.cli.options import chosen_workload, framework_option, optimizer_option, workload_options
 
 
 @click.command("explain")
@@ -23,9 +23,7 @@ from simulator.cli.options import chosen_workload, optimizer_option, workload_op
 @click.option("--precision", type=PRECISION, default="fp32", show_default=True, help="Number format.")
 @click.option("--task", default="train", show_default=True, help="train or infer.")
 @optimizer_option
-@click.option(
-    "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
-)
+@framework_option
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value of the device.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
 def command(workload: str, device: str, layer: str | None, as_json: bool, **options: Any) -> None:

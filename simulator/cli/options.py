@@ -69,6 +69,10 @@ optimizer_option = click.option(
     "--optimizer", default="sgd", show_default=True, help="sgd, adam[w], adam_unfused, adam8bit, adafactor or muon."
 )
 
+framework_option = click.option(
+    "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
+)
+
 _RUN_OPTIONS = [
     click.option(
         "--workload",
@@ -105,9 +109,7 @@ _RUN_OPTIONS = [
     optimizer_option,
     click.option("--fidelity", default="calibrated", show_default=True, help="napkin, roofline or calibrated."),
     click.option("--traffic", default="ideal", show_default=True, help="Memory traffic: ideal, cached or naive."),
-    click.option(
-        "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
-    ),
+    framework_option,
     click.option(
         "--host", type=HOST, default="", metavar="NAME", help="Its computer: server, desktop-2023 ..., or 35us a call."
     ),

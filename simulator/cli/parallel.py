@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
+from simulator.cli.completion import DEVICE, PRECISION, WORKLOAD
 from simulator.cli.joined import link_option, network_option, nodes_option, system_option
-from simulator.cli.options import chosen_workload, workload_options
+from simulator.cli.options import chosen_workload, framework_option, workload_options
 from simulator.errors import InputError
 
 
@@ -28,9 +28,7 @@ from simulator.errors import InputError
     "--precision", type=PRECISION, default="bf16", show_default=True, help="Number format of the training step."
 )
 @click.option("--optimizer", default="adam", show_default=True, help="What keeps state beside the weights.")
-@click.option(
-    "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
-)
+@framework_option
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Plans to show.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
 def command(workload: str, as_json: bool, top: int, **options: Any) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, PRICES, WORKLOAD
-from simulator.cli.options import chosen_workload, optimizer_option, workload_options
+from simulator.cli.completion import DEVICE, PRECISION, PRICES, WORKLOAD
+from simulator.cli.options import chosen_workload, framework_option, optimizer_option, workload_options
 from simulator.cli.plan_served import answer_served, refuse_served, serving_options
 from simulator.cli.prices import dollars, pricing
 
@@ -42,9 +42,7 @@ from simulator.cli.prices import dollars, pricing
 @click.option("--batch", type=click.IntRange(1), help="Samples of each device; the fastest that fits if unsaid.")
 @click.option("--task", default="train", show_default=True, help="train or infer.")
 @optimizer_option
-@click.option(
-    "--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="Software that issues the kernels."
-)
+@framework_option
 @click.option("--serve", is_flag=True, help="Devices for requests to a language model, by --rate and --slo.")
 @serving_options
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from simulator.cli.completion import DEVICE, FRAMEWORK, PRECISION, WORKLOAD
-from simulator.cli.options import chosen_workload, optimizer_option, workload_options
+from simulator.cli.completion import DEVICE, PRECISION, WORKLOAD
+from simulator.cli.options import chosen_workload, framework_option, optimizer_option, workload_options
 from simulator.errors import InputError
 
 
@@ -21,7 +21,7 @@ from simulator.errors import InputError
 @click.option("--global-batch", type=click.IntRange(1), help="Samples of all devices together, instead of --batch.")
 @click.option("--precision", type=PRECISION, default="fp32", show_default=True, help="Number format.")
 @optimizer_option
-@click.option("--framework", type=FRAMEWORK, default="pytorch", show_default=True, help="What issues the kernels.")
+@framework_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="A figure, as PNG and SVG.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON on stdout.")
 def command(workload: str, device: str, devices: str, as_json: bool, out: Path | None, **options: Any) -> None:
