@@ -50,8 +50,7 @@ def held_out_page(held_out: Mapping[str, Sequence[Case]]) -> str:
         "Each row predicted by coefficients that were fitted without its network, device, measurer or framework, or",
         "without two of these, as a reader asks: of another host, and perhaps of a device that nobody measured.",
         "",
-        "| held out | of | batch | rows | mean | median | bias | 90th pct | within 20 % | in interval |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        *_heading("held out", "of", "batch"),
     ]
     for split, word in WORDS.items():
         for kind in KINDS:
@@ -61,6 +60,13 @@ def held_out_page(held_out: Mapping[str, Sequence[Case]]) -> str:
                 if found is not None:
                     lines.append(f"| {word} | {kind} | {batch} | {_cells(found)} |")
     return "\n".join(lines) + "\n"
+
+
+def _heading(*keys: str) -> list[str]:
+    """The heads of a table of `_cells` behind some keys."""
+    statistics = ("rows", "mean", "median", "bias", "90th pct", "within 20 %", "in interval")
+    sides = ["---"] * len(keys) + ["---:"] * len(statistics)
+    return [f"| {' | '.join(cells)} |" for cells in ((*keys, *statistics), sides)]
 
 
 def _cells(found: Errors) -> str:
@@ -118,8 +124,7 @@ def later_page(cases: Mapping[str, Sequence[Case]]) -> str:
     for name, title in TABLES.items():
         lines += [f"## {title}", "", f"`tests/validation/{name}`, each row with its source.", ""]
         for heading, of in ASKED.items():
-            lines += [f"| {heading} | rows | mean | median | bias | 90th pct | within 20 % | in interval |"]
-            lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", *_grouped(cases[name], of), ""]
+            lines += [*_heading(heading), *_grouped(cases[name], of), ""]
     return "\n".join(lines)
 
 

@@ -54,15 +54,14 @@ UNMEASURED = 0.25
 """Logarithm by which a family, or a number format on it, that nobody measured widens: an assumption, since errors of
 families left out differ (an RTX 4090's are small, a 5090's are not)."""
 
-WIDENING = ("waiting", "small_batch", "compiled", "processor", "device", "framework")
-"""What can only widen an interval."""
+WIDENING = ("waiting", "small_batch", "graph", "compiled", "processor", "device", "framework")
+"""What can only widen an interval: frameworks that schedule graphs, too, are no surer than those that do not."""
 
-LEAST_WIDTHS = {"batch": -0.4, "narrow_training": 0.2, "graph": 0.0}
+LEAST_WIDTHS = {"batch": -0.4, "narrow_training": 0.2} | dict.fromkeys(WIDENING, 0.0)
 """Logarithms that a width has at least. Batches of 256 and more narrow by so much at most: timm's alone, on GeForce
 cards, would say 0.8, with which 69 % of the later rows of TensorFlow's inference at such batches were held. Training at
 half width widens by so much: rows of fits would say nothing, but gradients of groups in channels last lie 50 % below to
-90 % above the prediction, why is not known; ten of the later rows of timm's training have such.
-Frameworks that schedule graphs are no surer than those that do not."""
+90 % above the prediction, why is not known; ten of the later rows of timm's training have such."""
 
 STEPS, RATE, SHRINK, START = 300, 0.03, 0.003, -1.7
 """Steps of the descent, the first one's size, which falls to nothing, what draws coefficients to zero, and the base at
@@ -144,7 +143,7 @@ def descend(found: Sequence[Sample]) -> FloatArray:
     held = np.array([[HELD * held_of(sample)] for sample in found])
     apart = np.array([[UNMEASURED * ("family" in sample.unseen)] for sample in found])
     weights, groups = weights_of(found), groups_of(found)
-    least = np.array([LEAST_WIDTHS.get(name, 0.0 if name in WIDENING else -np.inf) for name in KEYS])
+    least = np.array([LEAST_WIDTHS.get(name, -np.inf) for name in KEYS])
     values = np.zeros((2, len(KEYS)))
     values[:, 0] = START
     first, second = np.zeros_like(values), np.zeros_like(values)

@@ -63,8 +63,8 @@ def fuse_forward(layers: Sequence[Layer], lowered: Lowered, fusion: Fusion = COM
                 or not _both(fused[source][-1:], fused[position][:1], fusion.forward)
             ):
                 continue
-            between = passed_on(fused[source][-1], size=elements(layers[source].output))
             producer = fused[source][-1]
+            between = passed_on(producer, size=elements(layers[source].output))
             first = joined(producer, fused[position][0], between, readers[source] != [position])
             if producer.op_class in fusion.stays:
                 first = replace(first, op_class=producer.op_class)

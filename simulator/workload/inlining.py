@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -92,11 +92,11 @@ def inline_forward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kern
     both read x and work the function out; u is never written. A sum of residuals x + a + b + c is worked out three
     times, with d it is written, as generated code shows. After a batch normalisation, of five tensors, all is written.
     """
-    readers = readers_of(layers)
+    readers, given = readers_of(layers), [_tensors(layers, position) for position in range(len(layers))]
     whole, biased = [elements(layer.output) for layer in layers], [biased_product(layer) in ADDED for layer in layers]
 
     def loop(position: int, kernel: Kernel) -> _Loop:
-        tensors = _tensors(layers, position)
+        tensors = dict(given[position])
         if _is_cast(kernel) and lowered[position][-1].gemm:
             size = sum(kernel.read[0][1])
             tensors = {
@@ -113,7 +113,7 @@ def inline_forward(layers: Sequence[Layer], lowered: Lowered) -> list[tuple[Kern
         if not each or each[-1].op_class not in INLINED:
             continue
         producer = _Loop(rest[position][-1], {}, 1, whole) if rest[position] else loops[position][-1]
-        taking, kept = _taking(position, _parts(layers, readers, position), loops, producer)
+        taking, kept = _taking(position, _parts(layers, readers, given, position), loops, producer)
         for taker, part in taking:
             taker.take(position, producer, part, kept=kept)
         if taking:
@@ -164,13 +164,18 @@ def _tensors(layers: Sequence[Layer], position: int) -> dict[int, float]:
     return tensors
 
 
-def _parts(layers: Sequence[Layer], readers: Sequence[Sequence[int]], position: int) -> dict[int, float]:
-    """Layers that read a layer's output, itself or a view of it, and how many elements of it."""
+def _parts(
+    layers: Sequence[Layer], readers: Sequence[Sequence[int]], given: Sequence[Mapping[int, float]], position: int
+) -> dict[int, float]:
+    """Layers that read a layer's output, itself or a view of it, and how many elements of it.
+
+    given : what each layer reads, as `_tensors` says.
+    """
     parts: dict[int, float] = {}
     for reader in readers[position]:
         view = layers[reader].op.view
-        for further in _parts(layers, readers, reader) if view else (reader,):
-            parts[further] = _tensors(layers, further).get(position, 0.0)
+        for further in _parts(layers, readers, given, reader) if view else (reader,):
+            parts[further] = given[further].get(position, 0.0)
     return parts
 
 

@@ -82,7 +82,7 @@ def test_the_first_step_of_the_descent_is_as_long_in_every_direction(monkeypatch
     # Adam's means start at nothing and are corrected for it, so that the first step is its size times the sign of the
     # slope: of two steps, whose second has no length, half of the rate.
     monkeypatch.setattr(widths, "STEPS", 2)
-    monkeypatch.setattr(widths, "LEAST_WIDTHS", {})
+    monkeypatch.setattr(widths, "LEAST_WIDTHS", dict.fromkeys(widths.WIDENING, 0.0))
     samples = [Sample(row(n, workload=f"net{n}"), "", n / 10, 0.0) for n in range(1, 31)]
     moved = descend(samples) - np.array([widths.START, *[0.0] * (len(KEYS) - 1)])
     free = np.abs(moved) > 0
